@@ -1,0 +1,31 @@
+//! How recovery and the offline tools read what is on disk.
+
+use crate::model::ids::{GroupId, SegmentId};
+
+/// Files of the groups of one data directory, as they were found before anything was started.
+pub trait SegmentSource {
+    /// Fills `into` from byte `at` of the segment's file. Bytes past the file's end read as zeros.
+    ///
+    /// # Errors
+    /// What the system said, in words.
+    fn read(
+        &mut self,
+        group: GroupId,
+        segment: SegmentId,
+        at: u64,
+        into: &mut [u8],
+    ) -> Result<(), String>;
+}
+
+/// What was found on disk of one group.
+#[derive(Clone, Debug)]
+pub struct GroupFiles {
+    pub group: GroupId,
+    /// The segment files there are, in ascending order. Gaps are allowed here and judged by
+    /// recovery.
+    pub segments: Vec<SegmentId>,
+    /// The vote file, whole. Empty for a new group.
+    pub vote: Vec<u8>,
+    /// The checkpoint file, whole, if there is one.
+    pub checkpoint: Option<Vec<u8>>,
+}

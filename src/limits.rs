@@ -1,0 +1,100 @@
+//! Every bound and size in one place, asserted against each other at compile time.
+//!
+//! Each queue of the broker has its bound here. Memory a client can make us hold is the product
+//! of these and of the flags of `hutong serve`, nothing else.
+
+/// The largest Kafka frame taken from a client, without its length prefix. Kafka calls it
+/// `socket.request.max.bytes`.
+pub const FRAME_BYTES_MAX: usize = 32 << 20;
+
+/// The largest frame of any request but Produce. Array counts are bounded by it, too.
+pub const SMALL_FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// The largest record batch a topic may allow (`max.message.bytes`).
+pub const RECORD_BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// The largest record batch a topic allows by default, as Kafka has it.
+pub const RECORD_BATCH_BYTES_DEFAULT: usize = 1_048_588;
+
+/// Journal writes are multiples of this, at multiples of this: the unit of O_DIRECT everywhere.
+pub const ENTRY_ALIGN_BYTES: usize = 4096;
+
+/// The bytes of one journal entry that the writer aims for: more requests go into the next.
+pub const ENTRY_BYTES_TARGET: usize = 1 << 20;
+
+/// The largest journal entry, header and padding included.
+pub const ENTRY_BYTES_MAX: usize = 20 << 20;
+
+/// Journal writes of one group that are out at the same time. Recovery leans on it: of two
+/// entries further apart than this, the first was on disk before the second was begun.
+pub const JOURNAL_WRITES_IN_FLIGHT_MAX: usize = 8;
+
+/// The size of a segment file.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
+/// Its smallest size: an entry of the largest size must fit behind the header.
+pub const SEGMENT_BYTES_MIN: u64 = 32 << 20;
+/// Its largest size.
+pub const SEGMENT_BYTES_MAX: u64 = 4 << 30;
+
+/// Segments made ahead of need.
+pub const SEGMENTS_AHEAD: u64 = 2;
+
+/// Bytes of requests that wait for the writer of a shard. When there are more, the shard reads no
+/// more from the connections that send.
+pub const REQUEST_QUEUE_BYTES_MAX: usize = 32 << 20;
+/// Reading resumes when no more than this is left.
+pub const REQUEST_QUEUE_BYTES_RESUME: usize = REQUEST_QUEUE_BYTES_MAX / 2;
+
+/// Produce requests of a shard that wait for a position or a deadline.
+pub const PENDING_RESPONSES_MAX: usize = 1 << 20;
+
+/// Bytes of responses that a connection may leave unread before we read no more from it.
+pub const CONNECTION_UNSENT_BYTES_MAX: usize = 4 << 20;
+
+/// The journal cache of a shard.
+pub const JOURNAL_CACHE_BYTES_DEFAULT: usize = 48 << 20;
+
+/// A chunk read from the journal for a consumer who is behind.
+pub const READ_CHUNK_BYTES: usize = 1 << 20;
+
+/// The most a Fetch response holds, whatever the client asks for.
+pub const FETCH_RESPONSE_BYTES_MAX: usize = 16 << 20;
+
+/// Long polls are cut to this.
+pub const FETCH_WAIT_MS_MAX: i32 = 600_000;
+
+/// A topic's longest name, as in Kafka.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// Partitions a topic may have.
+pub const TOPIC_PARTITIONS_MAX: i32 = 100_000;
+
+/// Partitions of all topics.
+pub const PARTITIONS_MAX: usize = 1_000_000;
+
+/// Groups a data directory may have.
+pub const GROUPS_MAX: u32 = 1024;
+
+/// Shards of one node. Broker ids leave room for 1000.
+pub const SHARDS_MAX: u16 = 512;
+
+/// Batches of an idempotent producer that are remembered for each partition, as in Kafka.
+pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
+
+/// Idempotent producers remembered for each partition; the one longest silent is forgotten first.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
+
+const _: () = {
+    assert!(RECORD_BATCH_BYTES_DEFAULT <= RECORD_BATCH_BYTES_MAX);
+    assert!(RECORD_BATCH_BYTES_MAX + ENTRY_ALIGN_BYTES <= ENTRY_BYTES_MAX);
+    assert!(RECORD_BATCH_BYTES_MAX <= FRAME_BYTES_MAX);
+    assert!(ENTRY_BYTES_TARGET <= ENTRY_BYTES_MAX);
+    assert!(ENTRY_BYTES_MAX % ENTRY_ALIGN_BYTES == 0);
+    assert!((ENTRY_BYTES_MAX + ENTRY_ALIGN_BYTES) as u64 <= SEGMENT_BYTES_MIN);
+    assert!(
+        SEGMENT_BYTES_MIN <= SEGMENT_BYTES_DEFAULT && SEGMENT_BYTES_DEFAULT <= SEGMENT_BYTES_MAX
+    );
+    assert!(FRAME_BYTES_MAX <= REQUEST_QUEUE_BYTES_MAX);
+    assert!(READ_CHUNK_BYTES % ENTRY_ALIGN_BYTES == 0);
+    assert!(SMALL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
+};
