@@ -1,4 +1,265 @@
 //! The log of one group on one shard: data structures, no I/O.
+//!
+//! Everything written to a journal is an *entry*: one turn's worth of requests, which is one Raft
+//! entry and one disk write. `docs/journal-format.md` draws the bytes.
+//!
+//! Read in this order: `format` (what is on disk), `page` and `cache` (what is in memory),
+//! `segments` (where the next entry goes), `flush` (what is on disk for sure), this file (the
+//! writer, which puts the four together), `recovery` (what to believe after a crash).
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::journal::cache::{Cache, CachedEntry};
+use crate::journal::flush::Flush;
+use crate::journal::format::{EntryHeader, Run, SegmentHeader, entry_bytes};
+use crate::journal::page::Page;
+use crate::journal::segments::Segments;
+use crate::limits::JOURNAL_WRITES_IN_FLIGHT_MAX;
+use crate::model::ids::{GroupId, NodeId, SegmentId, WriteId};
+use crate::model::position::{LogIndex, Position, Term};
+use crate::model::time::Wallclock;
+
+pub mod cache;
+pub mod flush;
+pub mod format;
 pub mod page;
+pub mod recovery;
+pub mod segments;
 pub mod source;
+
+/// One group's journal: the single writer, its cache, and what it knows of the disk.
+pub struct Journal<P> {
+    group: GroupId,
+    node: NodeId,
+    segments: Segments,
+    cache: Cache<P>,
+    flush: Flush,
+    /// Where the next entry would begin, if it fits in that segment.
+    append: Position,
+    last_crc: u32,
+    outputs: VecDeque<JournalOutput<P>>,
+}
+
+/// What a journal starts from: the end of what recovery believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalTail {
+    /// Where the next entry begins.
+    pub append: Position,
+    /// The checksum of the last entry, 0 for a new journal.
+    pub last_crc: u32,
+}
+
+/// What a journal wants done outside.
+#[derive(Debug)]
+pub enum JournalOutput<P> {
+    Write { write: WriteId, segment: SegmentId, at: u64, page: P },
+    CreateSegment { segment: SegmentId, header: Bytes },
+    RemoveSegment { segment: SegmentId },
+}
+
+/// Why an entry can't be appended now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// As many writes are out as may be. Those that come meanwhile make the next entry.
+    WritesInFlight,
+    /// The next segment isn't there yet.
+    NoSegment,
+}
+
+/// What identifies an entry and what it says of its time.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryStamp {
+    pub term: Term,
+    pub index: LogIndex,
+    pub leader: NodeId,
+    pub appended_at: Wallclock,
+}
+
+/// Where an appended entry lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub position: Position,
+    /// The first position after it.
+    pub end: Position,
+    pub crc: u32,
+}
+
+impl<P: Page> Journal<P> {
+    /// A journal that goes on where `tail` says, with the segments `segments` knows.
+    pub fn new(
+        group: GroupId,
+        node: NodeId,
+        segments: Segments,
+        tail: JournalTail,
+        cache_bytes_max: usize,
+    ) -> Journal<P> {
+        Journal {
+            group,
+            node,
+            segments,
+            cache: Cache::new(cache_bytes_max),
+            flush: Flush::new(tail.append),
+            append: tail.append,
+            last_crc: tail.last_crc,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Whether an entry of `bytes` bytes (aligned) can be appended now.
+    ///
+    /// # Errors
+    /// What it has to wait for.
+    pub fn room(&self, bytes: usize) -> Result<(), Blocked> {
+        if self.flush.in_flight() >= JOURNAL_WRITES_IN_FLIGHT_MAX {
+            return Err(Blocked::WritesInFlight);
+        }
+        self.segments.place(self.append, bytes as u64).map(|_| ()).ok_or(Blocked::NoSegment)
+    }
+
+    /// Appends one entry to the cache and asks for its write. `fill` writes the data of all
+    /// `runs`, one after the other; their sizes add up to the slice it is given.
+    ///
+    /// The caller has asked `room` before, in the same turn.
+    pub fn append(
+        &mut self,
+        stamp: EntryStamp,
+        runs: &[Run],
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Appended {
+        let bytes = entry_bytes(runs);
+        let position =
+            self.segments.place(self.append, bytes as u64).expect("room was asked in this turn");
+        let header = EntryHeader {
+            position,
+            index: stamp.index,
+            term: stamp.term,
+            leader: stamp.leader,
+            previous_crc: self.last_crc,
+            flushed: self.flush.flushed(),
+            appended_at: stamp.appended_at,
+            run_count: runs.len() as u32,
+            body_bytes: 0,
+        };
+        let mut crc = 0;
+        let page = P::build(bytes, |into| crc = format::write_entry(into, &header, runs, fill));
+        self.push(position, stamp.index, crc, page)
+    }
+
+    fn push(&mut self, position: Position, index: LogIndex, crc: u32, page: P) -> Appended {
+        let end = Position(position.0 + page.bytes().len() as u64);
+        let write = self.flush.begin(end);
+        let (segment, at) = self.segments.locate(position);
+        self.outputs.push_back(JournalOutput::Write { write, segment, at, page: page.clone() });
+        self.cache.push(CachedEntry { position, end, index, page });
+        self.append = end;
+        self.last_crc = crc;
+        self.prepare_segments();
+        Appended { position, end, crc }
+    }
+
+    /// A write is on disk. Returns the new flush position if it moved.
+    pub fn on_written(&mut self, write: WriteId) -> Option<Position> {
+        self.flush.complete(write)
+    }
+
+    /// Asks for the segments that will be needed soon.
+    pub fn prepare_segments(&mut self) {
+        if let Some(segment) = self.segments.begin_create(self.append) {
+            let header = SegmentHeader {
+                group: self.group,
+                segment,
+                segment_bytes: self.segments.segment_bytes(),
+                node: self.node,
+            };
+            self.outputs
+                .push_back(JournalOutput::CreateSegment { segment, header: header.encode() });
+        }
+    }
+
+    /// A segment is there to be written.
+    pub fn on_segment_created(&mut self, segment: SegmentId) {
+        self.segments.created(segment);
+        self.prepare_segments();
+    }
+
+    /// A segment could not be made; `prepare_segments` asks again.
+    pub fn on_segment_failed(&mut self, segment: SegmentId) {
+        self.segments.create_failed(segment);
+    }
+
+    /// Drops whole segments that lie before `position`. Returns how many.
+    pub fn trim(&mut self, position: Position) -> usize {
+        let removed = self.segments.trim(position.min(self.flush.flushed()));
+        let count = removed.len();
+        self.outputs
+            .extend(removed.into_iter().map(|segment| JournalOutput::RemoveSegment { segment }));
+        count
+    }
+
+    /// Takes entries out of the cache until it is within its bound, oldest first, but none that
+    /// ends after `keep_from`. Hands each to `evicted`.
+    pub fn evict(&mut self, keep_from: Position, evicted: impl FnMut(CachedEntry<P>)) {
+        self.cache.evict(keep_from.min(self.flush.flushed()), evicted);
+    }
+
+    /// The next thing to do outside.
+    pub fn poll_output(&mut self) -> Option<JournalOutput<P>> {
+        self.outputs.pop_front()
+    }
+
+    /// The entry at exactly this position, if it is in the cache.
+    pub fn cached(&self, position: Position) -> Option<&CachedEntry<P>> {
+        self.cache.get(position)
+    }
+
+    /// The first cached entry that begins at or after `position`.
+    pub fn cached_from(&self, position: Position) -> Option<&CachedEntry<P>> {
+        self.cache.first_from(position)
+    }
+
+    /// Where the cache begins: everything from here on is in memory.
+    pub fn cache_start(&self) -> Position {
+        self.cache.start().unwrap_or(self.append)
+    }
+
+    /// The first position of the oldest segment.
+    pub fn start(&self) -> Position {
+        self.segments.start()
+    }
+
+    /// Everything before this is in the cache or on disk.
+    pub fn append_position(&self) -> Position {
+        self.append
+    }
+
+    /// Everything before this is on disk.
+    pub fn flush_position(&self) -> Position {
+        self.flush.flushed()
+    }
+
+    /// Writes that are out.
+    pub fn writes_in_flight(&self) -> usize {
+        self.flush.in_flight()
+    }
+
+    /// Where a position lies: its segment, and the byte in that segment's file.
+    pub fn locate(&self, position: Position) -> (SegmentId, u64) {
+        self.segments.locate(position)
+    }
+
+    /// The first position of the segment after the one that holds `position`, where reading goes
+    /// on when nothing more lies in that one.
+    pub fn next_segment_start(&self, position: Position) -> Position {
+        self.segments.next_segment_start(position)
+    }
+
+    /// The size of each segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segments.segment_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;
