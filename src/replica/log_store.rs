@@ -1,0 +1,207 @@
+//! The Raft log as raft-rs reads it: descriptors in memory, bytes in the journal.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
+
+use crate::model::position::{LogIndex, Position, Term};
+
+/// Where an entry lies in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    pub position: Position,
+    /// On disk, padding included.
+    pub bytes: u32,
+    pub crc: u32,
+}
+
+impl Descriptor {
+    /// The first position after the entry.
+    pub fn end(&self) -> Position {
+        Position(self.position.0 + u64::from(self.bytes))
+    }
+
+    /// As Raft carries it.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(16);
+        bytes.extend(self.position.0.to_le_bytes());
+        bytes.extend(self.bytes.to_le_bytes());
+        bytes.extend(self.crc.to_le_bytes());
+        bytes
+    }
+
+    /// The descriptor in an entry's data. `None` for the entries that Raft makes itself.
+    pub fn decode(data: &[u8]) -> Option<Descriptor> {
+        let data: &[u8; 16] = data.try_into().ok()?;
+        Some(Descriptor {
+            position: Position(u64::from_le_bytes(data[0..8].try_into().ok()?)),
+            bytes: u32::from_le_bytes(data[8..12].try_into().ok()?),
+            crc: u32::from_le_bytes(data[12..16].try_into().ok()?),
+        })
+    }
+}
+
+/// One entry of the log. Entries of Raft's own have no place until the journal gives them one.
+struct Stored {
+    entry: Entry,
+    descriptor: Option<Descriptor>,
+}
+
+/// The entries behind `base`, all in memory.
+pub struct LogStore {
+    hard_state: HardState,
+    conf_state: ConfState,
+    base_index: u64,
+    base_term: u64,
+    base_end: Position,
+    entries: VecDeque<Stored>,
+}
+
+impl LogStore {
+    /// A log that begins behind `base`.
+    pub fn new(
+        hard_state: HardState,
+        conf_state: ConfState,
+        base: (LogIndex, Term, Position),
+        entries: Vec<(Term, Descriptor)>,
+    ) -> LogStore {
+        let (base_index, base_term, base_end) = base;
+        let entries = (base_index.0 + 1..)
+            .zip(entries)
+            .map(|(index, (term, descriptor))| Stored {
+                entry: recovered_entry(index, term, &descriptor),
+                descriptor: Some(descriptor),
+            })
+            .collect();
+        LogStore {
+            hard_state,
+            conf_state,
+            base_index: base_index.0,
+            base_term: base_term.0,
+            base_end,
+            entries,
+        }
+    }
+
+    /// Whether term or vote differ from what was last set.
+    pub fn vote_differs(&self, hard_state: &HardState) -> bool {
+        hard_state.term != self.hard_state.term || hard_state.vote != self.hard_state.vote
+    }
+
+    /// Replaces term, vote and commit.
+    pub fn set_hard_state(&mut self, hard_state: HardState) {
+        self.hard_state = hard_state;
+    }
+
+    /// Adds an entry that Raft handed out, in the place of it and all behind it.
+    pub fn append(&mut self, entry: Entry) {
+        assert!(entry.index > self.base_index, "what is compacted is committed");
+        assert!(entry.index <= self.last() + 1, "the log has no gap");
+        self.entries.truncate((entry.index - self.base_index - 1) as usize);
+        let descriptor = Descriptor::decode(&entry.data);
+        self.entries.push_back(Stored { entry, descriptor });
+    }
+
+    /// Gives an entry of Raft's own its place.
+    pub fn place(&mut self, index: LogIndex, descriptor: Descriptor) {
+        let at = (index.0 - self.base_index - 1) as usize;
+        self.entries[at].descriptor = Some(descriptor);
+    }
+
+    /// Forgets the entries up to and with `index`.
+    pub fn compact(&mut self, index: u64) {
+        while self.base_index < index {
+            let Some(first) = self.entries.pop_front() else { return };
+            self.base_index = first.entry.index;
+            self.base_term = first.entry.term;
+            self.base_end = first.descriptor.expect("what is applied has a place").end();
+        }
+    }
+
+    /// The first position after an entry; for one that is compacted, where the log begins.
+    pub fn end_of(&self, index: LogIndex) -> Position {
+        match self.stored(index.0) {
+            Some(stored) => stored.descriptor.map_or(self.base_end, |place| place.end()),
+            None => self.base_end,
+        }
+    }
+
+    /// The term of an entry that is in memory.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if index.0 == self.base_index {
+            return Some(Term(self.base_term));
+        }
+        self.stored(index.0).map(|stored| Term(stored.entry.term))
+    }
+
+    fn stored(&self, index: u64) -> Option<&Stored> {
+        let at = index.checked_sub(self.base_index + 1)?;
+        self.entries.get(at as usize)
+    }
+
+    fn last(&self) -> u64 {
+        self.base_index + self.entries.len() as u64
+    }
+}
+
+impl Storage for LogStore {
+    fn initial_state(&self) -> Result<RaftState> {
+        Ok(RaftState::new(self.hard_state.clone(), self.conf_state.clone()))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _context: GetEntriesContext,
+    ) -> Result<Vec<Entry>> {
+        if low <= self.base_index {
+            return Err(Error::Store(StorageError::Compacted));
+        }
+        // The bound is on payload, not on descriptors: that is what a follower is sent.
+        let bytes_max = max_size.into().unwrap_or(u64::MAX);
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for index in low..high {
+            let stored = self.stored(index).ok_or(Error::Store(StorageError::Unavailable))?;
+            bytes += stored.descriptor.map_or(0, |descriptor| u64::from(descriptor.bytes));
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(stored.entry.clone());
+        }
+        Ok(entries)
+    }
+
+    fn term(&self, index: u64) -> Result<u64> {
+        match self.term_at(LogIndex(index)) {
+            Some(term) => Ok(term.0),
+            None if index < self.base_index => Err(Error::Store(StorageError::Compacted)),
+            None => Err(Error::Store(StorageError::Unavailable)),
+        }
+    }
+
+    fn first_index(&self) -> Result<u64> {
+        Ok(self.base_index + 1)
+    }
+
+    fn last_index(&self) -> Result<u64> {
+        Ok(self.last())
+    }
+
+    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
+        // Only asked for by a leader with followers that lag behind the log.
+        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    }
+}
+
+fn recovered_entry(index: u64, term: Term, descriptor: &Descriptor) -> Entry {
+    let mut entry = Entry::default();
+    entry.index = index;
+    entry.term = term.0;
+    entry.data = Bytes::from(descriptor.encode());
+    entry
+}

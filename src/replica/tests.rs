@@ -1,0 +1,83 @@
+//! One voter: it leads at once, and commits only what is on disk.
+
+use super::*;
+
+fn start() -> ReplicaStart {
+    ReplicaStart {
+        node: NodeId(0),
+        voters: vec![NodeId(0)],
+        vote: Vote::default(),
+        applied: (LogIndex(0), Term(0), Position(4096)),
+        entries: Vec::new(),
+        seed: 7,
+    }
+}
+
+fn entry(number: u64) -> Descriptor {
+    Descriptor { position: Position(number * 4096), bytes: 4096, crc: number as u32 }
+}
+
+fn work(replica: &mut Replica) -> Vec<Work> {
+    std::iter::from_fn(|| replica.poll_work()).collect()
+}
+
+/// A leader whose first entry lies at 4096, not flushed yet.
+fn leader() -> Replica {
+    let mut replica = Replica::new(start());
+    replica.campaign();
+    let vote = Vote { term: Term(1), voted_for: Some(NodeId(0)) };
+    assert_eq!(
+        work(&mut replica),
+        [Work::WriteVote(vote), Work::AppendEmpty { term: Term(1), index: LogIndex(1) }]
+    );
+    replica.placed(LogIndex(1), entry(1));
+    replica
+}
+
+#[test]
+fn nothing_is_committed_before_vote_and_entry_are_on_disk() {
+    let mut replica = leader();
+    assert!(replica.is_leader());
+    replica.on_flushed(Position(8192));
+    assert_eq!(replica.committed().0, LogIndex(0));
+    replica.on_vote_written();
+    work(&mut replica);
+    assert_eq!(replica.committed(), (LogIndex(1), Position(8192)));
+}
+
+#[test]
+fn commit_follows_flush() {
+    let mut replica = leader();
+    replica.on_vote_written();
+    for number in 2..5 {
+        let (term, index) = replica.next_entry().unwrap();
+        assert_eq!((term, index), (Term(1), LogIndex(number)));
+        replica.propose(index, entry(number));
+        assert_eq!(work(&mut replica), []);
+    }
+    assert_eq!(replica.committed().0, LogIndex(0));
+    replica.on_flushed(entry(3).end());
+    work(&mut replica);
+    assert_eq!(replica.committed(), (LogIndex(3), entry(3).end()));
+    replica.on_flushed(entry(4).end());
+    work(&mut replica);
+    assert_eq!(replica.committed(), (LogIndex(4), entry(4).end()));
+}
+
+#[test]
+fn a_restart_goes_on_in_a_later_term_with_what_was_recovered() {
+    let mut replica = Replica::new(ReplicaStart {
+        vote: Vote { term: Term(4), voted_for: Some(NodeId(0)) },
+        applied: (LogIndex(9), Term(3), Position(9 * 4096)),
+        entries: vec![(Term(4), entry(9)), (Term(5), entry(10))],
+        ..start()
+    });
+    replica.campaign();
+    let works = work(&mut replica);
+    assert!(works.contains(&Work::AppendEmpty { term: Term(6), index: LogIndex(12) }), "{works:?}");
+    replica.placed(LogIndex(12), entry(11));
+    replica.on_vote_written();
+    replica.on_flushed(entry(11).end());
+    work(&mut replica);
+    assert_eq!(replica.committed(), (LogIndex(12), entry(11).end()));
+}
