@@ -1,0 +1,225 @@
+//! Which APIs are offered, and all requests but Produce.
+//!
+//! The table is the one place that says what this broker speaks. Before the crate decodes
+//! anything, `bounds` has walked the bytes: the crate trusts the counts it reads.
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{self, ApiVersionsResponse};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use thiserror::Error;
+
+use super::bounds;
+use super::header::RequestHeader;
+use super::produce::{PRODUCE_FLEXIBLE_FROM, PRODUCE_KEY};
+use super::wire::{begin_frame, end_frame};
+
+pub use super::decode_error::DecodeError;
+
+/// ApiVersions' key.
+pub const API_VERSIONS_KEY: i16 = 18;
+
+/// One API and the versions of it that are offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiRange {
+    /// The API key.
+    pub key: i16,
+    /// The name in the protocol guide.
+    pub name: &'static str,
+    /// The lowest version advertised.
+    pub min: i16,
+    /// The lowest version taken. Higher than `min` only for Produce.
+    pub accepted_min: i16,
+    /// The highest version, advertised and taken.
+    pub max: i16,
+    /// The first version in the flexible encoding.
+    pub flexible_from: i16,
+}
+
+const fn range(key: i16, name: &'static str, min: i16, max: i16, flexible_from: i16) -> ApiRange {
+    ApiRange { key, name, min, accepted_min: min, max, flexible_from }
+}
+
+/// Everything this broker speaks, by ascending key.
+pub const APIS: &[ApiRange] = &[
+    // Old librdkafka compresses only for brokers that advertise version 0 (research: measured).
+    ApiRange {
+        key: PRODUCE_KEY,
+        name: "Produce",
+        min: 0,
+        accepted_min: 3,
+        max: 11,
+        flexible_from: PRODUCE_FLEXIBLE_FROM,
+    },
+    range(1, "Fetch", 4, 16, 12),
+    range(2, "ListOffsets", 1, 10, 6),
+    range(3, "Metadata", 0, 13, 9),
+    range(10, "FindCoordinator", 0, 6, 3),
+    range(16, "ListGroups", 0, 5, 3),
+    range(API_VERSIONS_KEY, "ApiVersions", 0, 4, 3),
+    range(19, "CreateTopics", 2, 7, 5),
+    range(20, "DeleteTopics", 1, 6, 4),
+    range(21, "DeleteRecords", 0, 2, 2),
+    range(22, "InitProducerId", 0, 5, 2),
+    range(23, "OffsetForLeaderEpoch", 2, 4, 4),
+    range(32, "DescribeConfigs", 1, 4, 4),
+    range(33, "AlterConfigs", 0, 2, 2),
+    range(35, "DescribeLogDirs", 1, 4, 2),
+    range(37, "CreatePartitions", 0, 3, 2),
+    range(44, "IncrementalAlterConfigs", 0, 1, 1),
+    range(60, "DescribeCluster", 0, 2, 0),
+    range(75, "DescribeTopicPartitions", 0, 0, 0),
+];
+
+const NOT_OFFERED: u8 = u8::MAX;
+
+/// For each key its index in `APIS`: one load on the hot path instead of a search.
+const INDEX_BY_KEY: [u8; 128] = {
+    let mut index = [NOT_OFFERED; 128];
+    let mut at = 0;
+    while at < APIS.len() {
+        index[APIS[at].key as usize] = at as u8;
+        at += 1;
+    }
+    index
+};
+
+/// The API of this key, if it is offered.
+#[inline]
+pub fn api(key: i16) -> Option<&'static ApiRange> {
+    let index = *INDEX_BY_KEY.get(usize::try_from(key).ok()?)?;
+    APIS.get(usize::from(index))
+}
+
+/// Whether a request of this API and version is taken.
+#[inline]
+pub fn is_offered(key: i16, version: i16) -> bool {
+    api(key).is_some_and(|api| (api.accepted_min..=api.max).contains(&version))
+}
+
+/// Whether this version of this API has the flexible encoding: compact lengths, tagged fields.
+#[inline]
+pub fn is_flexible(key: i16, version: i16) -> bool {
+    api(key).is_some_and(|api| version >= api.flexible_from)
+}
+
+macro_rules! requests {
+    ($($key:literal $name:ident $type:ident,)*) => {
+        /// A request of any API but Produce. Strings and bytes in it share the frame's memory.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Request {
+            $(
+                #[doc = concat!("`", stringify!($name), "`, API key ", stringify!($key), ".")]
+                $name(messages::$type),
+            )*
+        }
+
+        fn decode_body(key: i16, version: i16, body: &mut Bytes) -> Result<Request, DecodeError> {
+            match key {
+                $($key => messages::$type::decode(body, version).map(Request::$name),)*
+                _ => return Err(DecodeError::UnknownApi(key)),
+            }
+            // What the bounds walk leaves: strings that aren't UTF-8, tags in wrong versions.
+            .map_err(|_| DecodeError::Malformed("the request does not follow its schema"))
+        }
+    };
+}
+
+requests! {
+    1 Fetch FetchRequest,
+    2 ListOffsets ListOffsetsRequest,
+    3 Metadata MetadataRequest,
+    10 FindCoordinator FindCoordinatorRequest,
+    16 ListGroups ListGroupsRequest,
+    18 ApiVersions ApiVersionsRequest,
+    19 CreateTopics CreateTopicsRequest,
+    20 DeleteTopics DeleteTopicsRequest,
+    21 DeleteRecords DeleteRecordsRequest,
+    22 InitProducerId InitProducerIdRequest,
+    23 OffsetForLeaderEpoch OffsetForLeaderEpochRequest,
+    32 DescribeConfigs DescribeConfigsRequest,
+    33 AlterConfigs AlterConfigsRequest,
+    35 DescribeLogDirs DescribeLogDirsRequest,
+    37 CreatePartitions CreatePartitionsRequest,
+    44 IncrementalAlterConfigs IncrementalAlterConfigsRequest,
+    60 DescribeCluster DescribeClusterRequest,
+    75 DescribeTopicPartitions DescribeTopicPartitionsRequest,
+}
+
+/// Decodes the body of any request but Produce, after walking it against its schema.
+///
+/// `header` must come from the same frame. Frames longer than `SMALL_FRAME_BYTES_MAX` are
+/// refused. For ApiVersions, an unsupported version is the caller's cue to answer with
+/// `UNSUPPORTED_VERSION` and the table; for the others, to close the connection.
+pub fn decode_request(header: &RequestHeader, frame: &Bytes) -> Result<Request, DecodeError> {
+    let (api_key, api_version) = (header.api_key, header.api_version);
+    if api(api_key).is_none() {
+        return Err(DecodeError::UnknownApi(api_key));
+    }
+    if !is_offered(api_key, api_version) {
+        return Err(DecodeError::UnsupportedVersion { api_key, api_version });
+    }
+    let body = frame.get(header.body_at..).ok_or(DecodeError::Truncated)?;
+    bounds::walk(api_key, api_version, body)?;
+    let mut body = frame.slice(header.body_at..);
+    let request = decode_body(api_key, api_version, &mut body)?;
+    if body.has_remaining() {
+        return Err(DecodeError::Malformed("bytes are left over behind the request"));
+    }
+    Ok(request)
+}
+
+/// A response that the crate could not encode: a field is set that its version doesn't have, or
+/// something is too long to say. A bug of ours, whatever the client did.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the response to API {api_key} version {api_version} can't be encoded: {reason}")]
+pub struct EncodeError {
+    /// The API of the request.
+    pub api_key: i16,
+    /// The version of the response.
+    pub api_version: i16,
+    /// The crate's own words.
+    pub reason: String,
+}
+
+/// Appends a whole frame, length prefix included: the response to the request with this header,
+/// in the request's version. On an error `out` is left as it was.
+///
+/// The response to an ApiVersions request of a version not offered is encoded in version 0, the
+/// only one that such a client is sure to understand.
+pub fn encode_response<M: Encodable + HeaderVersion>(
+    out: &mut Vec<u8>,
+    header: &RequestHeader,
+    response: &M,
+) -> Result<(), EncodeError> {
+    let api_key = header.api_key;
+    let from_the_future = api_key == API_VERSIONS_KEY && !is_offered(api_key, header.api_version);
+    let version = if from_the_future { 0 } else { header.api_version };
+    let flexible_header = M::header_version(version) >= 1;
+    let frame_at = begin_frame(out, header.correlation_id, flexible_header);
+    if let Err(error) = response.encode(out, version) {
+        out.truncate(frame_at);
+        return Err(EncodeError { api_key, api_version: version, reason: error.to_string() });
+    }
+    end_frame(out, frame_at, 0);
+    Ok(())
+}
+
+/// The answer to an ApiVersions request of this version: the whole table, with this error.
+///
+/// If the version is not offered, the error is `UNSUPPORTED_VERSION` whatever `error` says. There
+/// are no features, and with none the crate writes no tagged fields, which librdkafka before
+/// 2.2.0 could not skip.
+pub fn api_versions_response(version: i16, error: i16) -> ApiVersionsResponse {
+    let offered = is_offered(API_VERSIONS_KEY, version);
+    let unsupported = super::error_code::ErrorCode::UNSUPPORTED_VERSION.code();
+    let ranges = APIS.iter().map(|api| {
+        ApiVersion::default()
+            .with_api_key(api.key)
+            .with_min_version(api.min)
+            .with_max_version(api.max)
+    });
+    ApiVersionsResponse::default()
+        .with_error_code(if offered { error } else { unsupported })
+        .with_api_keys(ranges.collect())
+}

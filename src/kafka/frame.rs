@@ -1,0 +1,61 @@
+//! Frames: a length (i32, big-endian), then that many bytes.
+//!
+//! The length is checked before anything is kept or allocated for it.
+
+use bytes::{Buf, Bytes};
+use thiserror::Error;
+
+/// The bytes of a frame's length prefix.
+pub const LENGTH_BYTES: usize = 4;
+
+/// Why a stream of frames can't be followed any further. The connection has to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// The length is zero or negative.
+    #[error("a frame of {0} bytes was announced; it must have at least one")]
+    NotPositive(i32),
+    /// The length is over the bound.
+    #[error("a frame of {bytes} bytes was announced; no more than {bytes_max} are taken")]
+    TooLong {
+        /// The announced length.
+        bytes: usize,
+        /// The bound it exceeds.
+        bytes_max: usize,
+    },
+}
+
+/// How many bytes at the start of `bytes` are whole frames, length prefixes included.
+///
+/// An announced length that is not in `1..=frame_bytes_max` is an error as soon as it is seen,
+/// also when whole frames stand before it.
+pub fn whole_frames(bytes: &[u8], frame_bytes_max: usize) -> Result<usize, FrameError> {
+    let mut whole = 0;
+    while let Some((prefix, _)) = bytes[whole..].split_first_chunk::<LENGTH_BYTES>() {
+        let announced = i32::from_be_bytes(*prefix);
+        if announced <= 0 {
+            return Err(FrameError::NotPositive(announced));
+        }
+        let body_bytes = announced as usize;
+        if body_bytes > frame_bytes_max {
+            return Err(FrameError::TooLong { bytes: body_bytes, bytes_max: frame_bytes_max });
+        }
+        let left = bytes.len() - whole - LENGTH_BYTES;
+        if body_bytes > left {
+            break;
+        }
+        whole += LENGTH_BYTES + body_bytes;
+    }
+    Ok(whole)
+}
+
+/// Cuts one frame off the front and returns its body, without the length prefix and without
+/// copying. `None` when no whole frame is left.
+pub fn next_frame(frames: &mut Bytes) -> Option<Bytes> {
+    let prefix = *frames.first_chunk::<LENGTH_BYTES>()?;
+    let body_bytes = usize::try_from(i32::from_be_bytes(prefix)).ok()?;
+    if body_bytes > frames.len() - LENGTH_BYTES {
+        return None;
+    }
+    frames.advance(LENGTH_BYTES);
+    Some(frames.split_to(body_bytes))
+}

@@ -1,0 +1,1 @@
+//! Tests of the protocol against the `kafka_protocol` crate, which was written by others.
