@@ -61,3 +61,18 @@ pub enum LogLevel {
     Info,
     Debug,
 }
+
+impl<P> Part<P> {
+    /// Its bytes on the wire.
+    pub fn len(&self) -> usize {
+        match self {
+            Part::Bytes(bytes) => bytes.len(),
+            Part::Page { start, end, .. } => end - start,
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

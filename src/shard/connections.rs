@@ -1,0 +1,264 @@
+//! The clients of a shard: what they have asked, and what they are owed, in order.
+//!
+//! Requests of a connection are numbered as they come. They may be answered in any order; answers
+//! leave in the order of the requests. A request that waits for something other than the journal
+//! (a long poll, a change of the catalog) holds up those behind it, as in Kafka; produce requests
+//! don't, so a connection may have thousands of them under way.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Buf, Bytes};
+use rustc_hash::FxHashMap;
+
+use crate::kafka::frame::next_frame;
+use crate::limits::CONNECTION_UNSENT_BYTES_MAX;
+use crate::model::ids::ConnectionId;
+use crate::shard::output::{Output, Part};
+
+/// A request that is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    pub connection: ConnectionId,
+    /// Its number among the requests of its connection.
+    pub sequence: u64,
+}
+
+/// All connections of a shard.
+#[derive(Debug)]
+pub struct Connections<P> {
+    by_id: FxHashMap<ConnectionId, Connection<P>>,
+    /// Those with something to give out at the end of the turn.
+    dirty: Vec<ConnectionId>,
+    /// Those that may go on with their backlog.
+    runnable: Vec<ConnectionId>,
+}
+
+#[derive(Debug)]
+struct Connection<P> {
+    next_request: u64,
+    next_answer: u64,
+    /// Answers that wait for those before them.
+    early: BTreeMap<u64, Vec<Part<P>>>,
+    /// Answers in order, to be given out at the end of the turn.
+    parts: Vec<Part<P>>,
+    /// The newest of them, still growing.
+    tail: Vec<u8>,
+    dirty: bool,
+    unsent_bytes: usize,
+    /// Frames that have come and not been looked at.
+    backlog: VecDeque<Bytes>,
+    /// The request that holds up those behind it.
+    held_by: Option<u64>,
+    paused: bool,
+    closing: bool,
+}
+
+impl<P> Default for Connections<P> {
+    fn default() -> Self {
+        Connections { by_id: FxHashMap::default(), dirty: Vec::new(), runnable: Vec::new() }
+    }
+}
+
+impl<P> Connections<P> {
+    /// A client connected.
+    pub fn open(&mut self, id: ConnectionId) {
+        self.by_id.insert(id, Connection::new());
+    }
+
+    /// A client is gone: whatever it is owed is forgotten.
+    pub fn closed(&mut self, id: ConnectionId) {
+        self.by_id.remove(&id);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Frames have come. They wait until `next_frame` takes them.
+    pub fn received(&mut self, id: ConnectionId, frames: Bytes) {
+        if let Some(connection) = self.by_id.get_mut(&id)
+            && !connection.closing
+        {
+            connection.backlog.push_back(frames);
+        }
+    }
+
+    /// The next request of a connection, if it may be looked at now.
+    pub fn next_frame(&mut self, id: ConnectionId) -> Option<(Ticket, Bytes)> {
+        let connection = self.by_id.get_mut(&id)?;
+        if !connection.may_go_on() {
+            return None;
+        }
+        let frame = connection.take_frame()?;
+        let sequence = connection.next_request;
+        connection.next_request += 1;
+        Some((Ticket { connection: id, sequence }, frame))
+    }
+
+    /// Nothing behind this request is looked at before it is answered.
+    pub fn hold(&mut self, ticket: Ticket) {
+        if let Some(connection) = self.by_id.get_mut(&ticket.connection) {
+            connection.held_by = Some(ticket.sequence);
+        }
+    }
+
+    /// Stops or resumes reading, as the backlog asks for. `queue_full` holds up everyone.
+    pub fn settle_reading(&mut self, id: ConnectionId, outputs: &mut VecDeque<Output<P>>) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let wanted = !connection.backlog.is_empty();
+        if wanted != connection.paused {
+            connection.paused = wanted;
+            outputs.push_back(if wanted {
+                Output::PauseReading { connection: id }
+            } else {
+                Output::ResumeReading { connection: id }
+            });
+        }
+    }
+
+    /// Answers a request with a frame that `encode` appends to the connection's output.
+    pub fn answer(&mut self, ticket: Ticket, encode: impl FnOnce(&mut Vec<u8>)) {
+        let Some(connection) = self.by_id.get_mut(&ticket.connection) else { return };
+        if ticket.sequence == connection.next_answer {
+            encode(&mut connection.tail);
+            connection.next_answer += 1;
+            connection.follow_up();
+        } else {
+            let mut bytes = Vec::new();
+            encode(&mut bytes);
+            connection.early.insert(ticket.sequence, vec![Part::Bytes(bytes.into())]);
+        }
+        self.answered(ticket);
+    }
+
+    /// Answers a request with parts. None at all for a request that gets no response.
+    pub fn answer_parts(&mut self, ticket: Ticket, parts: Vec<Part<P>>) {
+        let Some(connection) = self.by_id.get_mut(&ticket.connection) else { return };
+        if ticket.sequence == connection.next_answer {
+            connection.take_parts(parts);
+            connection.next_answer += 1;
+            connection.follow_up();
+        } else {
+            connection.early.insert(ticket.sequence, parts);
+        }
+        self.answered(ticket);
+    }
+
+    fn answered(&mut self, ticket: Ticket) {
+        let id = ticket.connection;
+        let connection = self.by_id.get_mut(&id).expect("it was just seen");
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+        if connection.held_by == Some(ticket.sequence) {
+            connection.held_by = None;
+            self.runnable.push(id);
+        }
+    }
+
+    /// The socket has taken bytes.
+    pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let was_over = connection.unsent_bytes > CONNECTION_UNSENT_BYTES_MAX;
+        connection.unsent_bytes = connection.unsent_bytes.saturating_sub(bytes);
+        if was_over && connection.unsent_bytes <= CONNECTION_UNSENT_BYTES_MAX {
+            self.runnable.push(id);
+        }
+    }
+
+    /// Has the connection closed, once what it is owed so far has been sent. Its requests that
+    /// aren't answered yet get no answer.
+    pub fn close(&mut self, id: ConnectionId) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        connection.closing = true;
+        connection.backlog.clear();
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// The connections that may go on with their backlog now.
+    pub fn take_runnable(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.runnable)
+    }
+
+    /// Gives out all answers that are in order.
+    pub fn give_out(&mut self, outputs: &mut VecDeque<Output<P>>) {
+        for id in self.dirty.drain(..) {
+            let Some(connection) = self.by_id.get_mut(&id) else { continue };
+            connection.dirty = false;
+            connection.settle_tail();
+            let parts = std::mem::take(&mut connection.parts);
+            if !parts.is_empty() {
+                connection.unsent_bytes += parts.iter().map(Part::len).sum::<usize>();
+                outputs.push_back(Output::Respond { connection: id, parts });
+            }
+            if connection.closing {
+                self.by_id.remove(&id);
+                outputs.push_back(Output::CloseConnection { connection: id });
+            }
+        }
+    }
+}
+
+impl<P> Connection<P> {
+    fn new() -> Connection<P> {
+        Connection {
+            next_request: 0,
+            next_answer: 0,
+            early: BTreeMap::new(),
+            parts: Vec::new(),
+            tail: Vec::new(),
+            dirty: false,
+            unsent_bytes: 0,
+            backlog: VecDeque::new(),
+            held_by: None,
+            paused: false,
+            closing: false,
+        }
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.held_by.is_none()
+            && !self.closing
+            && self.unsent_bytes + self.tail.len() <= CONNECTION_UNSENT_BYTES_MAX
+    }
+
+    fn take_frame(&mut self) -> Option<Bytes> {
+        loop {
+            let frames = self.backlog.front_mut()?;
+            let frame = next_frame(frames);
+            if !frames.has_remaining() || frame.is_none() {
+                self.backlog.pop_front();
+            }
+            if frame.is_some() {
+                return frame;
+            }
+        }
+    }
+
+    /// Moves up the answers that waited for the one just given.
+    fn follow_up(&mut self) {
+        while let Some(parts) = self.early.remove(&self.next_answer) {
+            self.take_parts(parts);
+            self.next_answer += 1;
+        }
+    }
+
+    fn take_parts(&mut self, parts: Vec<Part<P>>) {
+        if !parts.is_empty() {
+            self.settle_tail();
+            self.parts.extend(parts);
+        }
+    }
+
+    fn settle_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail);
+            self.parts.push(Part::Bytes(tail.into()));
+        }
+    }
+}
