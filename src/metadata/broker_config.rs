@@ -94,7 +94,9 @@ impl BrokerConfig {
         let mut config = BrokerConfig::default();
         for (name, text) in raw {
             match (name.as_str(), find(BROKER_SETTINGS, name)?.parse(text)?) {
-                (NUM_PARTITIONS, Value::Number(n)) => config.num_partitions = i32::try_from(n).ok(),
+                (NUM_PARTITIONS, Value::Number(count)) => {
+                    config.num_partitions = i32::try_from(count).ok();
+                }
                 (AUTO_CREATE, Value::Boolean(enabled)) => config.auto_create_topics = Some(enabled),
                 _ => {}
             }

@@ -1,7 +1,7 @@
 //! What a setting is: its name, type, default, rule and documentation; and how it is changed.
 //!
-//! Settings of topics and of brokers are tables of [`Setting`]s. Each error names the setting, the
-//! value and what is allowed.
+//! Settings of topics and of brokers are tables of rows of one type, `Setting`. Each error names
+//! the setting, the value and what is allowed.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,7 +201,7 @@ impl Rule {
 
 fn is_kafka_version(text: &str) -> bool {
     let mut parts = text.split(['.', '-']);
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     parts.next().is_some_and(is_number)
         && parts.next().is_some_and(is_number)
         && parts.all(|part| is_number(part.strip_prefix("IV").unwrap_or(part)))

@@ -95,6 +95,17 @@ fn creation_is_refused_for_what_is_wrong() {
 }
 
 #[test]
+fn a_deleted_name_collides_no_more() {
+    let mut catalog = Catalog::new(2, 1);
+    apply(&mut catalog, &create("a_b", 1, 1)).unwrap();
+    apply(&mut catalog, &Command::DeleteTopic { id: id(1) }).unwrap();
+    // Takes the slot that the deleted topic had.
+    apply(&mut catalog, &create("other", 2, 1)).unwrap();
+    apply(&mut catalog, &create("a.b", 3, 1)).unwrap();
+    assert!(matches!(refusal(&mut catalog, &create("a_b", 4, 1)), CatalogError::InvalidName(_)));
+}
+
+#[test]
 fn partitions_of_all_topics_are_bounded_and_keys_run_out_politely() {
     let mut catalog = Catalog::new(2, 1);
     let largest = TOPIC_PARTITIONS_MAX;

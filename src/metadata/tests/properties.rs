@@ -33,10 +33,11 @@ fn changes() -> impl Strategy<Value = Vec<(String, ConfigChange)>> {
 
 /// Ids are few, so that commands meet; names collide in all the ways they can.
 fn command() -> impl Strategy<Value = Command> {
-    let topic = || (0u8..6).prop_map(id);
+    let topic = || (0u8..12).prop_map(id);
     let name = prop_oneof!["[a-c]{1,2}", "[ab][._][ab]", "\\PC{0,3}"];
+    let replicas = prop::sample::select(vec![-1i16, 1, 1, 1, 0, 2]);
     let config = btree_map(setting(), value(), 0..2);
-    let creation = (name, topic(), -1..6i32, -1..3i16, config);
+    let creation = (name, (0u8..20).prop_map(id), 0..9i32, replicas, config);
     prop_oneof![
         4 => creation.prop_map(|(name, id, partitions, replication_factor, config)| {
             Command::CreateTopic { name, id, partitions, replication_factor, config }
