@@ -1,0 +1,71 @@
+//! Which group gets a new partition. Pure.
+//!
+//! Nothing else computes a partition's group: everybody else looks it up in the catalog, so that
+//! the number of groups may grow without moving what is there.
+
+use crate::model::ids::GroupId;
+
+/// The groups of the first partitions of a new topic: round robin from `turn`.
+///
+/// `turn` is the catalog's count of partitions placed so far, modulo the groups. Counting
+/// partitions and not topics keeps any mix of topic sizes even: while nothing is deleted or
+/// grown, no group has more than one partition more than another.
+pub fn place_topic(turn: u32, count: usize, groups: u32) -> impl Iterator<Item = GroupId> {
+    round_robin(turn, count, groups)
+}
+
+/// The groups of partitions added to a topic whose last partition is in `last`: its own round
+/// goes on, so that its partitions stay on as many groups as they can.
+pub fn place_more(last: GroupId, count: usize, groups: u32) -> impl Iterator<Item = GroupId> {
+    round_robin(last.0 % groups.max(1) + 1, count, groups)
+}
+
+/// Where the turn falls after a topic of `count` partitions was placed at `turn`.
+pub fn next_turn(turn: u32, count: usize, groups: u32) -> u32 {
+    let groups = u64::from(groups.max(1));
+    ((u64::from(turn) + count as u64 % groups) % groups) as u32
+}
+
+fn round_robin(start: u32, count: usize, groups: u32) -> impl Iterator<Item = GroupId> {
+    let groups = groups.max(1);
+    let mut next = start % groups;
+    std::iter::repeat_with(move || {
+        let group = GroupId(next);
+        next = (next + 1) % groups;
+        group
+    })
+    .take(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_of_one_partition_spread_over_all_groups() {
+        let mut turn = 0;
+        let mut placed = Vec::new();
+        for _ in 0..6 {
+            placed.extend(place_topic(turn, 1, 3));
+            turn = next_turn(turn, 1, 3);
+        }
+        assert_eq!(placed, [0, 1, 2, 0, 1, 2].map(GroupId));
+    }
+
+    #[test]
+    fn any_mix_of_sizes_stays_even() {
+        for groups in 1..9 {
+            let (mut turn, mut load) = (0, vec![0u32; groups as usize]);
+            for size in [1, 2, 1, 7, 8, 1, 16, 3, 5, 1, 2, 2] {
+                place_topic(turn, size, groups).for_each(|group| load[group.0 as usize] += 1);
+                turn = next_turn(turn, size, groups);
+                assert!(load.iter().max().unwrap() - load.iter().min().unwrap() <= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn added_partitions_continue_the_round_of_their_topic() {
+        assert_eq!(place_more(GroupId(1), 3, 3).collect::<Vec<_>>(), [2, 0, 1].map(GroupId));
+    }
+}
