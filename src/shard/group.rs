@@ -1,0 +1,452 @@
+//! One Raft group as its shard sees it: journal, replica and partitions, moved together.
+//!
+//! Every entry goes the same way: queue -> append -> (flush and replicate, side by side) -> commit
+//! -> apply. This file keeps the order; `append` turns the queue into entries.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use crate::journal::cache::CachedEntry;
+use crate::journal::format::{Entry, RunKind};
+use crate::journal::page::Page;
+use crate::journal::{Blocked, EntryStamp, Journal};
+use crate::limits::SEGMENT_BYTES_MIN;
+use crate::metadata::Command;
+use crate::model::ids::{GroupId, PartitionKey, SegmentId, WriteId};
+use crate::model::position::{LogIndex, Offset, Position, Term};
+use crate::model::time::{Now, Time, Wallclock};
+use crate::partition::Partition;
+use crate::replica::vote::VoteFile;
+use crate::replica::{Descriptor, Replica, Vote, Work};
+use crate::shard::checkpoint::CheckpointState;
+use crate::shard::control::CommandTicket;
+use crate::shard::input::IoFailure;
+use crate::shard::metrics::GroupMetrics;
+use crate::shard::pending_responses::{PendingResponses, Progress};
+use crate::shard::produce::PendingProduce;
+use crate::shard::request_queue::RequestQueue;
+
+/// Where a partition lies in its group, for as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionSlot(pub u32);
+
+/// One group of this shard.
+pub struct Group<P> {
+    pub id: GroupId,
+    pub journal: Journal<P>,
+    pub replica: Replica,
+    pub partitions: Partitions,
+    pub queue: RequestQueue,
+    pub pending: PendingResponses<PendingProduce>,
+    pub checkpoint: CheckpointState,
+    pub metrics: GroupMetrics,
+    /// What is to be appended beside the queue: changes of the catalog and of log starts.
+    pub control: Vec<ControlItem>,
+    vote_file: VoteFile,
+    /// An entry of Raft's own that waits for room.
+    empty_entry: Option<(Term, LogIndex)>,
+    /// Appended and not yet applied, oldest first.
+    entries: VecDeque<AppendedEntry>,
+    applied: Chain,
+    progress: Progress,
+    /// Since when the disk has had no space for another segment, and when to try again.
+    no_space: Option<Time>,
+    next_vote_write: u64,
+}
+
+/// The last entry applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    pub index: LogIndex,
+    pub term: Term,
+    pub crc: u32,
+    /// The first position after it.
+    pub end: Position,
+}
+
+/// Something other than record batches that goes into a journal.
+#[derive(Clone, Debug)]
+pub enum ControlItem {
+    /// A change of the catalog, and who asked for it.
+    Command { command: Command, ticket: Option<CommandTicket> },
+    /// A partition's log start moves.
+    LogStart { partition: PartitionKey, offset: Offset, request: Option<LogStartRequest> },
+}
+
+/// The part of a DeleteRecords request that waits for a log start to be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogStartRequest {
+    pub request: usize,
+    pub part: usize,
+}
+
+/// What an entry did, remembered until it is applied.
+#[derive(Debug)]
+pub struct AppendedEntry {
+    pub index: LogIndex,
+    pub term: Term,
+    pub crc: u32,
+    pub end: Position,
+    pub appended_at: Time,
+    pub flushed_at: Option<Time>,
+    /// Produce requests in it.
+    pub requests: u32,
+    /// The partitions it grew, and their ends after it.
+    pub grown: Vec<Grown>,
+    pub control: Vec<ControlItem>,
+}
+
+/// A partition's end after an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grown {
+    pub partition: PartitionSlot,
+    pub key: PartitionKey,
+    pub end: Offset,
+    pub bytes: u32,
+}
+
+/// What a group has to tell its shard.
+#[derive(Debug)]
+pub enum GroupEvent {
+    /// Consumers of the partition may see so many more bytes.
+    Committed { partition: PartitionSlot, bytes: u32 },
+    /// Apply this command, of group 0, to the catalog.
+    Command { command: Command, ticket: Option<CommandTicket> },
+    /// A partition's log start has moved.
+    LogStart { partition: PartitionKey, request: Option<LogStartRequest> },
+}
+
+/// What of group and disk a new group starts from.
+pub struct GroupParts<P> {
+    pub id: GroupId,
+    pub journal: Journal<P>,
+    pub replica: Replica,
+    pub partitions: Partitions,
+    pub vote_file: VoteFile,
+    pub applied: Chain,
+    pub checkpoint: CheckpointState,
+    pub entries: VecDeque<AppendedEntry>,
+}
+
+/// How long to wait before asking for disk space again.
+const SPACE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Without space for another segment, so much of the last one is left to what frees space again.
+const CONTROL_RESERVE_BYTES: u64 = SEGMENT_BYTES_MIN / 4;
+
+impl<P: Page> Group<P> {
+    /// A group that goes on where its disk says.
+    pub fn new(parts: GroupParts<P>) -> Group<P> {
+        let append = parts.journal.append_position();
+        Group {
+            id: parts.id,
+            progress: Progress {
+                append,
+                flush: append,
+                received: append,
+                commit: parts.applied.end,
+            },
+            journal: parts.journal,
+            replica: parts.replica,
+            partitions: parts.partitions,
+            queue: RequestQueue::default(),
+            pending: PendingResponses::default(),
+            checkpoint: parts.checkpoint,
+            metrics: GroupMetrics::default(),
+            control: Vec::new(),
+            vote_file: parts.vote_file,
+            empty_entry: None,
+            entries: parts.entries,
+            applied: parts.applied,
+            no_space: None,
+            next_vote_write: 1,
+        }
+    }
+
+    /// Does what Raft asks for. Returns a vote to write, with its place in the vote file.
+    pub fn work(&mut self, now: Now) -> Option<(WriteId, u64, P)> {
+        loop {
+            if let Some((term, index)) = self.empty_entry {
+                if !self.append_empty(term, index, now) {
+                    return None;
+                }
+                self.empty_entry = None;
+            }
+            match self.replica.poll_work()? {
+                Work::AppendEmpty { term, index } => self.empty_entry = Some((term, index)),
+                Work::WriteVote(vote) => return Some(self.write_vote(vote)),
+            }
+        }
+    }
+
+    fn write_vote(&mut self, vote: Vote) -> (WriteId, u64, P) {
+        let (at, slot) = self.vote_file.next(vote);
+        let write = WriteId(self.next_vote_write);
+        self.next_vote_write += 1;
+        (write, at, P::build(slot.len(), |into| into.copy_from_slice(&slot)))
+    }
+
+    fn append_empty(&mut self, term: Term, index: LogIndex, now: Now) -> bool {
+        if self.room(crate::limits::ENTRY_ALIGN_BYTES).is_err() {
+            return false;
+        }
+        let stamp = self.stamp(term, index, now.wallclock);
+        let appended = self.journal.append(stamp, &[], |_| {});
+        let bytes = (appended.end.0 - appended.position.0) as u32;
+        self.entries.push_back(AppendedEntry {
+            index,
+            term,
+            crc: appended.crc,
+            end: appended.end,
+            appended_at: now.time,
+            flushed_at: None,
+            requests: 0,
+            grown: Vec::new(),
+            control: Vec::new(),
+        });
+        let descriptor = Descriptor { position: appended.position, bytes, crc: appended.crc };
+        self.replica.placed(index, descriptor);
+        self.progress.append = appended.end;
+        true
+    }
+
+    /// What an entry appended now says of itself.
+    pub fn stamp(&self, term: Term, index: LogIndex, appended_at: Wallclock) -> EntryStamp {
+        EntryStamp { term, index, leader: self.replica.node(), appended_at }
+    }
+
+    /// Whether an entry of `bytes` bytes can be appended now.
+    ///
+    /// # Errors
+    /// What it has to wait for.
+    pub fn room(&self, bytes: usize) -> Result<(), Blocked> {
+        self.journal.room(bytes)
+    }
+
+    /// Whether record batches of this size must be refused, for lack of disk space.
+    pub fn refuses_records(&self, bytes: usize) -> bool {
+        let needed = bytes.max(CONTROL_RESERVE_BYTES as usize);
+        self.no_space.is_some() && self.journal.room(needed) == Err(Blocked::NoSegment)
+    }
+
+    /// An entry has been appended to the journal and is now proposed to Raft.
+    pub fn appended(&mut self, entry: AppendedEntry, descriptor: Descriptor) {
+        self.replica.propose(entry.index, descriptor);
+        self.progress.append = entry.end;
+        self.entries.push_back(entry);
+    }
+
+    /// A journal write is on disk.
+    pub fn on_written(&mut self, write: WriteId, now: Time) {
+        let Some(flushed) = self.journal.on_written(write) else { return };
+        self.progress.flush = flushed;
+        let newly = self
+            .entries
+            .iter_mut()
+            .filter(|entry| entry.end <= flushed && entry.flushed_at.is_none());
+        for entry in newly {
+            entry.flushed_at = Some(now);
+            self.metrics.flush_stage(now.since(entry.appended_at), entry.requests);
+        }
+        self.replica.on_flushed(flushed);
+    }
+
+    /// A vote is on disk.
+    pub fn on_vote_written(&mut self) {
+        self.replica.on_vote_written();
+    }
+
+    /// A segment was made, or could not be.
+    ///
+    /// # Errors
+    /// A failure that more space would not mend.
+    pub fn on_segment_created(
+        &mut self,
+        segment: SegmentId,
+        result: Result<(), IoFailure>,
+        now: Time,
+    ) -> Result<(), String> {
+        match result {
+            Ok(()) => {
+                self.no_space = None;
+                self.journal.on_segment_created(segment);
+                Ok(())
+            }
+            Err(IoFailure::NoSpace) => {
+                self.no_space = Some(now + SPACE_RETRY);
+                self.journal.on_segment_failed(segment);
+                Ok(())
+            }
+            Err(IoFailure::Failed(problem)) => Err(problem),
+        }
+    }
+
+    /// Asks again for the space that wasn't there.
+    pub fn retry_space(&mut self, now: Time) {
+        if self.no_space.is_some_and(|retry| retry <= now) {
+            self.no_space = Some(now + SPACE_RETRY);
+            self.journal.prepare_segments();
+        }
+    }
+
+    /// When `retry_space` is to be called.
+    pub fn space_deadline(&self) -> Option<Time> {
+        self.no_space
+    }
+
+    /// Moves commit and applies what it allows. On one node a majority is this one.
+    pub fn apply(&mut self, now: Time, mut event: impl FnMut(GroupEvent)) {
+        let (index, commit) = self.replica.committed();
+        if commit > self.progress.commit {
+            self.progress.commit = commit;
+        }
+        self.progress.received = self.progress.append;
+        // `start <= apply <= min(commit, flush)`: the replica's log only holds what is flushed.
+        while self.entries.front().is_some_and(|entry| {
+            entry.index <= index && entry.end <= self.progress.flush
+        }) {
+            let entry = self.entries.pop_front().expect("it was just seen");
+            self.apply_entry(entry, now, &mut event);
+        }
+        assert!(self.progress.commit <= self.progress.append);
+        assert!(self.progress.flush <= self.progress.append);
+    }
+
+    fn apply_entry(
+        &mut self,
+        entry: AppendedEntry,
+        now: Time,
+        event: &mut impl FnMut(GroupEvent),
+    ) {
+        self.metrics.commit_stage(now.since(entry.appended_at), entry.requests);
+        for grown in entry.grown {
+            let Some(partition) = self.partitions.get_live(grown.partition, grown.key) else {
+                continue;
+            };
+            partition.commit(grown.end);
+            event(GroupEvent::Committed { partition: grown.partition, bytes: grown.bytes });
+        }
+        for item in entry.control {
+            match item {
+                ControlItem::Command { command, ticket } => {
+                    event(GroupEvent::Command { command, ticket });
+                }
+                ControlItem::LogStart { partition, offset, request } => {
+                    if let Some(partition) = self.partitions.by_key_mut(partition) {
+                        partition.trim(offset);
+                    }
+                    event(GroupEvent::LogStart { partition, request });
+                }
+            }
+        }
+        self.applied =
+            Chain { index: entry.index, term: entry.term, crc: entry.crc, end: entry.end };
+    }
+
+    /// Lets go of cached entries beyond the bound; their runs are found on disk from then on.
+    pub fn evict(&mut self) {
+        let partitions = &mut self.partitions;
+        self.journal.evict(self.applied.end, |entry: CachedEntry<P>| {
+            for (run, _) in Entry::of_page(entry.page.bytes(), entry.position).runs() {
+                if run.kind == RunKind::Records
+                    && let Some(partition) = partitions.by_key_mut(run.partition)
+                {
+                    partition.index.evict(entry.position);
+                }
+            }
+        });
+    }
+
+    /// How far each level has come.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The last entry applied.
+    pub fn applied(&self) -> Chain {
+        self.applied
+    }
+
+    /// Whether all that was appended has been applied.
+    pub fn is_settled(&self) -> bool {
+        self.entries.is_empty() && self.journal.writes_in_flight() == 0 && self.empty_entry.is_none()
+    }
+
+    /// Whether this node leads the group and has applied an entry of its own term, so that
+    /// whatever was recovered is applied as well.
+    pub fn is_serving(&self) -> bool {
+        self.replica.is_leader() && self.applied.term == self.replica.term()
+    }
+}
+
+/// The partitions of a group, by slot and by key.
+#[derive(Debug, Default)]
+pub struct Partitions {
+    slots: Vec<Option<Partition>>,
+    free: Vec<PartitionSlot>,
+    by_key: FxHashMap<PartitionKey, PartitionSlot>,
+}
+
+impl Partitions {
+    /// Adds a partition, unless there is one of that key.
+    pub fn insert(&mut self, partition: Partition) {
+        if self.by_key.contains_key(&partition.key) {
+            return;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            PartitionSlot(self.slots.len() as u32 - 1)
+        });
+        self.by_key.insert(partition.key, slot);
+        self.slots[slot.0 as usize] = Some(partition);
+    }
+
+    /// Forgets a partition.
+    pub fn remove(&mut self, key: PartitionKey) {
+        if let Some(slot) = self.by_key.remove(&key) {
+            self.slots[slot.0 as usize] = None;
+            self.free.push(slot);
+        }
+    }
+
+    /// The slot of a partition.
+    pub fn slot(&self, key: PartitionKey) -> Option<PartitionSlot> {
+        self.by_key.get(&key).copied()
+    }
+
+    /// The partition in a slot.
+    pub fn get(&self, slot: PartitionSlot) -> Option<&Partition> {
+        self.slots.get(slot.0 as usize)?.as_ref()
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, slot: PartitionSlot) -> Option<&mut Partition> {
+        self.slots.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    /// The partition in a slot, if it is still the one of that key.
+    pub fn get_live(&mut self, slot: PartitionSlot, key: PartitionKey) -> Option<&mut Partition> {
+        self.get_mut(slot).filter(|partition| partition.key == key)
+    }
+
+    /// The partition of a key.
+    pub fn by_key(&self, key: PartitionKey) -> Option<&Partition> {
+        self.get(self.slot(key)?)
+    }
+
+    /// The same, to be changed.
+    pub fn by_key_mut(&mut self, key: PartitionKey) -> Option<&mut Partition> {
+        self.get_mut(self.slot(key)?)
+    }
+
+    /// All of them, in slot order.
+    pub fn iter(&self) -> impl Iterator<Item = &Partition> {
+        self.slots.iter().flatten()
+    }
+
+    /// Slots there are, free ones included.
+    pub fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+}

@@ -1,0 +1,408 @@
+//! Produce: check a request, let go of it, and answer it when its level is reached.
+
+use bytes::Bytes;
+use slab::Slab;
+
+use crate::journal::page::Page;
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::header::RequestHeader;
+use crate::kafka::produce::{
+    PartitionOutcome, ProducePartition, ProduceRequest, ProduceResponseEncoder,
+    encode_single_response,
+};
+use crate::kafka::record_batch::{self, BatchHeader};
+use crate::metadata::{Catalog, Topic};
+use crate::model::ids::GroupId;
+use crate::model::qos::Qos;
+use crate::model::time::Time;
+use crate::partition::producers::Sequence;
+use crate::shard::cluster::Cluster;
+use crate::shard::connections::{Connections, Ticket};
+use crate::shard::group::PartitionSlot;
+use crate::shard::groups::Groups;
+use crate::shard::request_queue::{ProduceAnswer, QueuedBatch, SingleProduce};
+
+/// What a Produce request needs of the shard.
+pub struct Produce<'a, P> {
+    pub catalog: &'a Catalog,
+    pub cluster: &'a Cluster,
+    pub groups: &'a mut Groups<P>,
+    pub connections: &'a mut Connections<P>,
+    pub requests: &'a mut Slab<MultiProduce>,
+}
+
+/// An answer that waits for its level.
+#[derive(Debug)]
+pub struct PendingProduce {
+    pub answer: ProduceAnswer,
+    pub queued_at: Time,
+    pub outcome: Appended,
+}
+
+/// Where a batch was appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Appended {
+    pub base_offset: i64,
+    /// -1 unless the topic stamps records with it.
+    pub append_time: i64,
+    pub log_start: i64,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug)]
+pub enum ProduceOutcome {
+    Appended(Appended),
+    /// Its deadline came first. It may still become durable.
+    TimedOut,
+    /// The disk is full.
+    NoSpace,
+    /// The partition was deleted while the batch waited.
+    UnknownPartition,
+    OutOfOrder,
+    Fenced,
+    /// Another shard has the partition.
+    Elsewhere(GroupId),
+    Refused(ErrorCode, &'static str),
+}
+
+/// A request with several batches, until each has its outcome.
+#[derive(Debug)]
+pub struct MultiProduce {
+    ticket: Ticket,
+    header: RequestHeader,
+    /// The frame, which still holds the topics' names.
+    frame: Bytes,
+    outcomes: Vec<ProduceOutcome>,
+    missing: usize,
+    silent: bool,
+}
+
+/// A batch that was found good, and where it belongs.
+struct Checked {
+    group: usize,
+    partition: PartitionSlot,
+    batch: BatchHeader,
+    qos: Qos,
+    append_time: bool,
+}
+
+/// The first Produce version whose clients know zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+
+impl<P: Page> Produce<'_, P> {
+    /// Takes one request. Batches that are good go to the queue; what is wrong is answered now.
+    pub fn on_request(&mut self, now: Time, ticket: Ticket, header: RequestHeader, frame: Bytes) {
+        let Ok(request) = ProduceRequest::decode(&header, &frame) else {
+            return self.connections.close(ticket.connection);
+        };
+        let mut partitions = request.partitions();
+        match (partitions.next(), partitions.next()) {
+            (Some(Ok(only)), None) => self.single(now, ticket, &header, &request, &frame, only),
+            _ if request.check().is_ok() => self.multi(now, ticket, header, &request, &frame),
+            _ => self.connections.close(ticket.connection),
+        }
+    }
+
+    fn single(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        header: &RequestHeader,
+        request: &ProduceRequest<'_>,
+        frame: &Bytes,
+        only: ProducePartition<'_>,
+    ) {
+        let checked = self.check(header, request, frame, &only);
+        let (topic, checked) = match checked {
+            Ok(checked) => checked,
+            Err(outcome) if request.acks == 0 => return self.refuse_silent(ticket, outcome),
+            Err(outcome) => {
+                let cluster = self.cluster;
+                return self.connections.answer(ticket, |out| {
+                    encode_single(out, cluster, header, only.topic, only.partition, outcome);
+                });
+            }
+        };
+        let answer = if checked.qos == Qos::OneWay {
+            ProduceAnswer::None
+        } else {
+            ProduceAnswer::Single(SingleProduce {
+                ticket,
+                correlation_id: header.correlation_id,
+                version: header.api_version,
+                topic: topic.name.clone(),
+                partition: only.partition,
+            })
+        };
+        if checked.qos == Qos::OneWay {
+            self.connections.answer_parts(ticket, Vec::new());
+        }
+        self.enqueue(now, request, frame, only, checked, answer);
+    }
+
+    fn multi(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: &ProduceRequest<'_>,
+        frame: &Bytes,
+    ) {
+        let count = request.partitions().count();
+        let pending = ProduceOutcome::TimedOut;
+        let silent = request.acks == 0;
+        let slot = self.requests.insert(MultiProduce {
+            ticket,
+            header,
+            frame: frame.clone(),
+            outcomes: vec![pending; count],
+            // One more than there are batches, so that it can't be finished in this loop.
+            missing: count + 1,
+            silent,
+        });
+        let mut failed = None;
+        for (part, partition) in request.partitions().flatten().enumerate() {
+            match self.check(&header, request, frame, &partition) {
+                Ok((_, checked)) => {
+                    let answer = if silent {
+                        ProduceAnswer::None
+                    } else {
+                        ProduceAnswer::Multi { request: slot, part }
+                    };
+                    self.enqueue(now, request, frame, partition, checked, answer);
+                }
+                Err(outcome) => {
+                    failed = Some(outcome);
+                    self.settle(slot, part, outcome);
+                }
+            }
+        }
+        if silent {
+            self.requests.remove(slot);
+            return match failed {
+                Some(outcome) => self.refuse_silent(ticket, outcome),
+                None => self.connections.answer_parts(ticket, Vec::new()),
+            };
+        }
+        self.settle_one(slot);
+    }
+
+    /// With `acks=0` there is no response to carry an error: the connection is closed instead, as
+    /// Kafka does, so that the client notices.
+    fn refuse_silent(&mut self, ticket: Ticket, _outcome: ProduceOutcome) {
+        self.connections.answer_parts(ticket, Vec::new());
+        self.connections.close(ticket.connection);
+    }
+
+    fn check<'c>(
+        &self,
+        header: &RequestHeader,
+        request: &ProduceRequest<'_>,
+        frame: &Bytes,
+        partition: &ProducePartition<'_>,
+    ) -> Result<(&'c Topic, Checked), ProduceOutcome>
+    where
+        Self: 'c,
+        Self: HasCatalog<'c>,
+    {
+        let catalog = self.catalog_ref();
+        let refused = |code, why| ProduceOutcome::Refused(code, why);
+        let topic = catalog.topic(partition.topic).ok_or(ProduceOutcome::UnknownPartition)?;
+        let number = usize::try_from(partition.partition);
+        let placement = number.ok().and_then(|number| topic.partitions.get(number));
+        let placement = placement.ok_or(ProduceOutcome::UnknownPartition)?;
+        let elsewhere = ProduceOutcome::Elsewhere(placement.group);
+        let group = self.groups.index(placement.group).ok_or(elsewhere)?;
+        let slot = self.groups.at(group).partitions.slot(placement.key).ok_or(elsewhere)?;
+        if request.transactional {
+            return Err(refused(ErrorCode::INVALID_REQUEST, "transactions are not offered"));
+        }
+        let config = &topic.config;
+        let qos = Qos::from_acks(request.acks, config.acks_one, config.acks_all);
+        let qos = qos.ok_or_else(|| {
+            refused(ErrorCode::INVALID_REQUIRED_ACKS, "acks must be -1 to 5")
+        })?;
+        let records = partition.records.clone().ok_or_else(|| {
+            refused(ErrorCode::INVALID_RECORD, "a partition came without records")
+        })?;
+        let zstd_allowed = header.api_version >= ZSTD_FROM;
+        let batch =
+            record_batch::check(&frame[records], config.max_message_bytes, zstd_allowed)
+                .map_err(|error| refused(error.code(), error.sentence()))?;
+        if batch.is_transactional() {
+            return Err(refused(ErrorCode::INVALID_REQUEST, "transactions are not offered"));
+        }
+        let append_time = config.append_time;
+        Ok((topic, Checked { group, partition: slot, batch, qos, append_time }))
+    }
+
+    fn enqueue(
+        &mut self,
+        now: Time,
+        request: &ProduceRequest<'_>,
+        frame: &Bytes,
+        partition: ProducePartition<'_>,
+        checked: Checked,
+        answer: ProduceAnswer,
+    ) {
+        let batch = &checked.batch;
+        let sequence = (batch.producer_id >= 0).then_some(Sequence {
+            producer_id: batch.producer_id,
+            epoch: batch.producer_epoch,
+            first: batch.base_sequence,
+            count: batch.record_count,
+        });
+        let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
+        self.groups.at_mut(checked.group).queue.push(QueuedBatch {
+            partition: checked.partition,
+            frame: frame.clone(),
+            records: partition.records.unwrap_or_default(),
+            record_count: batch.record_count,
+            max_timestamp: batch.max_timestamp,
+            sequence,
+            append_time: checked.append_time,
+            qos: checked.qos,
+            queued_at: now,
+            deadline: now + std::time::Duration::from_millis(timeout_ms),
+            answer,
+        });
+    }
+
+    /// Tells whoever waits for a batch what became of it.
+    pub fn answer(&mut self, answer: ProduceAnswer, outcome: ProduceOutcome) {
+        match answer {
+            ProduceAnswer::None => {}
+            ProduceAnswer::Single(single) => {
+                let cluster = self.cluster;
+                self.connections.answer(single.ticket, |out| {
+                    encode_outcome(out, cluster, &single, outcome);
+                });
+            }
+            ProduceAnswer::Multi { request, part } => self.settle(request, part, outcome),
+        }
+    }
+
+    fn settle(&mut self, request: usize, part: usize, outcome: ProduceOutcome) {
+        let Some(multi) = self.requests.get_mut(request) else { return };
+        multi.outcomes[part] = outcome;
+        self.settle_one(request);
+    }
+
+    fn settle_one(&mut self, request: usize) {
+        let multi = &mut self.requests[request];
+        multi.missing -= 1;
+        if multi.missing > 0 {
+            return;
+        }
+        let multi = self.requests.remove(request);
+        if multi.silent {
+            return;
+        }
+        let cluster = self.cluster;
+        self.connections.answer(multi.ticket, |out| encode_multi(out, cluster, &multi));
+    }
+}
+
+fn encode_outcome(
+    out: &mut Vec<u8>,
+    cluster: &Cluster,
+    single: &SingleProduce,
+    outcome: ProduceOutcome,
+) {
+    let header_outcome = wire_outcome(cluster, outcome);
+    encode_single_response(
+        out,
+        single.version,
+        single.correlation_id,
+        single.topic.as_bytes(),
+        single.partition,
+        &header_outcome,
+        cluster.hints(header_outcome.current_leader).as_slice(),
+    );
+}
+
+fn encode_single(
+    out: &mut Vec<u8>,
+    cluster: &Cluster,
+    header: &RequestHeader,
+    topic: &[u8],
+    partition: i32,
+    outcome: ProduceOutcome,
+) {
+    let outcome = wire_outcome(cluster, outcome);
+    encode_single_response(
+        out,
+        header.api_version,
+        header.correlation_id,
+        topic,
+        partition,
+        &outcome,
+        cluster.hints(outcome.current_leader).as_slice(),
+    );
+}
+
+/// The names come from the request's frame once more: what was good then is good now.
+fn encode_multi(out: &mut Vec<u8>, cluster: &Cluster, multi: &MultiProduce) {
+    let request = ProduceRequest::decode(&multi.header, &multi.frame).expect("decoded before");
+    let parts: Vec<ProducePartition<'_>> = request.partitions().flatten().collect();
+    // Partitions of a topic stand side by side, so topics are runs of the same name.
+    let topics: Vec<&[ProducePartition<'_>]> =
+        parts.chunk_by(|a, b| std::ptr::eq(a.topic, b.topic)).collect();
+    let mut encoder = ProduceResponseEncoder::begin(
+        out,
+        multi.header.api_version,
+        multi.header.correlation_id,
+        topics.len(),
+    );
+    let mut hints = Vec::new();
+    let mut outcomes = multi.outcomes.iter();
+    for topic in topics {
+        encoder.topic(topic[0].topic, topic.len());
+        for partition in topic {
+            let outcome = outcomes.next().expect("one for each partition");
+            let outcome = wire_outcome(cluster, *outcome);
+            hints.extend(cluster.hints(outcome.current_leader));
+            encoder.partition(partition.partition, &outcome);
+        }
+    }
+    hints.sort_unstable_by_key(|hint| hint.node_id);
+    hints.dedup();
+    encoder.finish(&hints);
+}
+
+/// An outcome in Kafka's words.
+fn wire_outcome(cluster: &Cluster, outcome: ProduceOutcome) -> PartitionOutcome<'static> {
+    let failed = |code, message| PartitionOutcome {
+        error_message: Some(message),
+        ..PartitionOutcome::failed(code)
+    };
+    match outcome {
+        ProduceOutcome::Appended(appended) => PartitionOutcome {
+            error: ErrorCode::NONE,
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.append_time,
+            log_start_offset: appended.log_start,
+            error_message: None,
+            current_leader: None,
+        },
+        ProduceOutcome::TimedOut => failed(
+            ErrorCode::REQUEST_TIMED_OUT,
+            "the level asked for was not reached in time; the records may still become durable",
+        ),
+        ProduceOutcome::NoSpace => {
+            failed(ErrorCode::KAFKA_STORAGE_ERROR, "the broker's disk is full")
+        }
+        ProduceOutcome::UnknownPartition => {
+            PartitionOutcome::failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        }
+        ProduceOutcome::OutOfOrder => {
+            PartitionOutcome::failed(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
+        }
+        ProduceOutcome::Fenced => PartitionOutcome::failed(ErrorCode::INVALID_PRODUCER_EPOCH),
+        ProduceOutcome::Elsewhere(group) => PartitionOutcome {
+            current_leader: cluster.leader(group),
+            ..PartitionOutcome::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+        },
+        ProduceOutcome::Refused(code, message) => failed(code, message),
+    }
+}
