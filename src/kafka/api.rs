@@ -114,6 +114,35 @@ macro_rules! requests {
             )*
         }
 
+        #[cfg(test)]
+        impl Request {
+            /// The default request of each API, with its key.
+            pub(super) fn defaults() -> Vec<(i16, Request)> {
+                vec![$(($key, Request::$name(Default::default())),)*]
+            }
+
+            /// The body as the crate encodes it.
+            pub(super) fn body(&self, version: i16) -> anyhow::Result<Vec<u8>> {
+                let mut out = Vec::new();
+                match self {
+                    $(Request::$name(request) => request.encode(&mut out, version)?,)*
+                }
+                Ok(out)
+            }
+
+            /// The header version and the versions that the crate gives this API.
+            pub(super) fn crate_versions(key: i16, version: i16) -> (i16, i16, i16) {
+                use kafka_protocol::protocol::Message;
+                match key {
+                    $($key => {
+                        type Type = messages::$type;
+                        (Type::header_version(version), Type::VERSIONS.min, Type::VERSIONS.max)
+                    })*
+                    _ => panic!("API {key} is not in the list of requests"),
+                }
+            }
+        }
+
         fn decode_body(key: i16, version: i16, body: &mut Bytes) -> Result<Request, DecodeError> {
             match key {
                 $($key => messages::$type::decode(body, version).map(Request::$name),)*

@@ -49,6 +49,30 @@ pub(super) fn counts(api_key: i16, version: i16, body: &[u8]) -> Vec<usize> {
     walk.counts
 }
 
+/// Panics if an array of this version counts elements that take no bytes.
+#[cfg(test)]
+pub(super) fn assert_elements_take_bytes(api_key: i16, version: i16, schema: &Struct) {
+    let walk = Walk {
+        reader: Reader::new(&[], 0),
+        version,
+        flexible: super::api::is_flexible(api_key, version),
+        tagged_fields_left: 0,
+        counts: Vec::new(),
+    };
+    for field in schema.fields {
+        match field.kind {
+            Kind::Structs { element, .. } => {
+                assert!(walk.bytes_min(element) > 0, "API {api_key} v{version}");
+                assert_elements_take_bytes(api_key, version, element);
+            }
+            Kind::OptionalStruct(inner) | Kind::Inline(inner) => {
+                assert_elements_take_bytes(api_key, version, inner);
+            }
+            _ => {}
+        }
+    }
+}
+
 struct Walk<'a> {
     reader: Reader<'a>,
     version: i16,
