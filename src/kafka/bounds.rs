@@ -3,7 +3,8 @@
 //! The crate allocates as many elements as an array's count says, so twelve bytes from anybody
 //! could abort the process. Here every count is checked against the bytes that are left, every
 //! element is stepped over, and the walk must end exactly where the bytes do. What passes costs
-//! memory in proportion to its bytes, which `SMALL_FRAME_BYTES_MAX` bounds.
+//! memory in proportion to its bytes (at worst some forty times as much: an empty topic name in
+//! Metadata v9 takes 2 bytes here and 72 decoded), and `SMALL_FRAME_BYTES_MAX` bounds those.
 
 use super::decode_error::DecodeError;
 use super::request_schemas::{self, Field, Kind, Struct};

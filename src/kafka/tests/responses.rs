@@ -3,7 +3,7 @@
 use kafka_protocol::messages::{ApiVersionsResponse, MetadataResponse, ResponseHeader};
 use kafka_protocol::protocol::Decodable;
 
-use super::super::api::{APIS, api_versions_response, encode_response};
+use super::super::api::{APIS, api_versions_response, encode_response, is_valid_software_name};
 use super::super::error_code::ErrorCode;
 use super::super::header::RequestHeader;
 use super::frame;
@@ -67,4 +67,14 @@ fn what_cannot_be_encoded_leaves_nothing_behind() {
     let error = encode_response(&mut out, &header(3, 99), &response).expect_err("no such version");
     assert_eq!((error.api_key, error.api_version), (3, 99));
     assert_eq!(out, b"before");
+}
+
+#[test]
+fn software_names_are_checked_as_kafka_does() {
+    for name in ["librdkafka", "2.0.2", "apache-kafka-java", "a"] {
+        assert!(is_valid_software_name(name), "{name}");
+    }
+    for name in ["", "-a", "a.", "a b", "a_b", "\u{e9}"] {
+        assert!(!is_valid_software_name(name), "{name}");
+    }
 }
