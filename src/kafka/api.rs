@@ -114,6 +114,35 @@ macro_rules! requests {
             )*
         }
 
+        #[cfg(test)]
+        impl Request {
+            /// The default request of each API, with its key.
+            pub(super) fn defaults() -> Vec<(i16, Request)> {
+                vec![$(($key, Request::$name(Default::default())),)*]
+            }
+
+            /// The body as the crate encodes it.
+            pub(super) fn body(&self, version: i16) -> anyhow::Result<Vec<u8>> {
+                let mut out = Vec::new();
+                match self {
+                    $(Request::$name(request) => request.encode(&mut out, version)?,)*
+                }
+                Ok(out)
+            }
+
+            /// The header version and the versions that the crate gives this API.
+            pub(super) fn crate_versions(key: i16, version: i16) -> (i16, i16, i16) {
+                use kafka_protocol::protocol::Message;
+                match key {
+                    $($key => {
+                        type Type = messages::$type;
+                        (Type::header_version(version), Type::VERSIONS.min, Type::VERSIONS.max)
+                    })*
+                    _ => panic!("API {key} is not in the list of requests"),
+                }
+            }
+        }
+
         fn decode_body(key: i16, version: i16, body: &mut Bytes) -> Result<Request, DecodeError> {
             match key {
                 $($key => messages::$type::decode(body, version).map(Request::$name),)*
@@ -146,7 +175,7 @@ requests! {
     75 DescribeTopicPartitions DescribeTopicPartitionsRequest,
 }
 
-/// Decodes the body of any request but Produce, after walking it against its schema.
+/// Decodes the body of any request but Produce (which is `UnknownApi` here), after walking it against its schema.
 ///
 /// `header` must come from the same frame. Frames longer than `SMALL_FRAME_BYTES_MAX` are
 /// refused. For ApiVersions, an unsupported version is the caller's cue to answer with
@@ -222,4 +251,14 @@ pub fn api_versions_response(version: i16, error: i16) -> ApiVersionsResponse {
     ApiVersionsResponse::default()
         .with_error_code(if offered { error } else { unsupported })
         .with_api_keys(ranges.collect())
+}
+
+/// Whether a client's software name or version (ApiVersions v3 and later) is one that Kafka
+/// takes: letters, digits, dots and dashes, with a letter or digit at both ends. Others are
+/// answered with `INVALID_REQUEST`.
+pub fn is_valid_software_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    ends.iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
 }
