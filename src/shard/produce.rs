@@ -1,5 +1,8 @@
 //! Produce: check a request, let go of it, and answer it when its level is reached.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use bytes::Bytes;
 use slab::Slab;
 
@@ -10,7 +13,7 @@ use crate::kafka::produce::{
     PartitionOutcome, ProducePartition, ProduceRequest, ProduceResponseEncoder,
     encode_single_response,
 };
-use crate::kafka::record_batch::{self, BatchHeader};
+use crate::kafka::record_batch::{self, BatchError, BatchHeader};
 use crate::metadata::{Catalog, Topic};
 use crate::model::ids::GroupId;
 use crate::model::qos::Qos;
@@ -62,6 +65,7 @@ pub enum ProduceOutcome {
     Fenced,
     /// Another shard has the partition.
     Elsewhere(GroupId),
+    BadBatch(BatchError),
     Refused(ErrorCode, &'static str),
 }
 
@@ -89,7 +93,7 @@ struct Checked {
 /// The first Produce version whose clients know zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
 
-impl<P: Page> Produce<'_, P> {
+impl<'a, P: Page> Produce<'a, P> {
     /// Takes one request. Batches that are good go to the queue; what is wrong is answered now.
     pub fn on_request(&mut self, now: Time, ticket: Ticket, header: RequestHeader, frame: Bytes) {
         let Ok(request) = ProduceRequest::decode(&header, &frame) else {
@@ -119,7 +123,7 @@ impl<P: Page> Produce<'_, P> {
             Err(outcome) => {
                 let cluster = self.cluster;
                 return self.connections.answer(ticket, |out| {
-                    encode_single(out, cluster, header, only.topic, only.partition, outcome);
+                    encode_refusal(out, cluster, header, &only, outcome);
                 });
             }
         };
@@ -194,18 +198,14 @@ impl<P: Page> Produce<'_, P> {
         self.connections.close(ticket.connection);
     }
 
-    fn check<'c>(
+    fn check(
         &self,
         header: &RequestHeader,
         request: &ProduceRequest<'_>,
         frame: &Bytes,
         partition: &ProducePartition<'_>,
-    ) -> Result<(&'c Topic, Checked), ProduceOutcome>
-    where
-        Self: 'c,
-        Self: HasCatalog<'c>,
-    {
-        let catalog = self.catalog_ref();
+    ) -> Result<(&'a Topic, Checked), ProduceOutcome> {
+        let catalog = self.catalog;
         let refused = |code, why| ProduceOutcome::Refused(code, why);
         let topic = catalog.topic(partition.topic).ok_or(ProduceOutcome::UnknownPartition)?;
         let number = usize::try_from(partition.partition);
@@ -228,7 +228,7 @@ impl<P: Page> Produce<'_, P> {
         let zstd_allowed = header.api_version >= ZSTD_FROM;
         let batch =
             record_batch::check(&frame[records], config.max_message_bytes, zstd_allowed)
-                .map_err(|error| refused(error.code(), error.sentence()))?;
+                .map_err(ProduceOutcome::BadBatch)?;
         if batch.is_transactional() {
             return Err(refused(ErrorCode::INVALID_REQUEST, "transactions are not offered"));
         }
@@ -263,7 +263,7 @@ impl<P: Page> Produce<'_, P> {
             append_time: checked.append_time,
             qos: checked.qos,
             queued_at: now,
-            deadline: now + std::time::Duration::from_millis(timeout_ms),
+            deadline: now + Duration::from_millis(timeout_ms),
             answer,
         });
     }
@@ -309,35 +309,36 @@ fn encode_outcome(
     single: &SingleProduce,
     outcome: ProduceOutcome,
 ) {
-    let header_outcome = wire_outcome(cluster, outcome);
+    let message = message(&outcome);
+    let outcome = wire_outcome(cluster, outcome, message.as_deref());
     encode_single_response(
         out,
         single.version,
         single.correlation_id,
         single.topic.as_bytes(),
         single.partition,
-        &header_outcome,
-        cluster.hints(header_outcome.current_leader).as_slice(),
+        &outcome,
+        cluster.hint(outcome.current_leader).as_slice(),
     );
 }
 
-fn encode_single(
+fn encode_refusal(
     out: &mut Vec<u8>,
     cluster: &Cluster,
     header: &RequestHeader,
-    topic: &[u8],
-    partition: i32,
+    partition: &ProducePartition<'_>,
     outcome: ProduceOutcome,
 ) {
-    let outcome = wire_outcome(cluster, outcome);
+    let message = message(&outcome);
+    let outcome = wire_outcome(cluster, outcome, message.as_deref());
     encode_single_response(
         out,
         header.api_version,
         header.correlation_id,
-        topic,
-        partition,
+        partition.topic,
+        partition.partition,
         &outcome,
-        cluster.hints(outcome.current_leader).as_slice(),
+        cluster.hint(outcome.current_leader).as_slice(),
     );
 }
 
@@ -345,23 +346,21 @@ fn encode_single(
 fn encode_multi(out: &mut Vec<u8>, cluster: &Cluster, multi: &MultiProduce) {
     let request = ProduceRequest::decode(&multi.header, &multi.frame).expect("decoded before");
     let parts: Vec<ProducePartition<'_>> = request.partitions().flatten().collect();
-    // Partitions of a topic stand side by side, so topics are runs of the same name.
+    // Partitions of a topic stand side by side in the frame and share one slice as its name.
     let topics: Vec<&[ProducePartition<'_>]> =
         parts.chunk_by(|a, b| std::ptr::eq(a.topic, b.topic)).collect();
-    let mut encoder = ProduceResponseEncoder::begin(
-        out,
-        multi.header.api_version,
-        multi.header.correlation_id,
-        topics.len(),
-    );
+    let version = multi.header.api_version;
+    let correlation_id = multi.header.correlation_id;
+    let mut encoder = ProduceResponseEncoder::begin(out, version, correlation_id, topics.len());
     let mut hints = Vec::new();
     let mut outcomes = multi.outcomes.iter();
     for topic in topics {
         encoder.topic(topic[0].topic, topic.len());
         for partition in topic {
             let outcome = outcomes.next().expect("one for each partition");
-            let outcome = wire_outcome(cluster, *outcome);
-            hints.extend(cluster.hints(outcome.current_leader));
+            let message = message(outcome);
+            let outcome = wire_outcome(cluster, *outcome, message.as_deref());
+            hints.extend(cluster.hint(outcome.current_leader));
             encoder.partition(partition.partition, &outcome);
         }
     }
@@ -370,39 +369,48 @@ fn encode_multi(out: &mut Vec<u8>, cluster: &Cluster, multi: &MultiProduce) {
     encoder.finish(&hints);
 }
 
-/// An outcome in Kafka's words.
-fn wire_outcome(cluster: &Cluster, outcome: ProduceOutcome) -> PartitionOutcome<'static> {
-    let failed = |code, message| PartitionOutcome {
-        error_message: Some(message),
-        ..PartitionOutcome::failed(code)
-    };
+/// A sentence for the client's log.
+fn message(outcome: &ProduceOutcome) -> Option<Cow<'static, str>> {
     match outcome {
-        ProduceOutcome::Appended(appended) => PartitionOutcome {
-            error: ErrorCode::NONE,
-            base_offset: appended.base_offset,
-            log_append_time_ms: appended.append_time,
-            log_start_offset: appended.log_start,
-            error_message: None,
-            current_leader: None,
-        },
-        ProduceOutcome::TimedOut => failed(
-            ErrorCode::REQUEST_TIMED_OUT,
+        ProduceOutcome::TimedOut => Some(Cow::Borrowed(
             "the level asked for was not reached in time; the records may still become durable",
-        ),
-        ProduceOutcome::NoSpace => {
-            failed(ErrorCode::KAFKA_STORAGE_ERROR, "the broker's disk is full")
-        }
-        ProduceOutcome::UnknownPartition => {
-            PartitionOutcome::failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-        }
-        ProduceOutcome::OutOfOrder => {
-            PartitionOutcome::failed(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
-        }
-        ProduceOutcome::Fenced => PartitionOutcome::failed(ErrorCode::INVALID_PRODUCER_EPOCH),
-        ProduceOutcome::Elsewhere(group) => PartitionOutcome {
-            current_leader: cluster.leader(group),
-            ..PartitionOutcome::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER)
-        },
-        ProduceOutcome::Refused(code, message) => failed(code, message),
+        )),
+        ProduceOutcome::NoSpace => Some(Cow::Borrowed("the broker's disk is full")),
+        ProduceOutcome::BadBatch(error) => Some(Cow::Owned(error.to_string())),
+        ProduceOutcome::Refused(_, message) => Some(Cow::Borrowed(message)),
+        _ => None,
     }
+}
+
+/// An outcome in Kafka's words.
+fn wire_outcome<'m>(
+    cluster: &Cluster,
+    outcome: ProduceOutcome,
+    error_message: Option<&'m str>,
+) -> PartitionOutcome<'m> {
+    let error = match outcome {
+        ProduceOutcome::Appended(appended) => {
+            return PartitionOutcome {
+                error: ErrorCode::NONE,
+                base_offset: appended.base_offset,
+                log_append_time_ms: appended.append_time,
+                log_start_offset: appended.log_start,
+                error_message: None,
+                current_leader: None,
+            };
+        }
+        ProduceOutcome::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
+        ProduceOutcome::NoSpace => ErrorCode::KAFKA_STORAGE_ERROR,
+        ProduceOutcome::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        ProduceOutcome::OutOfOrder => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ProduceOutcome::Fenced => ErrorCode::INVALID_PRODUCER_EPOCH,
+        ProduceOutcome::Elsewhere(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        ProduceOutcome::BadBatch(error) => error.code(),
+        ProduceOutcome::Refused(code, _) => code,
+    };
+    let current_leader = match outcome {
+        ProduceOutcome::Elsewhere(group) => cluster.leader(group),
+        _ => None,
+    };
+    PartitionOutcome { error_message, current_leader, ..PartitionOutcome::failed(error) }
 }
