@@ -63,13 +63,11 @@ enum Command {
 struct ServeArgs {}
 
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Print a completion script for a shell.\n\n\
+#[command(long_about = "Print a completion script for a shell.\n\n\
                   For bash, until you log out:\n\n  \
                   source <(hutong completions bash)\n\n\
                   For fish, from now on:\n\n  \
-                  hutong completions fish > ~/.config/fish/completions/hutong.fish"
-)]
+                  hutong completions fish > ~/.config/fish/completions/hutong.fish")]
 struct CompletionsArgs {
     /// The shell that shall complete
     shell: Shell,

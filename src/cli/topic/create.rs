@@ -18,14 +18,12 @@ const TOPIC_ALREADY_EXISTS: i16 = 36;
 const CLUSTER_DECIDES: i32 = -1;
 
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Make a topic.\n\n\
+#[command(long_about = "Make a topic.\n\n\
                   Examples:\n\n  \
                   hutong topic create orders --partitions 8 --replication-factor 3\n  \
                   hutong topic create orders --config retention.ms=86400000 --config \
                   cleanup.policy=delete\n  \
-                  hutong topic create orders --if-not-exists"
-)]
+                  hutong topic create orders --if-not-exists")]
 pub struct CreateArgs {
     /// The topic's name
     name: String,

@@ -14,12 +14,10 @@ use super::{UNKNOWN_TOPIC_OR_PARTITION, server_error};
 const VERSION_WITH_IDS: i16 = 6;
 
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Delete topics with all their records. There is no way back.\n\n\
+#[command(long_about = "Delete topics with all their records. There is no way back.\n\n\
                   Examples:\n\n  \
                   hutong topic delete orders\n  \
-                  hutong topic delete orders payments --if-exists"
-)]
+                  hutong topic delete orders payments --if-exists")]
 pub struct DeleteArgs {
     /// The topics' names
     #[arg(required = true, value_name = "NAME")]

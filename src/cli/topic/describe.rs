@@ -79,8 +79,8 @@ fn settings(cluster: &mut Cluster, topics: &[MetadataResponseTopic]) -> anyhow::
     if topics.is_empty() {
         return Ok(found);
     }
-    let request = DescribeConfigsRequest::default()
-        .with_resources(topics.iter().map(resource).collect());
+    let request =
+        DescribeConfigsRequest::default().with_resources(topics.iter().map(resource).collect());
     for result in cluster.any().send(&request)?.results {
         let topic = printable(&result.resource_name);
         if result.error_code != 0 {
@@ -106,8 +106,7 @@ fn to_text(topic: &MetadataResponseTopic, offsets: &Offsets, settings: &Settings
     }
     text.push('\n');
     let set = settings.get(&name(topic)).map(Vec::as_slice).unwrap_or_default();
-    let headings =
-        ["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "EARLIEST", "LATEST", ""];
+    let headings = ["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "EARLIEST", "LATEST", ""];
     let mut table = Table::new(2, &headings);
     for partition in &topic.partitions {
         table.row(partition_row(partition, ends(topic, partition, offsets)));

@@ -8,12 +8,10 @@ use super::super::cluster::Cluster;
 use super::super::output::{Table, print, print_json, printable};
 
 #[derive(Debug, Args)]
-#[command(
-    long_about = "List all topics.\n\n\
+#[command(long_about = "List all topics.\n\n\
                   Examples:\n\n  \
                   hutong topic list\n  \
-                  hutong topic list --json | jq -r '.[].name'"
-)]
+                  hutong topic list --json | jq -r '.[].name'")]
 pub struct ListArgs {
     /// Print JSON: an array with an object for each topic
     #[arg(long)]

@@ -25,15 +25,13 @@ const RESOURCE_TOPIC: i8 = 2;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Make, show, change and delete topics, here or in any Kafka cluster.\n\n\
+#[command(long_about = "Make, show, change and delete topics, here or in any Kafka cluster.\n\n\
                   Examples:\n\n  \
                   hutong topic create orders --partitions 8 --config retention.ms=86400000\n  \
                   hutong topic list\n  \
                   hutong topic describe orders --bootstrap 10.0.0.7:9092\n  \
                   hutong topic alter orders --partitions 16\n  \
-                  hutong topic delete orders"
-)]
+                  hutong topic delete orders")]
 pub struct TopicArgs {
     #[command(flatten)]
     connect: ConnectArgs,
