@@ -46,20 +46,18 @@ struct Cli {
     command: Command,
 }
 
+// What a command does is told where its arguments are: a comment on a variant would replace it.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a broker
     Serve(ServeArgs),
-    /// Make, show, change and delete topics, here or in any Kafka cluster
     Topic(topic::TopicArgs),
-    /// Tell what this host gives a broker, and what to do where that is too little
     Doctor(doctor::DoctorArgs),
-    /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
 
 /// Stands in for `config::ServeArgs` until that exists.
 #[derive(Debug, Args)]
+#[command(about = "Run a broker")]
 struct ServeArgs {}
 
 #[derive(Debug, Args)]

@@ -189,11 +189,15 @@ pub fn open_files() -> Check {
 fn judge_open_files(soft: u64, hard: u64) -> Check {
     let name = "limit.open_files";
     let value = format!("{}, may be raised to {}", human_count(soft), human_count(hard));
-    let advice = format!(
-        "each client connection takes one: `ulimit -n {}`, or LimitNOFILE=1048576 in the systemd \
-         unit",
-        OPEN_FILES_GOOD.min(hard)
-    );
+    let unit = "LimitNOFILE=1048576 in the systemd unit";
+    let advice = if hard >= OPEN_FILES_GOOD {
+        format!("each client connection takes one: `ulimit -n {OPEN_FILES_GOOD}`, or {unit}")
+    } else {
+        format!(
+            "each client connection takes one, and only root can raise the limit further: {unit}, \
+             or nofile in /etc/security/limits.conf"
+        )
+    };
     match soft {
         soft if soft >= OPEN_FILES_GOOD => Check::ok(name, value),
         soft if soft >= OPEN_FILES_MIN => Check::warn(name, value, advice),

@@ -72,7 +72,8 @@ fn ping_pong() -> io::Result<Histogram<u64>> {
 }
 
 fn play(stream: &mut TcpStream) -> io::Result<Histogram<u64>> {
-    let mut rounds = Histogram::new(3).map_err(io::Error::other)?;
+    let longest = READ_TIMEOUT.as_nanos() as u64;
+    let mut rounds = Histogram::new_with_max(longest, 3).map_err(io::Error::other)?;
     let mut message = [7; MESSAGE_BYTES];
     let begin = Instant::now();
     let mut before = begin;

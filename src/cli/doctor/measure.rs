@@ -200,6 +200,7 @@ fn complete(done: usize, asked: usize) -> io::Result<()> {
     Err(io::Error::other(format!("{done} of {asked} bytes were done: is the disk full?")))
 }
 
+/// For times up to a minute; longer ones count as a minute.
 fn new_histogram() -> io::Result<Histogram<u64>> {
-    Histogram::new(3).map_err(io::Error::other)
+    Histogram::new_with_max(60_000_000_000, 3).map_err(io::Error::other)
 }

@@ -27,6 +27,7 @@ const DIRECTORY_DEFAULT: &str = "hutong-data";
 
 #[derive(Debug, Args)]
 #[command(
+    about = "Tell what this host gives a broker, and what to do where that is too little",
     long_about = "Tell what this host gives a broker, and what to do where that is too little.\n\n\
                   Looks at the kernel, its limits, the CPUs and the file system, and measures for \
                   about six seconds how fast the disk takes durable writes and how fast the \

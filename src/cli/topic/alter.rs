@@ -20,6 +20,7 @@ const OPERATION_DELETE: i8 = 1;
 #[derive(Debug, Args)]
 #[command(
     group = clap::ArgGroup::new("change").required(true).multiple(true),
+    about = "Change a topic's settings, or give it more partitions",
     long_about = "Change a topic's settings, or give it more partitions.\n\n\
                   Settings that are not named stay as they are. Partitions can only become more, \
                   and records with a key may then go to another partition than before.\n\n\

@@ -25,6 +25,7 @@ const SOURCE_DEFAULT: i8 = 5;
 
 #[derive(Debug, Args)]
 #[command(
+    about = "Show topics: their partitions, leaders, replicas, offsets and settings",
     long_about = "Show topics: their partitions, leaders, replicas, offsets, and the settings \
                   that are not the default.\n\n\
                   EARLIEST is the first offset that can be read, LATEST the one after the last.\n\n\

@@ -50,17 +50,13 @@ struct ConnectArgs {
     timeout: u64,
 }
 
+// What a command does is told where its arguments are: a comment on a variant would replace it.
 #[derive(Debug, Subcommand)]
 enum TopicCommand {
-    /// Make a topic
     Create(create::CreateArgs),
-    /// List all topics
     List(list::ListArgs),
-    /// Show topics: their partitions, leaders, replicas, offsets and settings
     Describe(describe::DescribeArgs),
-    /// Change a topic's settings, or give it more partitions
     Alter(alter::AlterArgs),
-    /// Delete topics with all their records
     Delete(delete::DeleteArgs),
 }
 
