@@ -282,7 +282,3 @@ pub fn error_name(code: i16) -> String {
     }
     name
 }
-
-#[cfg(test)]
-#[path = "client_tests.rs"]
-mod tests;

@@ -5,6 +5,8 @@
 //! exit code: 2 when we were asked wrongly, 1 when we were asked rightly and it failed.
 
 mod client;
+#[cfg(test)]
+mod client_tests;
 mod cluster;
 mod doctor;
 mod output;

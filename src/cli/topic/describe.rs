@@ -18,7 +18,7 @@ use super::super::cluster::Cluster;
 use super::super::output::{Table, plural, print, print_json, printable};
 use super::list::{name, replicas};
 use super::offsets::{Ends, Offsets, offsets};
-use super::{RESOURCE_TOPIC, server_error};
+use super::{RESOURCE_TOPIC, UNKNOWN_TOPIC_OR_PARTITION, server_error};
 
 /// Where a setting's value comes from when nobody set it.
 const SOURCE_DEFAULT: i8 = 5;
@@ -84,13 +84,19 @@ fn settings(cluster: &mut Cluster, topics: &[MetadataResponseTopic]) -> anyhow::
         DescribeConfigsRequest::default().with_resources(topics.iter().map(resource).collect());
     for result in cluster.any().send(&request)?.results {
         let topic = printable(&result.resource_name);
+        // Somebody may have deleted it since we heard of it.
+        if result.error_code == UNKNOWN_TOPIC_OR_PARTITION {
+            continue;
+        }
         if result.error_code != 0 {
             let why = server_error(result.error_code, result.error_message.as_ref());
             return Err(anyhow::anyhow!(why))
                 .with_context(|| format!("can't read the settings of topic {topic}"));
         }
         let set = result.configs.into_iter().filter(|c| c.config_source != SOURCE_DEFAULT);
-        found.insert(topic, set.collect());
+        let mut set: Vec<_> = set.collect();
+        set.sort_by(|a, b| a.name.cmp(&b.name));
+        found.insert(topic, set);
     }
     Ok(found)
 }
