@@ -15,7 +15,7 @@ use serde_json::json;
 use super::super::output::human_bytes;
 use super::device::{Mount, check as device_check, mount_of};
 use super::kernel::kernel_version;
-use super::report::Check;
+use super::report::{Check, Level};
 use super::scratch::ScratchFile;
 use crate::limits::{ENTRY_ALIGN_BYTES, SEGMENT_BYTES_DEFAULT, SEGMENTS_AHEAD};
 
@@ -40,42 +40,47 @@ pub fn checks(directory: &Path, shards: usize) -> Vec<Check> {
 fn judge_filesystem(mount: &Mount, kernel: Option<(u32, u32)>) -> Check {
     let name = "disk.filesystem";
     let value = format!("{} on {} ({})", mount.kind, mount.point.display(), mount.options);
-    let data = json!({
+    let check = match filesystem_advice(&mount.kind, kernel) {
+        (Level::Ok, _) => Check::ok(name, value),
+        (Level::Warn, advice) => Check::warn(name, value, advice),
+        (Level::Bad, advice) => Check::bad(name, value, advice),
+    };
+    check.with(json!({
         "type": mount.kind,
         "source": mount.source,
         "mount_point": mount.point.display().to_string(),
         "options": mount.options,
-    });
-    let check = match mount.kind.as_str() {
-        "xfs" if kernel.is_some_and(|k| ((6, 0)..(7, 0)).contains(&k)) => {
-            let advice = "on Linux 6, XFS hands a write that changes a file's time to a worker \
-                          thread, which costs microseconds: ext4 doesn't, nor does Linux 7 with \
-                          the mount option lazytime";
-            Check::warn(name, value, advice)
-        }
-        "ext4" | "xfs" => Check::ok(name, value),
-        "tmpfs" | "ramfs" => {
-            let advice = "this is memory: all records are gone when the host stops. Put the data \
-                          directory on a disk";
-            Check::bad(name, value, advice)
-        }
-        "overlay" => {
-            let advice = "this is a container's own layer and goes when the container goes: mount \
-                          a volume";
-            Check::warn(name, value, advice)
-        }
-        kind if kind.starts_with("nfs") || kind.starts_with("fuse") || kind == "cifs" => {
-            let advice = "what a network file system calls written may not be on a disk: use a \
-                          local one, ext4 or XFS";
-            Check::warn(name, value, advice)
-        }
-        _ => {
-            let advice = "Hutong is made for and measured on ext4 and XFS; file systems that copy \
-                          on write turn overwriting in place into allocating";
-            Check::warn(name, value, advice)
-        }
-    };
-    check.with(data)
+    }))
+}
+
+fn filesystem_advice(kind: &str, kernel: Option<(u32, u32)>) -> (Level, &'static str) {
+    match kind {
+        "xfs" if kernel.is_some_and(|version| ((6, 0)..(7, 0)).contains(&version)) => (
+            Level::Warn,
+            "on Linux 6, XFS hands a write that changes a file's time to a worker thread, which \
+             costs microseconds: ext4 doesn't, nor does Linux 7 with the mount option lazytime",
+        ),
+        "ext4" | "xfs" => (Level::Ok, ""),
+        "tmpfs" | "ramfs" => (
+            Level::Bad,
+            "this is memory: all records are gone when the host stops; put the data directory on a \
+             disk",
+        ),
+        "overlay" => (
+            Level::Warn,
+            "this is a container's own layer and goes when the container goes: mount a volume",
+        ),
+        kind if kind.starts_with("nfs") || kind.starts_with("fuse") || kind == "cifs" => (
+            Level::Warn,
+            "what a network file system calls written may not be on a disk: use a local one, ext4 \
+             or XFS",
+        ),
+        _ => (
+            Level::Warn,
+            "Hutong is made for and measured on ext4 and XFS; file systems that copy on write turn \
+             overwriting in place into allocating",
+        ),
+    }
 }
 
 fn space(directory: &Path, shards: u64) -> Check {
@@ -188,7 +193,6 @@ fn alignment(file: &File) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Level;
     use super::*;
 
     fn filesystem(kind: &str, kernel: (u32, u32)) -> Level {

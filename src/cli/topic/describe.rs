@@ -216,6 +216,7 @@ fn to_json(topic: &MetadataResponseTopic, offsets: &Offsets, settings: &Settings
         "name": name(topic),
         "id": topic.topic_id.to_string(),
         "internal": topic.is_internal,
+        "error": (topic.error_code != 0).then(|| error_name(topic.error_code)),
         "partitions": partitions.collect::<Vec<_>>(),
         "configs": configs.collect::<serde_json::Map<_, _>>(),
     })
