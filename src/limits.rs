@@ -84,17 +84,27 @@ pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
 /// Idempotent producers remembered for each partition; the one longest silent is forgotten first.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
 
+/// Journal bytes after which a group's indexes are written to a checkpoint. A restart reads no
+/// more than about this much of the journal.
+pub const CHECKPOINT_JOURNAL_BYTES: u64 = 256 << 20;
+
+/// Chunks of the journal kept for consumers who are behind, for each shard.
+pub const READ_CHUNKS_KEPT: usize = 16;
+
+/// Producer ids that a shard takes from the catalog at a time.
+pub const PRODUCER_IDS_PER_BLOCK: u32 = 1000;
+
 const _: () = {
     assert!(RECORD_BATCH_BYTES_DEFAULT <= RECORD_BATCH_BYTES_MAX);
     assert!(RECORD_BATCH_BYTES_MAX + ENTRY_ALIGN_BYTES <= ENTRY_BYTES_MAX);
     assert!(RECORD_BATCH_BYTES_MAX <= FRAME_BYTES_MAX);
     assert!(ENTRY_BYTES_TARGET <= ENTRY_BYTES_MAX);
-    assert!(ENTRY_BYTES_MAX % ENTRY_ALIGN_BYTES == 0);
+    assert!(ENTRY_BYTES_MAX.is_multiple_of(ENTRY_ALIGN_BYTES));
     assert!((ENTRY_BYTES_MAX + ENTRY_ALIGN_BYTES) as u64 <= SEGMENT_BYTES_MIN);
     assert!(
         SEGMENT_BYTES_MIN <= SEGMENT_BYTES_DEFAULT && SEGMENT_BYTES_DEFAULT <= SEGMENT_BYTES_MAX
     );
     assert!(FRAME_BYTES_MAX <= REQUEST_QUEUE_BYTES_MAX);
-    assert!(READ_CHUNK_BYTES % ENTRY_ALIGN_BYTES == 0);
+    assert!(READ_CHUNK_BYTES.is_multiple_of(ENTRY_ALIGN_BYTES));
     assert!(SMALL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
 };

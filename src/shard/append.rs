@@ -109,13 +109,16 @@ fn append_entry<P: Page>(
     answered: &mut impl FnMut(QueuedBatch, ProduceOutcome),
 ) {
     let mut duplicates = Vec::new();
+    workspace.run_of_slot.resize(group.partitions.slot_count(), NONE);
     for _ in 0..plan.count {
         let Some(batch) = group.queue.pop() else { break };
         place(group, workspace, batch, plan.now, &mut duplicates, answered);
     }
     let (control, commands) = take_control(group);
     workspace.lines.clear();
-    workspace.lines.extend(control.iter().zip(&commands).map(|(item, data)| control_run(item, data)));
+    workspace
+        .lines
+        .extend(control.iter().zip(&commands).map(|(item, data)| control_run(item, data)));
     workspace.lines.extend(workspace.runs.iter().map(|run| run.line));
     if workspace.lines.is_empty() {
         wait_for_original(group, duplicates);
@@ -130,7 +133,8 @@ fn append_entry<P: Page>(
         }
         copy_batches(workspace, &mut into[at..], &plan);
     });
-    let data_at = ENTRY_HEADER_BYTES + workspace.lines.len() * RUN_BYTES
+    let data_at = ENTRY_HEADER_BYTES
+        + workspace.lines.len() * RUN_BYTES
         + commands.iter().map(Vec::len).sum::<usize>();
     let grown = grow_partitions(group, workspace, appended.position, data_at, plan.term);
     let entry = AppendedEntry {
@@ -161,7 +165,7 @@ fn place<P: Page>(
     duplicates: &mut Vec<(QueuedBatch, Offset)>,
     answered: &mut impl FnMut(QueuedBatch, ProduceOutcome),
 ) {
-    let Some(partition) = group.partitions.get_mut(batch.partition) else {
+    let Some(partition) = group.partitions.get_live(batch.partition, batch.key) else {
         return answered(batch, ProduceOutcome::UnknownPartition);
     };
     if let Some(sequence) = &batch.sequence {
@@ -175,7 +179,6 @@ fn place<P: Page>(
     if batch.append_time {
         batch.max_timestamp = now.wallclock.0;
     }
-    workspace.run_of_slot.resize(group.partitions.slot_count(), NONE);
     let slot = batch.partition.0 as usize;
     let number = workspace.batches.len() as u32;
     let base_offset = match workspace.run_of_slot[slot] {

@@ -61,14 +61,12 @@ impl Cluster {
     /// Where the leader named in a response is reached.
     pub fn hint(&self, leader: Option<(i32, i32)>) -> Option<NodeEndpoint<'_>> {
         let (id, _) = leader?;
-        self.brokers()
-            .find(|broker| broker.id == id)
-            .map(|broker| NodeEndpoint {
-                node_id: broker.id,
-                host: broker.host,
-                port: broker.port,
-                rack: None,
-            })
+        self.brokers().find(|broker| broker.id == id).map(|broker| NodeEndpoint {
+            node_id: broker.id,
+            host: broker.host,
+            port: broker.port,
+            rack: None,
+        })
     }
 
     /// All brokers there are.

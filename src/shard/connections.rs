@@ -8,9 +8,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, Bytes};
+use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use rustc_hash::FxHashMap;
 
+use crate::kafka::api::encode_response;
 use crate::kafka::frame::next_frame;
+use crate::kafka::header::RequestHeader;
 use crate::limits::CONNECTION_UNSENT_BYTES_MAX;
 use crate::model::ids::ConnectionId;
 use crate::shard::output::{Output, Part};
@@ -81,7 +84,18 @@ impl<P> Connections<P> {
             && !connection.closing
         {
             connection.backlog.push_back(frames);
+            self.runnable.push(id);
         }
+    }
+
+    /// Has the connection go on with its backlog.
+    pub fn run(&mut self, id: ConnectionId) {
+        self.runnable.push(id);
+    }
+
+    /// Whether some connection may go on.
+    pub fn has_runnable(&self) -> bool {
+        !self.runnable.is_empty()
     }
 
     /// The next request of a connection, if it may be looked at now.
@@ -130,6 +144,23 @@ impl<P> Connections<P> {
             connection.early.insert(ticket.sequence, vec![Part::Bytes(bytes.into())]);
         }
         self.answered(ticket);
+    }
+
+    /// Answers a request with a message of the protocol.
+    ///
+    /// A message that can't be encoded in the request's version would be a fault of ours; the
+    /// client's connection is closed, so that it isn't left waiting.
+    pub fn respond<M: Encodable + HeaderVersion>(
+        &mut self,
+        ticket: Ticket,
+        header: &RequestHeader,
+        response: &M,
+    ) {
+        let mut bytes = Vec::new();
+        match encode_response(&mut bytes, header, response) {
+            Ok(()) => self.answer(ticket, |out| out.extend_from_slice(&bytes)),
+            Err(_) => self.close(ticket.connection),
+        }
     }
 
     /// Answers a request with parts. None at all for a request that gets no response.

@@ -303,9 +303,11 @@ impl<P: Page> Group<P> {
         }
         self.progress.received = self.progress.append;
         // `start <= apply <= min(commit, flush)`: the replica's log only holds what is flushed.
-        while self.entries.front().is_some_and(|entry| {
-            entry.index <= index && entry.end <= self.progress.flush
-        }) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.index <= index && entry.end <= self.progress.flush)
+        {
             let entry = self.entries.pop_front().expect("it was just seen");
             self.apply_entry(entry, now, &mut event);
         }
@@ -313,12 +315,7 @@ impl<P: Page> Group<P> {
         assert!(self.progress.flush <= self.progress.append);
     }
 
-    fn apply_entry(
-        &mut self,
-        entry: AppendedEntry,
-        now: Time,
-        event: &mut impl FnMut(GroupEvent),
-    ) {
+    fn apply_entry(&mut self, entry: AppendedEntry, now: Time, event: &mut impl FnMut(GroupEvent)) {
         self.metrics.commit_stage(now.since(entry.appended_at), entry.requests);
         for grown in entry.grown {
             let Some(partition) = self.partitions.get_live(grown.partition, grown.key) else {
@@ -370,7 +367,9 @@ impl<P: Page> Group<P> {
 
     /// Whether all that was appended has been applied.
     pub fn is_settled(&self) -> bool {
-        self.entries.is_empty() && self.journal.writes_in_flight() == 0 && self.empty_entry.is_none()
+        self.entries.is_empty()
+            && self.journal.writes_in_flight() == 0
+            && self.empty_entry.is_none()
     }
 
     /// Whether this node leads the group and has applied an entry of its own term, so that

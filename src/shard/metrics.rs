@@ -38,8 +38,8 @@ impl Default for GroupMetrics {
     fn default() -> Self {
         let histogram = || {
             // Up to a minute with three digits: memory is bounded, larger values count as that.
-            let mut histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3)
-                .expect("the bounds are sound");
+            let mut histogram =
+                Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are sound");
             histogram.auto(false);
             histogram
         };

@@ -1,19 +1,77 @@
 //! THE CORE: all that one CPU owns, without any I/O.
 //!
-//! A turn is: any number of `handle`, one `advance`, then `poll_output` until `None`.
+//! Events and the time go in by [`Shard::handle`], [`Shard::advance`] does one turn, actions come
+//! out of [`Shard::poll_output`], and [`Shard::next_deadline`] says when to come back. The driver
+//! and the simulator use these four and nothing else.
+//!
+//! 1. A turn is: any number of `handle`, one `advance`, then `poll_output` until `None`.
+//! 2. The time never goes back. The core stores deadlines, never durations since something.
+//! 3. Each `WriteJournal`, `ReadJournal`, `WriteVote`, `CreateSegment` and `WriteCheckpoint` gets
+//!    just one completion, good or bad.
+//! 4. All ordering lives here. Outputs of a turn may be carried out in any order and at the same
+//!    time; only what goes to one connection or one shard stays in line.
+//! 5. A failed write is `Fatal`: after one, what the disk holds is unknown.
+//! 6. `handle` cannot fail. A client's mistakes become error responses or a closed connection;
+//!    broken invariants are assertions.
+//! 7. Every queue has its bound in `limits`. A full one shows as `PauseReading` or an error.
+//! 8. Payload bytes cross the boundary by handle, never by copy.
 
-use std::marker::PhantomData;
+use std::collections::VecDeque;
 
+use slab::Slab;
+
+use crate::journal::JournalOutput;
 use crate::journal::page::Page;
 use crate::journal::source::{GroupFiles, SegmentSource};
-use crate::model::ids::{NodeId, ShardId};
+use crate::metadata::Catalog;
+use crate::model::ids::{ConnectionId, GroupId, NodeId, ShardId};
 use crate::model::time::{Now, Time};
-use crate::shard::input::Input;
-use crate::shard::output::Output;
+use crate::shard::admin::AdminRequests;
+use crate::shard::append::Workspace;
+use crate::shard::cluster::Cluster;
+use crate::shard::connections::Connections;
+use crate::shard::control::{CATALOG_GROUP, Control};
+use crate::shard::fetch::{Fetches, Parts};
+use crate::shard::group::GroupEvent;
+use crate::shard::groups::Groups;
+use crate::shard::input::{Input, IoFailure};
+use crate::shard::message::ShardMessage;
+use crate::shard::metrics::ShardMetrics;
+use crate::shard::output::{LogLevel, Output};
+use crate::shard::produce::MultiProduce;
+use crate::shard::producer_ids::ProducerIds;
+use crate::shard::random::Random;
+use crate::shard::retention::RetentionTimer;
 
 pub mod input;
 pub mod message;
 pub mod output;
+
+pub mod open;
+pub mod request_queue;
+mod requests;
+mod turn;
+
+pub mod append;
+pub mod checkpoint;
+pub mod cluster;
+pub mod connections;
+pub mod group;
+pub mod groups;
+pub mod pending_responses;
+pub mod produce;
+pub mod producer_ids;
+
+pub mod chunks;
+pub mod fetch;
+pub mod list_offsets;
+pub mod reader;
+
+pub mod admin;
+pub mod control;
+pub mod metrics;
+pub mod random;
+pub mod retention;
 
 /// What a shard must know from the start.
 #[derive(Clone, Debug)]
@@ -30,7 +88,10 @@ pub struct ShardConfig {
     pub advertised_host: String,
     /// Shard 0's port; shard s is at `base_port + s`.
     pub base_port: u16,
+    /// Where the data is, as shown to clients that ask for it.
+    pub data_directory: String,
     pub segment_bytes: u64,
+    /// Shared evenly by the shard's groups.
     pub journal_cache_bytes: usize,
     /// Create a topic when a client asks for one that isn't there.
     pub auto_create_topics: bool,
@@ -43,41 +104,228 @@ pub struct ShardConfig {
 /// One CPU's share of the broker.
 pub struct Shard<P: Page> {
     config: ShardConfig,
-    page: PhantomData<P>,
+    cluster: Cluster,
+    groups: Groups<P>,
+    control: Control,
+    connections: Connections<P>,
+    produce_requests: Slab<MultiProduce>,
+    fetches: Fetches<P>,
+    admin_requests: AdminRequests,
+    producer_ids: ProducerIds,
+    retention: RetentionTimer,
+    random: Random,
+    metrics: ShardMetrics,
+    outputs: VecDeque<Output<P>>,
+    workspace: Workspace,
+    events: Vec<(usize, GroupEvent)>,
+    /// Connections held up because the request queue is full.
+    queue_waiters: Vec<ConnectionId>,
+    state: State,
+    /// There is more to do than one turn did.
+    again: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Starting,
+    Serving,
+    Stopping,
+    Stopped,
 }
 
 impl<P: Page> Shard<P> {
-    /// Recovers the groups of this shard from what is on disk.
+    /// Recovers the groups of this shard from what is on disk. Those come in ascending order.
     ///
     /// # Errors
     /// A sentence that names the group, segment and position of what can't be trusted.
     pub fn open(
-        config: ShardConfig,
-        _groups: Vec<GroupFiles>,
-        _source: &mut dyn SegmentSource,
-        _now: Now,
+        mut config: ShardConfig,
+        files: Vec<GroupFiles>,
+        source: &mut dyn SegmentSource,
+        now: Now,
     ) -> Result<Shard<P>, String> {
-        Ok(Shard { config, page: PhantomData })
+        config.journal_cache_bytes /= files.len().max(1);
+        let mut groups = Vec::with_capacity(files.len());
+        let mut catalog = Catalog::new(config.groups, 1);
+        let mut outputs = VecDeque::new();
+        for files in &files {
+            let opened = open::open_group(&config, files, source)?;
+            groups.push(opened.group);
+            catalog = opened.catalog.unwrap_or(catalog);
+            let notes = opened.notes.into_iter();
+            outputs.extend(notes.map(|line| Output::Log { level: LogLevel::Info, line }));
+        }
+        Ok(Shard {
+            cluster: Cluster::new(&config),
+            groups: Groups::new(config.shard, config.shards, groups),
+            control: Control::new(catalog),
+            connections: Connections::default(),
+            produce_requests: Slab::new(),
+            fetches: Fetches::default(),
+            admin_requests: AdminRequests::default(),
+            producer_ids: ProducerIds::default(),
+            retention: RetentionTimer::new(now.time),
+            random: Random::new(config.seed),
+            metrics: ShardMetrics::default(),
+            outputs,
+            workspace: Workspace::default(),
+            events: Vec::new(),
+            queue_waiters: Vec::new(),
+            state: State::Starting,
+            again: true,
+            config,
+        })
     }
 
     /// Records one event. Cheap: validates and queues, does no batch work.
-    pub fn handle(&mut self, _now: Now, _input: Input<P>) {}
+    pub fn handle(&mut self, now: Now, input: Input<P>) {
+        match input {
+            Input::ConnectionOpened { connection } => self.connections.open(connection),
+            Input::Frames { connection, frames } => self.connections.received(connection, frames),
+            Input::Sent { connection, bytes } => self.connections.sent(connection, bytes),
+            Input::ConnectionClosed { connection } => {
+                self.fetches.on_connection_closed(connection);
+                self.connections.closed(connection);
+            }
+            Input::FromShard { from, message } => self.on_message(from, message),
+            Input::JournalWritten { group, write, result } => match result {
+                Ok(()) => self.group(group).on_written(write, now.time),
+                Err(failure) => self.fatal(group, "a journal write", failure),
+            },
+            Input::JournalRead { group, read, result } => {
+                self.metrics.journal_reads += 1;
+                let (fetches, mut parts) = self.fetch_parts();
+                fetches.on_read(now.time, group, read, result, &mut parts);
+            }
+            Input::VoteWritten { group, write: _, result } => match result {
+                Ok(()) => self.group(group).on_vote_written(),
+                Err(failure) => self.fatal(group, "writing the vote", failure),
+            },
+            Input::SegmentCreated { group, segment, result } => {
+                self.on_segment_created(group, segment, result, now);
+            }
+            Input::CheckpointWritten { group, position, result } => {
+                self.on_checkpoint_written(group, position, result);
+            }
+            Input::Shutdown => {
+                if self.state != State::Stopped {
+                    self.state = State::Stopping;
+                }
+            }
+        }
+    }
 
-    /// Does one turn: writes the queued batch, steps Raft, releases and expires responses.
-    pub fn advance(&mut self, _now: Now) {}
+    /// Does one turn: takes requests, appends them, steps Raft, releases and expires responses.
+    pub fn advance(&mut self, now: Now) {
+        self.again = false;
+        self.take_requests(now);
+        self.carry_out_done();
+        for index in 0..self.groups.len() {
+            self.turn_group(index, now);
+        }
+        self.carry_out_events(now);
+        self.carry_out_done();
+        self.wake_fetches(now);
+        self.expire(now);
+        self.retire(now);
+        self.change_state();
+        self.again |= self.connections.has_runnable();
+        self.connections.give_out(&mut self.outputs);
+    }
 
     /// The next thing to do outside. `None` ends the turn.
     pub fn poll_output(&mut self) -> Option<Output<P>> {
-        None
+        self.outputs.pop_front()
     }
 
     /// When to call `advance` again if nothing happens.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
+        if self.again {
+            return Some(Time(0));
+        }
+        let groups = self.groups.iter().flat_map(|group| {
+            let queued = group.queue.next_deadline();
+            let checkpoint = group.checkpoint.deadline();
+            [group.pending.next_deadline(), group.space_deadline(), queued, checkpoint]
+        });
+        let others = [
+            self.fetches.next_deadline(),
+            self.admin_requests.next_deadline(),
+            Some(self.retention.next()),
+        ];
+        groups.chain(others).flatten().min()
     }
 
     /// The configuration it was opened with.
     pub fn config(&self) -> &ShardConfig {
         &self.config
     }
+
+    /// The groups that run here.
+    pub fn groups(&self) -> &Groups<P> {
+        &self.groups
+    }
+
+    /// What was counted.
+    pub fn metrics(&self) -> &ShardMetrics {
+        &self.metrics
+    }
+
+    fn group(&mut self, group: GroupId) -> &mut group::Group<P> {
+        self.groups.get_mut(group).expect("completions are for groups of this shard")
+    }
+
+    fn fatal(&mut self, group: GroupId, what: &str, failure: IoFailure) {
+        let why = match failure {
+            IoFailure::NoSpace => "no space left on the device".to_string(),
+            IoFailure::Failed(why) => why,
+        };
+        let reason = format!(
+            "group {group}: {what} failed: {why}. What the disk holds is unknown now, so this \
+             node stops; nothing that was acknowledged depends on it"
+        );
+        self.outputs.push_back(Output::Fatal { reason });
+    }
+
+    fn fetch_parts(&mut self) -> (&mut Fetches<P>, Parts<'_, P>) {
+        let parts = Parts {
+            catalog: &self.control.catalog,
+            cluster: &self.cluster,
+            groups: &self.groups,
+            connections: &mut self.connections,
+            outputs: &mut self.outputs,
+        };
+        (&mut self.fetches, parts)
+    }
+
+    fn on_message(&mut self, from: ShardId, message: ShardMessage) {
+        if let ShardMessage::Leads { group, term } = message {
+            return self.cluster.learn(group, term);
+        }
+        let (cluster, groups) = (&self.cluster, &mut self.groups);
+        self.control.on_message(from, message, cluster, groups, &mut self.outputs);
+    }
+
+    fn give_out_journal(&mut self, index: usize) {
+        let group = self.groups.at_mut(index);
+        while let Some(output) = group.journal.poll_output() {
+            let group = group.id;
+            self.outputs.push_back(match output {
+                JournalOutput::Write { write, segment, at, page } => {
+                    Output::WriteJournal { group, write, segment, at, page }
+                }
+                JournalOutput::CreateSegment { segment, header } => {
+                    Output::CreateSegment { group, segment, header }
+                }
+                JournalOutput::RemoveSegment { segment } => {
+                    Output::RemoveSegment { group, segment }
+                }
+            });
+        }
+    }
+}
+
+/// Whether a group's checkpoint holds the catalog.
+fn holds_catalog(group: GroupId) -> bool {
+    group == CATALOG_GROUP
 }

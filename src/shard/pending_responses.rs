@@ -134,7 +134,8 @@ impl<T> Ring<T> {
         if let Some(last) = self.waiting.back() {
             assert!(last.end <= end, "positions grow within a level");
         }
-        let block = ((self.first + self.waiting.len() as u64) / BLOCK - self.first / BLOCK) as usize;
+        let block =
+            ((self.first + self.waiting.len() as u64) / BLOCK - self.first / BLOCK) as usize;
         match self.deadlines.get_mut(block) {
             Some(earliest) => *earliest = deadline.min(*earliest),
             None => self.deadlines.push_back(deadline),
@@ -218,8 +219,9 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (0usize..4, 0u64..3, 0u64..50, 1u16..600)
-                .prop_map(|(level, grow, timeout, count)| Step::Push { level, grow, timeout, count }),
+            (0usize..4, 0u64..3, 0u64..50, 1u16..600).prop_map(|(level, grow, timeout, count)| {
+                Step::Push { level, grow, timeout, count }
+            }),
             (0u64..9, 0u64..9, 0u64..9, 0u64..9).prop_map(|(append, flush, received, commit)| {
                 Step::Release { append, flush, received, commit }
             }),

@@ -15,7 +15,7 @@ use crate::kafka::produce::{
 };
 use crate::kafka::record_batch::{self, BatchError, BatchHeader};
 use crate::metadata::{Catalog, Topic};
-use crate::model::ids::GroupId;
+use crate::model::ids::{GroupId, PartitionKey};
 use crate::model::qos::Qos;
 use crate::model::time::Time;
 use crate::partition::producers::Sequence;
@@ -85,6 +85,7 @@ pub struct MultiProduce {
 struct Checked {
     group: usize,
     partition: PartitionSlot,
+    key: PartitionKey,
     batch: BatchHeader,
     qos: Qos,
     append_time: bool,
@@ -219,21 +220,19 @@ impl<'a, P: Page> Produce<'a, P> {
         }
         let config = &topic.config;
         let qos = Qos::from_acks(request.acks, config.acks_one, config.acks_all);
-        let qos = qos.ok_or_else(|| {
-            refused(ErrorCode::INVALID_REQUIRED_ACKS, "acks must be -1 to 5")
-        })?;
+        let qos =
+            qos.ok_or_else(|| refused(ErrorCode::INVALID_REQUIRED_ACKS, "acks must be -1 to 5"))?;
         let records = partition.records.clone().ok_or_else(|| {
             refused(ErrorCode::INVALID_RECORD, "a partition came without records")
         })?;
         let zstd_allowed = header.api_version >= ZSTD_FROM;
-        let batch =
-            record_batch::check(&frame[records], config.max_message_bytes, zstd_allowed)
-                .map_err(ProduceOutcome::BadBatch)?;
+        let batch = record_batch::check(&frame[records], config.max_message_bytes, zstd_allowed)
+            .map_err(ProduceOutcome::BadBatch)?;
         if batch.is_transactional() {
             return Err(refused(ErrorCode::INVALID_REQUEST, "transactions are not offered"));
         }
         let append_time = config.append_time;
-        Ok((topic, Checked { group, partition: slot, batch, qos, append_time }))
+        Ok((topic, Checked { group, partition: slot, key: placement.key, batch, qos, append_time }))
     }
 
     fn enqueue(
@@ -255,6 +254,7 @@ impl<'a, P: Page> Produce<'a, P> {
         let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
         self.groups.at_mut(checked.group).queue.push(QueuedBatch {
             partition: checked.partition,
+            key: checked.key,
             frame: frame.clone(),
             records: partition.records.unwrap_or_default(),
             record_count: batch.record_count,

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::limits::{REQUEST_QUEUE_BYTES_MAX, REQUEST_QUEUE_BYTES_RESUME};
+use crate::model::ids::PartitionKey;
 use crate::model::qos::Qos;
 use crate::model::time::Time;
 use crate::partition::producers::Sequence;
@@ -19,6 +20,8 @@ use crate::shard::group::PartitionSlot;
 #[derive(Clone, Debug)]
 pub struct QueuedBatch {
     pub partition: PartitionSlot,
+    /// Whose slot it is: the partition may be gone by the time it is written.
+    pub key: PartitionKey,
     /// The frame it came in; the batch is `records` of it.
     pub frame: Bytes,
     pub records: Range<usize>,

@@ -1,0 +1,179 @@
+//! Pieces of the journal read back from disk, for consumers who are behind.
+//!
+//! A chunk begins at an entry and holds whole entries, each checked once. Readers that follow one
+//! another through the journal ask for chunks at the same places, so one read serves them all; and
+//! when a reader moves on from one chunk to the next, the one after that is read ahead.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use crate::journal::Journal;
+use crate::journal::format::{Entry, EntryHead};
+use crate::journal::page::Page;
+use crate::limits::{ENTRY_ALIGN_BYTES, READ_CHUNK_BYTES, READ_CHUNKS_KEPT};
+use crate::model::ids::{GroupId, ReadId};
+use crate::model::position::Position;
+use crate::shard::input::IoFailure;
+use crate::shard::output::Output;
+
+/// Entries in memory, from `start` on.
+#[derive(Clone, Debug)]
+pub struct Chunk<P> {
+    pub group: GroupId,
+    pub start: Position,
+    pub page: P,
+    /// The whole entries end here.
+    pub end: Position,
+    pub then: Then,
+}
+
+/// What comes after a chunk's whole entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Another chunk, which must have so many bytes at least.
+    More { bytes: usize },
+    /// Nothing more in this segment.
+    NextSegment,
+    /// An entry whose checksum is wrong.
+    Damaged,
+}
+
+/// A reader that waits for a chunk: its job.
+pub type Reader = usize;
+
+/// The chunks of a shard, and the reads under way.
+#[derive(Debug)]
+pub struct Chunks<P> {
+    /// Least recently used first.
+    kept: VecDeque<Chunk<P>>,
+    reads: FxHashMap<(GroupId, ReadId), Reading>,
+    next_read: u64,
+}
+
+#[derive(Debug)]
+struct Reading {
+    start: Position,
+    readers: Vec<Reader>,
+}
+
+impl<P> Default for Chunks<P> {
+    fn default() -> Self {
+        Chunks { kept: VecDeque::new(), reads: FxHashMap::default(), next_read: 1 }
+    }
+}
+
+impl<P: Page> Chunks<P> {
+    /// The chunk that holds a whole entry at `position`, or ends there for a reason other than
+    /// more to read.
+    pub fn find(&mut self, group: GroupId, position: Position) -> Option<&Chunk<P>> {
+        let at = self.kept.iter().position(|chunk| {
+            let within = chunk.start <= position && position < chunk.end;
+            let ends = position == chunk.end && !matches!(chunk.then, Then::More { .. });
+            chunk.group == group && (within || ends)
+        })?;
+        let chunk = self.kept.remove(at)?;
+        self.kept.push_back(chunk);
+        self.kept.back()
+    }
+
+    /// The bytes a chunk at `position` must have to hold a whole entry, as far as is known.
+    pub fn bytes_needed(&self, group: GroupId, position: Position) -> usize {
+        let before = |chunk: &&Chunk<P>| chunk.group == group && chunk.end == position;
+        match self.kept.iter().rev().find(before).map(|chunk| chunk.then) {
+            Some(Then::More { bytes }) => bytes,
+            _ => ENTRY_ALIGN_BYTES,
+        }
+    }
+
+    /// Has the chunk at `position` read for `reader`; it is told through `on_read`.
+    pub fn read(
+        &mut self,
+        journal: &Journal<P>,
+        group: GroupId,
+        position: Position,
+        bytes_min: usize,
+        reader: Option<Reader>,
+        outputs: &mut VecDeque<Output<P>>,
+    ) {
+        let under_way = self
+            .reads
+            .iter_mut()
+            .find(|((of, _), reading)| *of == group && reading.start == position);
+        if let Some((_, reading)) = under_way {
+            reading.readers.extend(reader);
+            return;
+        }
+        let (segment, at) = journal.locate(position);
+        let left = (journal.segment_bytes() - at).min(journal.flush_position().0 - position.0);
+        let bytes = (bytes_min.max(READ_CHUNK_BYTES) as u64).min(left) as usize;
+        let read = ReadId(self.next_read);
+        self.next_read += 1;
+        let readers = reader.into_iter().collect();
+        self.reads.insert((group, read), Reading { start: position, readers });
+        outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
+    }
+
+    /// A read is done. Returns who waited for it, and where to read ahead if that is worth it.
+    ///
+    /// # Errors
+    /// Those who waited, and what the system said.
+    pub fn on_read(
+        &mut self,
+        group: GroupId,
+        read: ReadId,
+        result: Result<P, IoFailure>,
+    ) -> (Vec<Reader>, Result<Option<Position>, IoFailure>) {
+        let Some(reading) = self.reads.remove(&(group, read)) else {
+            return (Vec::new(), Ok(None));
+        };
+        let page = match result {
+            Ok(page) => page,
+            Err(failure) => return (reading.readers, Err(failure)),
+        };
+        let chunk = Chunk::check(group, reading.start, page);
+        let follows = self.kept.iter().any(|kept| kept.group == group && kept.end == chunk.start);
+        let ahead = matches!(chunk.then, Then::More { .. }) && follows;
+        let ahead = (ahead && !self.holds(group, chunk.end)).then_some(chunk.end);
+        if self.kept.len() >= READ_CHUNKS_KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(chunk);
+        (reading.readers, Ok(ahead))
+    }
+
+    fn holds(&self, group: GroupId, start: Position) -> bool {
+        self.kept.iter().any(|chunk| chunk.group == group && chunk.start == start)
+    }
+}
+
+impl<P: Page> Chunk<P> {
+    /// Checks the entries of a page that was read from `start`.
+    fn check(group: GroupId, start: Position, page: P) -> Chunk<P> {
+        let bytes = page.bytes();
+        let mut at = 0;
+        let then = loop {
+            let rest = &bytes[at..];
+            let position = Position(start.0 + at as u64);
+            if rest.is_empty() {
+                break Then::More { bytes: ENTRY_ALIGN_BYTES };
+            }
+            let Some(head) = EntryHead::read(rest, position) else { break Then::NextSegment };
+            if head.entry_bytes() > rest.len() {
+                break Then::More { bytes: head.entry_bytes() };
+            }
+            if Entry::read(rest, position).is_none() {
+                break Then::Damaged;
+            }
+            at += head.entry_bytes();
+        };
+        Chunk { group, start, page, end: Position(start.0 + at as u64), then }
+    }
+
+    /// The entry at a position within the chunk, and where in the page it begins.
+    pub fn entry(&self, position: Position) -> (Entry<'_>, usize) {
+        let at = (position.0 - self.start.0) as usize;
+        // Its checksum was right when the chunk came.
+        (Entry::of_page(&self.page.bytes()[at..], position), at)
+    }
+}

@@ -1,0 +1,564 @@
+//! Fetch: batches for consumers, from the cache or from disk; long polls wait here.
+//!
+//! A fetch is a *job*: one reader for each partition, done one after the other. A job that found
+//! too little is parked until a partition it asked for has grown enough, or its time is up.
+//! ListOffsets by timestamp is a job, too: it must look into batches.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::FetchRequest;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use crate::journal::page::Page;
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::fetch::{FETCH_TOPIC_IDS_FROM, FetchPartitionHeader, FetchResponseEncoder};
+use crate::kafka::header::RequestHeader;
+use crate::kafka::leader_hint::NodeEndpoint;
+use crate::limits::{FETCH_RESPONSE_BYTES_MAX, FETCH_WAIT_MS_MAX};
+use crate::metadata::{Catalog, PartitionPlacement, Topic};
+use crate::model::ids::{ConnectionId, GroupId, PartitionKey, ReadId, TopicId};
+use crate::model::position::{Offset, Position};
+use crate::model::time::Time;
+use crate::partition::Partition;
+use crate::shard::chunks::Chunks;
+use crate::shard::cluster::Cluster;
+use crate::shard::connections::{Connections, Ticket};
+use crate::shard::groups::Groups;
+use crate::shard::input::IoFailure;
+use crate::shard::list_offsets::ListOffsets;
+use crate::shard::output::{LogLevel, Output, Part};
+use crate::shard::reader::{Goal, PartitionReader, Piece, Step};
+
+/// All jobs of a shard.
+#[derive(Debug)]
+pub struct Fetches<P> {
+    jobs: Slab<Job<P>>,
+    chunks: Chunks<P>,
+    /// The jobs parked on each partition.
+    parked_on: FxHashMap<PartitionKey, Vec<usize>>,
+    deadlines: BTreeSet<(Time, usize)>,
+    /// Parked jobs that may have enough now.
+    ready: Vec<usize>,
+    /// Where readers that are behind go on, so that the next fetch needs no search.
+    cursors: FxHashMap<(PartitionKey, Offset), Position>,
+}
+
+/// Cursors kept. They only save a search: when there are too many, all are forgotten.
+const CURSORS_MAX: usize = 4096;
+
+/// What jobs need of the shard.
+pub struct Parts<'a, P> {
+    pub catalog: &'a Catalog,
+    pub cluster: &'a Cluster,
+    pub groups: &'a Groups<P>,
+    pub connections: &'a mut Connections<P>,
+    pub outputs: &'a mut VecDeque<Output<P>>,
+}
+
+/// A request that reads partitions.
+#[derive(Debug)]
+pub struct Job<P> {
+    pub ticket: Ticket,
+    pub header: RequestHeader,
+    purpose: Purpose,
+    pub parts: Vec<JobPart<P>>,
+    /// The part being read.
+    at: usize,
+    parked: bool,
+}
+
+#[derive(Debug)]
+enum Purpose {
+    Fetch(Fetch),
+    ListOffsets(ListOffsets),
+}
+
+/// What a fetch asks for as a whole.
+#[derive(Debug)]
+struct Fetch {
+    topics: Vec<(String, TopicId, usize)>,
+    bytes_max: usize,
+    bytes_min: usize,
+    deadline: Time,
+    /// How many more bytes must be committed before it is worth another look.
+    missing: i64,
+}
+
+/// One partition of a job.
+#[derive(Debug)]
+pub struct JobPart<P> {
+    pub partition: i32,
+    pub group: Option<GroupId>,
+    pub error: ErrorCode,
+    pub reader: Option<PartitionReader<P>>,
+    asked: Asked,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    key: PartitionKey,
+    offset: Offset,
+    bytes_max: usize,
+}
+
+impl<P> Default for Fetches<P> {
+    fn default() -> Self {
+        Fetches {
+            jobs: Slab::new(),
+            chunks: Chunks::default(),
+            parked_on: FxHashMap::default(),
+            deadlines: BTreeSet::new(),
+            ready: Vec::new(),
+            cursors: FxHashMap::default(),
+        }
+    }
+}
+
+impl<P: Page> Fetches<P> {
+    /// Takes a Fetch request.
+    pub fn on_fetch(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: &FetchRequest,
+        parts: &mut Parts<'_, P>,
+    ) {
+        parts.connections.hold(ticket);
+        if request.session_id != 0 {
+            // Sessions (KIP-227) are not offered: 0 in our answers keeps clients from using them.
+            let code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
+            let version = header.api_version;
+            let encoder =
+                FetchResponseEncoder::begin(version, header.correlation_id, 0, code, 0, 0);
+            let bytes = encoder.finish(&[]).bytes;
+            return parts.connections.answer(ticket, |out| out.extend_from_slice(&bytes));
+        }
+        let job = self.job_of(now, ticket, header, request, parts);
+        let id = self.jobs.insert(job);
+        self.run(id, now, parts);
+    }
+
+    /// Starts a ListOffsets request that must look into batches.
+    pub fn on_list_offsets(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: ListOffsets,
+        lookups: Vec<(PartitionPlacement, Goal, Offset)>,
+        parts: &mut Parts<'_, P>,
+    ) {
+        parts.connections.hold(ticket);
+        let job_parts = lookups
+            .into_iter()
+            .map(|(placement, goal, offset)| JobPart {
+                partition: 0,
+                group: Some(placement.group),
+                error: ErrorCode::NONE,
+                reader: Some(PartitionReader::new(placement.key, goal, offset, None)),
+                asked: Asked { key: placement.key, offset, bytes_max: usize::MAX },
+            })
+            .collect();
+        let purpose = Purpose::ListOffsets(request);
+        let job = Job { ticket, header, purpose, parts: job_parts, at: 0, parked: false };
+        let id = self.jobs.insert(job);
+        self.run(id, now, parts);
+    }
+
+    fn job_of(
+        &self,
+        now: Time,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: &FetchRequest,
+        parts: &Parts<'_, P>,
+    ) -> Job<P> {
+        let by_id = header.api_version >= FETCH_TOPIC_IDS_FROM;
+        let mut topics = Vec::with_capacity(request.topics.len());
+        let mut job_parts = Vec::new();
+        for asked in &request.topics {
+            let id = TopicId(*asked.topic_id.as_bytes());
+            let topic = if by_id {
+                parts.catalog.topic_by_id(&id)
+            } else {
+                parts.catalog.topic(asked.topic.as_bytes())
+            };
+            topics.push((asked.topic.to_string(), id, asked.partitions.len()));
+            for wanted in &asked.partitions {
+                let missing = if by_id && topic.is_none() {
+                    ErrorCode::UNKNOWN_TOPIC_ID
+                } else {
+                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                };
+                let placement = topic.and_then(|topic| place(topic, wanted.partition));
+                let epoch = wanted.current_leader_epoch;
+                let error = match placement {
+                    Some(placement) => check_leader(placement, epoch, parts),
+                    None => missing,
+                };
+                job_parts.push(JobPart {
+                    partition: wanted.partition,
+                    group: placement.map(|placement| placement.group),
+                    error,
+                    reader: None,
+                    asked: Asked {
+                        key: placement.map_or(PartitionKey(0), |placement| placement.key),
+                        offset: Offset(wanted.fetch_offset),
+                        bytes_max: usize::try_from(wanted.partition_max_bytes).unwrap_or(0),
+                    },
+                });
+            }
+        }
+        let wait_ms = request.max_wait_ms.clamp(0, FETCH_WAIT_MS_MAX) as u64;
+        let purpose = Purpose::Fetch(Fetch {
+            topics,
+            bytes_max: usize::try_from(request.max_bytes)
+                .unwrap_or(0)
+                .min(FETCH_RESPONSE_BYTES_MAX),
+            bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
+            deadline: now + Duration::from_millis(wait_ms),
+            missing: 0,
+        });
+        Job { ticket, header, purpose, parts: job_parts, at: 0, parked: false }
+    }
+
+    /// Goes on with a job until it is answered, parked, or waits for the disk.
+    fn run(&mut self, id: usize, now: Time, parts: &mut Parts<'_, P>) {
+        while self.jobs[id].at < self.jobs[id].parts.len() {
+            if !self.run_part(id, parts) {
+                return;
+            }
+            self.jobs[id].at += 1;
+        }
+        self.finish(id, now, parts);
+    }
+
+    /// Reads the current part. False if it waits for the disk.
+    fn run_part(&mut self, id: usize, parts: &mut Parts<'_, P>) -> bool {
+        let job = &mut self.jobs[id];
+        let taken: usize =
+            job.parts.iter().filter_map(|part| part.reader.as_ref()).map(|r| r.bytes).sum();
+        let part = &mut job.parts[job.at];
+        if !part.error.is_none() {
+            return true;
+        }
+        let group = part.group.and_then(|group| parts.groups.get(group));
+        let found = group.and_then(|group| Some((group, group.partitions.by_key(part.asked.key)?)));
+        let Some((group, partition)) = found else {
+            part.error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            return true;
+        };
+        if part.reader.is_none() {
+            let offset = part.asked.offset;
+            if offset < partition.log_start() || offset > partition.high_watermark() {
+                part.error = ErrorCode::OFFSET_OUT_OF_RANGE;
+                return true;
+            }
+            let scan = self.cursors.remove(&(part.asked.key, offset));
+            let reader = PartitionReader::new(part.asked.key, Goal::Batches, offset, scan);
+            part.reader = Some(reader);
+        }
+        let reader = part.reader.as_mut().expect("it was just made");
+        if let Purpose::Fetch(fetch) = &job.purpose {
+            let room = fetch.bytes_max.saturating_sub(taken - reader.bytes);
+            reader.bound(part.asked.bytes_max.min(room), taken == reader.bytes);
+        }
+        match reader.step(group, partition, &mut self.chunks) {
+            Step::Done => {
+                if let Some((offset, position)) = reader.cursor() {
+                    if self.cursors.len() >= CURSORS_MAX {
+                        self.cursors.clear();
+                    }
+                    self.cursors.insert((part.asked.key, offset), position);
+                }
+                true
+            }
+            Step::Read { position, bytes } => {
+                let journal = &group.journal;
+                self.chunks.read(journal, group.id, position, bytes, Some(id), parts.outputs);
+                false
+            }
+            Step::Damaged { position } => {
+                part.error = ErrorCode::KAFKA_STORAGE_ERROR;
+                let line = format!(
+                    "group {}: the entry at position {position} can't be read back: damaged on \
+                     disk. Partition key {} stops there",
+                    group.id, part.asked.key
+                );
+                parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+                true
+            }
+        }
+    }
+
+    /// A journal read is done.
+    pub fn on_read(
+        &mut self,
+        now: Time,
+        group: GroupId,
+        read: ReadId,
+        result: Result<P, IoFailure>,
+        parts: &mut Parts<'_, P>,
+    ) {
+        let (readers, ahead) = self.chunks.on_read(group, read, result);
+        match ahead {
+            Ok(Some(position)) => {
+                if let Some(group) = parts.groups.get(group)
+                    && position < group.journal.cache_start()
+                {
+                    let journal = &group.journal;
+                    let bytes = self.chunks.bytes_needed(group.id, position);
+                    self.chunks.read(journal, group.id, position, bytes, None, parts.outputs);
+                }
+            }
+            Ok(None) => {}
+            Err(failure) => {
+                let line = format!("group {group}: a journal read failed: {failure:?}");
+                parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+                for id in &readers {
+                    if let Some(job) = self.jobs.get_mut(*id) {
+                        let at = job.at;
+                        job.parts[at].error = ErrorCode::KAFKA_STORAGE_ERROR;
+                    }
+                }
+            }
+        }
+        for id in readers {
+            if self.jobs.contains(id) {
+                self.run(id, now, parts);
+            }
+        }
+    }
+
+    /// All parts are read: answer or park.
+    fn finish(&mut self, id: usize, now: Time, parts: &mut Parts<'_, P>) {
+        let job = &mut self.jobs[id];
+        if let Purpose::Fetch(fetch) = &mut job.purpose {
+            let bytes: usize =
+                job.parts.iter().filter_map(|part| part.reader.as_ref()).map(|r| r.bytes).sum();
+            let failed = job.parts.iter().any(|part| !part.error.is_none());
+            if bytes < fetch.bytes_min && !failed && now < fetch.deadline {
+                fetch.missing = (fetch.bytes_min - bytes) as i64;
+                return self.park(id);
+            }
+        }
+        let job = self.jobs.remove(id);
+        match job.purpose {
+            Purpose::Fetch(ref fetch) => {
+                let response = fetch_response(&job, fetch, parts);
+                parts.connections.answer_parts(job.ticket, response);
+            }
+            Purpose::ListOffsets(request) => {
+                request.answer(job.ticket, &job.header, &job.parts, parts.connections);
+            }
+        }
+    }
+
+    fn park(&mut self, id: usize) {
+        let job = &mut self.jobs[id];
+        job.parked = true;
+        for part in &mut job.parts {
+            part.reader = None;
+            self.parked_on.entry(part.asked.key).or_default().push(id);
+        }
+        if let Purpose::Fetch(fetch) = &job.purpose {
+            self.deadlines.insert((fetch.deadline, id));
+        }
+    }
+
+    fn unpark(&mut self, id: usize) {
+        let job = &mut self.jobs[id];
+        job.parked = false;
+        job.at = 0;
+        for part in &job.parts {
+            if let Some(parked) = self.parked_on.get_mut(&part.asked.key) {
+                parked.retain(|other| *other != id);
+                if parked.is_empty() {
+                    self.parked_on.remove(&part.asked.key);
+                }
+            }
+        }
+        if let Purpose::Fetch(fetch) = &job.purpose {
+            self.deadlines.remove(&(fetch.deadline, id));
+        }
+    }
+
+    /// A partition has grown.
+    pub fn on_committed(&mut self, key: PartitionKey, bytes: u32) {
+        let Some(parked) = self.parked_on.get(&key) else { return };
+        for id in parked {
+            if let Purpose::Fetch(fetch) = &mut self.jobs[*id].purpose {
+                let waited = fetch.missing > 0;
+                fetch.missing -= i64::from(bytes);
+                if waited && fetch.missing <= 0 {
+                    self.ready.push(*id);
+                }
+            }
+        }
+    }
+
+    /// Goes on with the parked jobs that may have enough, and with those whose time is up.
+    pub fn advance(&mut self, now: Time, parts: &mut Parts<'_, P>) {
+        let mut ready = std::mem::take(&mut self.ready);
+        while let Some((deadline, id)) = self.deadlines.first().copied()
+            && deadline <= now
+        {
+            self.unpark(id);
+            self.run(id, now, parts);
+        }
+        for id in ready.drain(..) {
+            if self.jobs.get(id).is_some_and(|job| job.parked) {
+                self.unpark(id);
+                self.run(id, now, parts);
+            }
+        }
+        self.ready = ready;
+    }
+
+    /// A client is gone: its long poll, if it has one, is dropped.
+    pub fn on_connection_closed(&mut self, connection: ConnectionId) {
+        let parked = self
+            .deadlines
+            .iter()
+            .map(|(_, id)| *id)
+            .find(|id| self.jobs[*id].ticket.connection == connection);
+        if let Some(id) = parked {
+            self.unpark(id);
+            self.jobs.remove(id);
+        }
+    }
+
+    /// When the next long poll's time is up.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Jobs under way, long polls included.
+    pub fn jobs(&self) -> usize {
+        self.jobs.len()
+    }
+}
+
+/// Where a partition of a topic is.
+pub fn place(topic: &Topic, partition: i32) -> Option<PartitionPlacement> {
+    topic.partitions.get(usize::try_from(partition).ok()?).copied()
+}
+
+/// Whether this shard leads a partition, at the epoch that the client knows (-1: it doesn't say).
+pub fn check_leader<P: Page>(
+    placement: PartitionPlacement,
+    epoch: i32,
+    parts: &Parts<'_, P>,
+) -> ErrorCode {
+    let Some(group) = parts.groups.get(placement.group) else {
+        return ErrorCode::NOT_LEADER_OR_FOLLOWER;
+    };
+    let own = group.replica.term().0 as i32;
+    match epoch {
+        _ if group.partitions.slot(placement.key).is_none() => {
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        }
+        epoch if epoch >= 0 && epoch < own => ErrorCode::FENCED_LEADER_EPOCH,
+        epoch if epoch > own => ErrorCode::UNKNOWN_LEADER_EPOCH,
+        _ => ErrorCode::NONE,
+    }
+}
+
+fn fetch_response<P: Page>(job: &Job<P>, fetch: &Fetch, parts: &Parts<'_, P>) -> Vec<Part<P>> {
+    let (version, correlation_id) = (job.header.api_version, job.header.correlation_id);
+    let topics = fetch.topics.len();
+    let code = ErrorCode::NONE;
+    let mut encoder = FetchResponseEncoder::begin(version, correlation_id, 0, code, 0, topics);
+    let mut hints: Vec<NodeEndpoint<'_>> = Vec::new();
+    let mut rest = job.parts.iter();
+    for (name, id, count) in &fetch.topics {
+        encoder.topic(name, id.0, *count);
+        for part in rest.by_ref().take(*count) {
+            let header = partition_header(part, parts);
+            hints.extend(parts.cluster.hint(header.current_leader));
+            encoder.partition(&header);
+        }
+    }
+    hints.sort_unstable_by_key(|hint| hint.node_id);
+    hints.dedup();
+    let frame = encoder.finish(&hints);
+    let bytes = Bytes::from(frame.bytes);
+    let mut response = Response { parts: Vec::new(), tail: Vec::new() };
+    let mut at = 0;
+    for splice in frame.splices {
+        response.bytes(&bytes[at..splice.at]);
+        at = splice.at;
+        let reader = job.parts[splice.partition_index].reader.as_ref();
+        for piece in reader.map_or(&[][..], |reader| &reader.pieces) {
+            response.piece(piece);
+        }
+    }
+    response.bytes(&bytes[at..]);
+    response.finish()
+}
+
+fn partition_header<P: Page>(part: &JobPart<P>, parts: &Parts<'_, P>) -> FetchPartitionHeader {
+    let partition: Option<&Partition> = part
+        .group
+        .and_then(|group| parts.groups.get(group))
+        .and_then(|group| group.partitions.by_key(part.asked.key));
+    let mut header = FetchPartitionHeader::failed(part.partition, part.error);
+    if let Some(partition) = partition {
+        header.high_watermark = partition.high_watermark().0;
+        header.last_stable_offset = partition.high_watermark().0;
+        header.log_start_offset = partition.log_start().0;
+    }
+    match part.error {
+        ErrorCode::NONE => {
+            header.records_bytes = part.reader.as_ref().map_or(0, |reader| reader.bytes);
+        }
+        ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH => {
+            header.current_leader = part.group.and_then(|group| parts.cluster.leader(group));
+        }
+        _ => {}
+    }
+    header
+}
+
+/// A response in the making: large pieces of pages go out as they are, small ones are copied, as
+/// that costs less than sending them one by one.
+struct Response<P> {
+    parts: Vec<Part<P>>,
+    tail: Vec<u8>,
+}
+
+/// Pieces below this size are copied.
+const COPY_BELOW_BYTES: usize = 4096;
+
+impl<P: Page> Response<P> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+    }
+
+    fn piece(&mut self, piece: &Piece<P>) {
+        if piece.end - piece.start < COPY_BELOW_BYTES {
+            return self.bytes(&piece.page.bytes()[piece.start..piece.end]);
+        }
+        self.settle();
+        self.parts.push(Part::Page {
+            page: piece.page.clone(),
+            start: piece.start,
+            end: piece.end,
+        });
+    }
+
+    fn settle(&mut self) {
+        if !self.tail.is_empty() {
+            self.parts.push(Part::Bytes(std::mem::take(&mut self.tail).into()));
+        }
+    }
+
+    fn finish(mut self) -> Vec<Part<P>> {
+        self.settle();
+        self.parts
+    }
+}

@@ -1,0 +1,216 @@
+//! From files to a shard: recovery of its groups.
+
+use std::collections::VecDeque;
+
+use crate::journal::Journal;
+use crate::journal::format::{Entry, Run, RunKind, SEGMENT_HEADER_BYTES};
+use crate::journal::page::Page;
+use crate::journal::recovery::{self, Cut, JournalFiles, RecoverError};
+use crate::journal::source::{GroupFiles, SegmentSource};
+use crate::kafka::record_batch;
+use crate::metadata::{Catalog, Command};
+use crate::model::ids::{GroupId, PartitionKey};
+use crate::model::position::{Offset, Position, Term};
+use crate::model::time::Time;
+use crate::partition::Partition;
+use crate::partition::index::RunPlace;
+use crate::partition::producers::Sequence;
+use crate::replica::vote::VoteFile;
+use crate::replica::{Descriptor, Replica, ReplicaStart};
+use crate::shard::ShardConfig;
+use crate::shard::checkpoint::{self, Checkpoint, CheckpointState};
+use crate::shard::group::{
+    AppendedEntry, Chain, ControlItem, Group, GroupParts, Grown, Partitions,
+};
+
+/// A group that was recovered.
+pub struct Opened<P> {
+    pub group: Group<P>,
+    /// Of group 0: the catalog as of the checkpoint.
+    pub catalog: Option<Catalog>,
+    /// What is worth a line in the log.
+    pub notes: Vec<String>,
+}
+
+/// Recovers one group.
+///
+/// # Errors
+/// A sentence that names the group, segment and position of what can't be trusted.
+pub fn open_group<P: Page>(
+    config: &ShardConfig,
+    files: &GroupFiles,
+    source: &mut dyn SegmentSource,
+) -> Result<Opened<P>, String> {
+    let group = files.group;
+    let vote_file = VoteFile::decode(&files.vote).map_err(|why| format!("group {group}: {why}"))?;
+    let start = checkpoint_of(files)?;
+    let mut replay =
+        Replay { partitions: start.partitions, entries: VecDeque::new(), raft: vec![] };
+    let journal_files = JournalFiles {
+        group,
+        node: config.node,
+        segment_bytes: config.segment_bytes,
+        segments: &files.segments,
+    };
+    let chain = recovery::Chain {
+        index: start.applied.index,
+        term: start.applied.term,
+        crc: start.applied.crc,
+    };
+    let from = start.applied.end;
+    let recovered = recovery::recover(&journal_files, from, Some(chain), source, |entry| {
+        replay.entry(entry);
+    })
+    .map_err(|error| error.to_string())?;
+    let notes = notes(group, &replay, recovered.cut);
+    let mut journal = Journal::new(
+        group,
+        config.node,
+        recovered.segments,
+        recovered.tail,
+        config.journal_cache_bytes,
+    );
+    journal.prepare_segments();
+    let mut replica = Replica::new(ReplicaStart {
+        node: config.node,
+        voters: vec![config.node],
+        vote: vote_file.vote,
+        applied: (start.applied.index, start.applied.term, start.applied.end),
+        entries: replay.raft,
+        seed: config.seed ^ u64::from(group.0),
+    });
+    replica.campaign();
+    let group = Group::new(GroupParts {
+        id: group,
+        journal,
+        replica,
+        partitions: replay.partitions,
+        vote_file,
+        applied: start.applied,
+        checkpoint: CheckpointState::new(start.applied.end),
+        entries: replay.entries,
+    });
+    Ok(Opened { group, catalog: start.catalog, notes })
+}
+
+/// Where replay begins: at the checkpoint, or at the very beginning.
+fn checkpoint_of(files: &GroupFiles) -> Result<Checkpoint, String> {
+    let problem = match &files.checkpoint {
+        Some(bytes) => match checkpoint::decode(bytes) {
+            Ok(checkpoint) => return Ok(checkpoint),
+            Err(problem) => problem,
+        },
+        None => "there is none".to_string(),
+    };
+    if let Some(first) = files.segments.first().copied().filter(|first| first.0 > 0) {
+        let error = RecoverError::Checkpoint { group: files.group, first, problem };
+        return Err(error.to_string());
+    }
+    Ok(Checkpoint {
+        applied: Chain { end: Position(SEGMENT_HEADER_BYTES), ..Chain::default() },
+        partitions: Partitions::default(),
+        catalog: None,
+    })
+}
+
+fn notes(group: GroupId, replay: &Replay, cut: Option<Cut>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !replay.raft.is_empty() {
+        notes.push(format!(
+            "group {group}: read {} journal entries behind the checkpoint",
+            replay.raft.len()
+        ));
+    }
+    if let Some(cut) = cut {
+        notes.push(format!(
+            "group {group}: cut a torn tail of {} entries, {} bytes, at position {}; none of them \
+             was acknowledged as flushed",
+            cut.entries, cut.bytes, cut.position
+        ));
+    }
+    notes
+}
+
+/// Entries, put back into the partitions they belong to.
+struct Replay {
+    partitions: Partitions,
+    entries: VecDeque<AppendedEntry>,
+    raft: Vec<(Term, Descriptor)>,
+}
+
+impl Replay {
+    fn entry(&mut self, entry: &Entry<'_>) {
+        let header = &entry.header;
+        let mut appended = AppendedEntry {
+            index: header.index,
+            term: header.term,
+            crc: entry.crc,
+            end: entry.end(),
+            appended_at: Time(0),
+            flushed_at: Some(Time(0)),
+            requests: 0,
+            grown: Vec::new(),
+            control: Vec::new(),
+        };
+        for (run, data) in entry.runs() {
+            match run.kind {
+                RunKind::Records => {
+                    let grown = self.records(entry, &run, data);
+                    appended.grown.push(grown);
+                }
+                RunKind::Command => {
+                    // Checked when it was proposed, and guarded by the entry's checksum since.
+                    if let Ok(command) = Command::decode(entry.data(data)) {
+                        appended.control.push(ControlItem::Command { command, ticket: None });
+                    }
+                }
+                RunKind::LogStart => appended.control.push(ControlItem::LogStart {
+                    partition: run.partition,
+                    offset: run.base_offset,
+                    request: None,
+                }),
+            }
+        }
+        let bytes = (entry.end().0 - header.position.0) as u32;
+        self.raft
+            .push((header.term, Descriptor { position: header.position, bytes, crc: entry.crc }));
+        self.entries.push_back(appended);
+    }
+
+    fn records(&mut self, entry: &Entry<'_>, run: &Run, data: std::ops::Range<usize>) -> Grown {
+        self.ensure(run.partition);
+        let slot = self.partitions.slot(run.partition).expect("it was just ensured");
+        let partition = self.partitions.get_mut(slot).expect("it was just ensured");
+        for (_, batch) in record_batch::batches(entry.data(data.clone())) {
+            if batch.producer_id >= 0 {
+                let sequence = Sequence {
+                    producer_id: batch.producer_id,
+                    epoch: batch.producer_epoch,
+                    first: batch.base_sequence,
+                    count: batch.record_count,
+                };
+                partition.producers.appended(&sequence, Offset(batch.base_offset));
+            }
+        }
+        partition.append(
+            entry.header.term,
+            RunPlace {
+                base_offset: run.base_offset,
+                last_offset: run.last_offset,
+                entry: entry.header.position,
+                at: data.start as u32,
+                bytes: run.bytes,
+                max_timestamp: run.max_timestamp,
+            },
+        );
+        // Nothing of it is in the cache.
+        partition.index.evict(entry.header.position);
+        Grown { partition: slot, key: run.partition, end: partition.log_end(), bytes: run.bytes }
+    }
+
+    fn ensure(&mut self, key: PartitionKey) {
+        if self.partitions.slot(key).is_none() {
+            self.partitions.insert(Partition::new(key));
+        }
+    }
+}

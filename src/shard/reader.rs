@@ -1,0 +1,227 @@
+//! Gathering one partition's batches: from the journal cache, or from chunks read back from disk.
+//!
+//! What comes out are pieces of pages, never copies, of whole batches: from the batch that holds
+//! the offset asked for, up to the bound or the high watermark.
+
+use crate::journal::page::Page;
+use crate::kafka::record_batch;
+use crate::model::ids::PartitionKey;
+use crate::model::position::{Offset, Position};
+use crate::partition::Partition;
+use crate::partition::index::Place;
+use crate::shard::chunks::{Chunks, Then};
+use crate::shard::group::Group;
+
+/// What a reader is after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// All it can have, up to its bound.
+    Batches,
+    /// The first run with a record of this timestamp or a later one.
+    Timestamp(i64),
+}
+
+/// The reading of one partition.
+#[derive(Clone, Debug)]
+pub struct PartitionReader<P> {
+    pub key: PartitionKey,
+    goal: Goal,
+    /// The offset of the next record that is wanted.
+    next: Offset,
+    /// Where in the journal to look for it, if it isn't in the cache.
+    scan: Option<Position>,
+    chunks_read: u32,
+    bytes_max: usize,
+    /// A batch larger than the bound may be taken if it is the first.
+    first_at_any_size: bool,
+    pub pieces: Vec<Piece<P>>,
+    pub bytes: usize,
+}
+
+/// Whole batches, side by side in a page.
+#[derive(Clone, Debug)]
+pub struct Piece<P> {
+    pub page: P,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// What a reader needs to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Done,
+    /// A chunk from this position on, with so many bytes at least.
+    Read {
+        position: Position,
+        bytes: usize,
+    },
+    /// An entry on disk is damaged or missing.
+    Damaged {
+        position: Position,
+    },
+}
+
+/// A reader that has something goes no further than this many chunks for more.
+const CHUNKS_PER_FETCH: u32 = 4;
+
+impl<P: Page> PartitionReader<P> {
+    /// A reader from `offset`, which lies between log start and high watermark.
+    pub fn new(key: PartitionKey, goal: Goal, offset: Offset, scan: Option<Position>) -> Self {
+        PartitionReader {
+            key,
+            goal,
+            next: offset,
+            scan,
+            chunks_read: 0,
+            bytes_max: usize::MAX,
+            first_at_any_size: true,
+            pieces: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Sets the bound, and whether one batch may exceed it.
+    pub fn bound(&mut self, bytes_max: usize, first_at_any_size: bool) {
+        self.bytes_max = bytes_max;
+        self.first_at_any_size = first_at_any_size;
+    }
+
+    /// Where the next reader of this partition may go on: the offset, and where on disk it is.
+    pub fn cursor(&self) -> Option<(Offset, Position)> {
+        self.scan.map(|scan| (self.next, scan))
+    }
+
+    /// Takes all there is without waiting.
+    pub fn step(
+        &mut self,
+        group: &Group<P>,
+        partition: &Partition,
+        chunks: &mut Chunks<P>,
+    ) -> Step {
+        loop {
+            if self.is_satisfied() || self.next >= partition.high_watermark() {
+                return Step::Done;
+            }
+            if self.scan.is_none_or(|scan| scan >= group.journal.cache_start()) {
+                match partition.index.locate(self.next) {
+                    Some(Place::Recent(at)) => return self.take_recent(group, partition, at),
+                    Some(Place::Journal(position)) if self.scan.is_none() => {
+                        self.scan = Some(position);
+                    }
+                    _ => return Step::Damaged { position: self.scan.unwrap_or_default() },
+                }
+            }
+            let scan = self.scan.expect("it was just set");
+            let Some(chunk) = chunks.find(group.id, scan) else {
+                if self.bytes > 0 && self.chunks_read >= CHUNKS_PER_FETCH {
+                    return Step::Done;
+                }
+                self.chunks_read += 1;
+                return Step::Read { position: scan, bytes: chunks.bytes_needed(group.id, scan) };
+            };
+            if scan == chunk.end {
+                match chunk.then {
+                    Then::Damaged => return Step::Damaged { position: scan },
+                    _ => self.scan = Some(group.journal.next_segment_start(scan)),
+                }
+                continue;
+            }
+            let (entry, page_at) = chunk.entry(scan);
+            let end = entry.end();
+            let page = chunk.page.clone();
+            let mine = entry.runs().find(|(run, _)| {
+                run.partition == self.key && run.batches > 0 && run.last_offset >= self.next
+            });
+            if let Some((run, data)) = mine {
+                if run.base_offset > self.next {
+                    return Step::Damaged { position: scan };
+                }
+                let place = page_at + data.start..page_at + data.end;
+                if !self.take_run(&page, place, run.last_offset, run.max_timestamp) {
+                    return Step::Done;
+                }
+            }
+            self.scan = Some(end);
+        }
+    }
+
+    fn is_satisfied(&self) -> bool {
+        match self.goal {
+            Goal::Batches => self.bytes >= self.bytes_max,
+            Goal::Timestamp(_) => self.bytes > 0,
+        }
+    }
+
+    fn take_recent(&mut self, group: &Group<P>, partition: &Partition, at: usize) -> Step {
+        self.scan = None;
+        for run in partition.index.recent_from(at) {
+            if run.last_offset >= partition.high_watermark() || self.is_satisfied() {
+                break;
+            }
+            let entry = group.journal.cached(run.entry).expect("recent runs are in the cache");
+            let place = run.at as usize..run.at as usize + run.bytes as usize;
+            if !self.take_run(&entry.page, place, run.last_offset, run.max_timestamp) {
+                break;
+            }
+        }
+        Step::Done
+    }
+
+    /// Takes what is wanted of a run. False if there was more than fits.
+    fn take_run(
+        &mut self,
+        page: &P,
+        place: std::ops::Range<usize>,
+        last_offset: Offset,
+        max_timestamp: i64,
+    ) -> bool {
+        if let Goal::Timestamp(wanted) = self.goal
+            && max_timestamp < wanted
+        {
+            self.next = Offset(last_offset.0 + 1);
+            return true;
+        }
+        let records = &page.bytes()[place.clone()];
+        let start = self.first_wanted(records);
+        let room = self.bytes_max.saturating_sub(self.bytes);
+        let mut end = records.len();
+        let mut next = Offset(last_offset.0 + 1);
+        if end - start > room {
+            (end, next) = self.whole_batches(&records[start..], room);
+            end += start;
+        }
+        if end > start {
+            self.bytes += end - start;
+            self.pieces.push(Piece {
+                page: page.clone(),
+                start: place.start + start,
+                end: place.start + end,
+            });
+        }
+        self.next = next;
+        end == records.len()
+    }
+
+    /// Where in a run the batch with the next offset begins.
+    fn first_wanted(&self, records: &[u8]) -> usize {
+        // Most runs are wanted whole: then the first header says so.
+        record_batch::batches(records)
+            .find(|(_, batch)| batch.last_offset() >= self.next.0)
+            .map_or(records.len(), |(range, _)| range.start)
+    }
+
+    /// How many bytes of whole batches fit into `room`, and the offset behind them.
+    fn whole_batches(&self, records: &[u8], room: usize) -> (usize, Offset) {
+        let mut end = 0;
+        let mut next = self.next;
+        for (range, batch) in record_batch::batches(records) {
+            let first = self.bytes == 0 && end == 0 && self.first_at_any_size;
+            if range.end > room && !first {
+                break;
+            }
+            end = range.end;
+            next = Offset(batch.last_offset() + 1);
+        }
+        (end, next)
+    }
+}

@@ -1,0 +1,114 @@
+//! Which handler a request goes to.
+
+use bytes::Bytes;
+
+use crate::journal::page::Page;
+use crate::kafka::api::{
+    API_VERSIONS_KEY, DecodeError, Request, api_versions_response, decode_request,
+};
+use crate::kafka::header::RequestHeader;
+use crate::kafka::produce::PRODUCE_KEY;
+use crate::model::time::Now;
+use crate::shard::Shard;
+use crate::shard::admin::Admin;
+use crate::shard::connections::Ticket;
+use crate::shard::list_offsets;
+
+impl<P: Page> Shard<P> {
+    /// Takes one request. One that can't be read closes its connection, as Kafka does: there is
+    /// no telling where the next one begins, or in what words to answer.
+    pub(super) fn on_request(&mut self, now: Now, ticket: Ticket, frame: Bytes) {
+        let Ok(header) = RequestHeader::decode(&frame) else {
+            return self.refuse(ticket);
+        };
+        if header.api_key == PRODUCE_KEY {
+            return self.produce().on_request(now.time, ticket, header, frame);
+        }
+        match decode_request(&header, &frame) {
+            Ok(request) => self.dispatch(now, ticket, header, request),
+            Err(DecodeError::UnsupportedVersion { .. }) if header.api_key == API_VERSIONS_KEY => {
+                // Only this one can be answered: its version 0 is understood by every client.
+                let response = api_versions_response(header.api_version, 0);
+                self.connections.respond(ticket, &header, &response);
+            }
+            Err(_) => self.refuse(ticket),
+        }
+    }
+
+    fn refuse(&mut self, ticket: Ticket) {
+        self.metrics.bad_requests += 1;
+        self.connections.close(ticket.connection);
+    }
+
+    fn dispatch(&mut self, now: Now, ticket: Ticket, header: RequestHeader, request: Request) {
+        match request {
+            Request::Fetch(request) => {
+                let (fetches, mut parts) = self.fetch_parts();
+                fetches.on_fetch(now.time, ticket, header, &request, &mut parts);
+            }
+            Request::ListOffsets(request) => {
+                let (fetches, mut parts) = self.fetch_parts();
+                let parts = &mut parts;
+                list_offsets::on_list_offsets(now.time, ticket, header, &request, fetches, parts);
+            }
+            Request::OffsetForLeaderEpoch(request) => {
+                let (_, mut parts) = self.fetch_parts();
+                list_offsets::on_leader_epoch(ticket, header, &request, &mut parts);
+            }
+            Request::InitProducerId(request) => {
+                self.producer_ids.on_request(ticket, header, &request, &mut self.connections);
+            }
+            request => self.dispatch_admin(now, ticket, header, request),
+        }
+    }
+
+    fn dispatch_admin(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: Request,
+    ) {
+        let now = now.time;
+        let mut admin = self.admin();
+        match request {
+            Request::ApiVersions(request) => admin.api_versions(ticket, header, &request),
+            Request::Metadata(request) => admin.metadata(ticket, header, request),
+            Request::FindCoordinator(request) => admin.find_coordinator(ticket, header, &request),
+            Request::ListGroups(_) => admin.list_groups(ticket, header),
+            Request::CreateTopics(request) => admin.create_topics(now, ticket, header, request),
+            Request::DeleteTopics(request) => admin.delete_topics(now, ticket, header, request),
+            Request::DeleteRecords(request) => admin.delete_records(now, ticket, header, request),
+            Request::CreatePartitions(request) => {
+                admin.create_partitions(now, ticket, header, request);
+            }
+            Request::DescribeConfigs(request) => admin.describe_configs(ticket, header, &request),
+            Request::AlterConfigs(request) => admin.alter_configs(now, ticket, header, &request),
+            Request::IncrementalAlterConfigs(request) => {
+                admin.incremental_alter_configs(now, ticket, header, &request);
+            }
+            Request::DescribeLogDirs(request) => admin.describe_log_dirs(ticket, header, &request),
+            Request::DescribeCluster(request) => admin.describe_cluster(ticket, header, &request),
+            Request::DescribeTopicPartitions(request) => {
+                admin.describe_topic_partitions(ticket, header, &request);
+            }
+            Request::Fetch(_)
+            | Request::ListOffsets(_)
+            | Request::OffsetForLeaderEpoch(_)
+            | Request::InitProducerId(_) => unreachable!("they were dispatched before"),
+        }
+    }
+
+    fn admin(&mut self) -> Admin<'_, P> {
+        Admin {
+            config: &self.config,
+            control: &mut self.control,
+            cluster: &self.cluster,
+            groups: &mut self.groups,
+            connections: &mut self.connections,
+            requests: &mut self.admin_requests,
+            random: &mut self.random,
+            outputs: &mut self.outputs,
+        }
+    }
+}

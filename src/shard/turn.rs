@@ -1,0 +1,323 @@
+//! The steps of a turn, in the order `advance` takes them.
+
+use bytes::Bytes;
+
+use crate::journal::page::Page;
+use crate::limits::PENDING_RESPONSES_MAX;
+use crate::model::ids::{ConnectionId, GroupId, SegmentId};
+use crate::model::position::Position;
+use crate::model::time::Now;
+use crate::shard::append;
+use crate::shard::checkpoint;
+use crate::shard::control::CommandWaiter;
+use crate::shard::group::GroupEvent;
+use crate::shard::input::IoFailure;
+use crate::shard::message::ShardMessage;
+use crate::shard::output::{LogLevel, Output};
+use crate::shard::produce::{Produce, ProduceOutcome};
+use crate::shard::request_queue;
+use crate::shard::retention;
+use crate::shard::{Shard, State, holds_catalog};
+
+impl<P: Page> Shard<P> {
+    /// Looks at the frames that have come, as long as there is room for what they ask.
+    pub(super) fn take_requests(&mut self, now: Now) {
+        if !self.queue_waiters.is_empty()
+            && request_queue::has_room_again(self.groups.queued_bytes())
+        {
+            for connection in std::mem::take(&mut self.queue_waiters) {
+                self.connections.run(connection);
+            }
+        }
+        for connection in self.connections.take_runnable() {
+            self.take_requests_of(connection, now);
+        }
+    }
+
+    fn take_requests_of(&mut self, connection: ConnectionId, now: Now) {
+        loop {
+            let full = request_queue::is_full(self.groups.queued_bytes())
+                || self.groups.waiting_requests() >= PENDING_RESPONSES_MAX;
+            if full {
+                self.queue_waiters.push(connection);
+                break;
+            }
+            if matches!(self.state, State::Stopping | State::Stopped) {
+                break;
+            }
+            let Some((ticket, frame)) = self.connections.next_frame(connection) else { break };
+            self.metrics.requests += 1;
+            self.on_request(now, ticket, frame);
+        }
+        self.connections.settle_reading(connection, &mut self.outputs);
+    }
+
+    /// Tells whoever waits for commands that are done.
+    pub(super) fn carry_out_done(&mut self) {
+        while let Some(done) = self.control.poll_done() {
+            match done.waiter {
+                CommandWaiter::Admin { request, part } => {
+                    let connections = &mut self.connections;
+                    self.admin_requests.command_done(request, part, &done.result, connections);
+                }
+                CommandWaiter::ProducerIds => {
+                    self.producer_ids.on_block(&done.result, &mut self.connections);
+                }
+                CommandWaiter::Nobody => {}
+            }
+        }
+        self.producer_ids.advance(
+            &mut self.control,
+            &self.cluster,
+            &mut self.groups,
+            &mut self.connections,
+            &mut self.outputs,
+        );
+    }
+
+    /// One group's turn: Raft's work, the queue, commit, responses.
+    pub(super) fn turn_group(&mut self, index: usize, now: Now) {
+        self.groups.at_mut(index).retry_space(now.time);
+        self.work(index, now);
+        self.append(index, now);
+        self.work(index, now);
+        let events = &mut self.events;
+        let group = self.groups.at_mut(index);
+        group.apply(now.time, |event| events.push((index, event)));
+        group.evict();
+        self.release(index, now);
+        self.take_checkpoint(index, now);
+        self.give_out_journal(index);
+    }
+
+    fn work(&mut self, index: usize, now: Now) {
+        let group = self.groups.at_mut(index);
+        let id = group.id;
+        while let Some((write, at, page)) = group.work(now) {
+            self.outputs.push_back(Output::WriteVote { group: id, write, at, page });
+        }
+    }
+
+    fn append(&mut self, index: usize, now: Now) {
+        let group = self.groups.at_mut(index);
+        if group.checkpoint.pauses_writer() {
+            return;
+        }
+        let mut refused = Vec::new();
+        append::append(group, &mut self.workspace, now, |batch, outcome| {
+            refused.push((batch.answer, outcome));
+        });
+        let mut produce = self.produce();
+        for (answer, outcome) in refused {
+            produce.answer(answer, outcome);
+        }
+    }
+
+    pub(super) fn produce(&mut self) -> Produce<'_, P> {
+        Produce {
+            catalog: &self.control.catalog,
+            cluster: &self.cluster,
+            groups: &mut self.groups,
+            connections: &mut self.connections,
+            requests: &mut self.produce_requests,
+        }
+    }
+
+    /// Answers every request whose level has been reached.
+    fn release(&mut self, index: usize, now: Now) {
+        let mut pending = std::mem::take(&mut self.groups.at_mut(index).pending);
+        let progress = *self.groups.at(index).progress();
+        let mut produce = self.produce();
+        let mut alike = (0, now.time);
+        pending.release(&progress, |response| {
+            if response.queued_at != alike.1 && alike.0 > 0 {
+                let took = now.time.since(alike.1);
+                produce.groups.at_mut(index).metrics.released(took, alike.0);
+                alike.0 = 0;
+            }
+            alike = (alike.0 + 1, response.queued_at);
+            produce.answer(response.answer, ProduceOutcome::Appended(response.outcome));
+        });
+        let group = self.groups.at_mut(index);
+        group.metrics.released(now.time.since(alike.1), alike.0);
+        group.pending = pending;
+    }
+
+    /// Carries out what the groups have applied.
+    pub(super) fn carry_out_events(&mut self, now: Now) {
+        let mut events = std::mem::take(&mut self.events);
+        for (index, event) in events.drain(..) {
+            match event {
+                GroupEvent::Committed { partition, bytes } => {
+                    if let Some(partition) = self.groups.at(index).partitions.get(partition) {
+                        self.fetches.on_committed(partition.key, bytes);
+                    }
+                }
+                GroupEvent::Command { command, ticket } => {
+                    let (cluster, groups) = (&self.cluster, &mut self.groups);
+                    self.control.committed(command, ticket, cluster, groups, &mut self.outputs);
+                }
+                GroupEvent::LogStart { partition, request } => {
+                    let group = self.groups.at_mut(index);
+                    let log_start = group.partitions.by_key(partition).map(|p| p.log_start().0);
+                    retention::trim(group);
+                    self.give_out_journal(index);
+                    if let Some(request) = request {
+                        let (id, part) = (request.request, request.part);
+                        let connections = &mut self.connections;
+                        self.admin_requests.log_start_done(id, part, log_start, connections);
+                    }
+                }
+            }
+        }
+        self.events = events;
+        let _ = now;
+    }
+
+    /// Goes on with fetches that have something to give now.
+    pub(super) fn wake_fetches(&mut self, now: Now) {
+        let (fetches, mut parts) = self.fetch_parts();
+        fetches.advance(now.time, &mut parts);
+    }
+
+    /// Answers what took too long.
+    pub(super) fn expire(&mut self, now: Now) {
+        self.admin_requests.expire(now.time, &mut self.connections);
+        for index in 0..self.groups.len() {
+            let group = self.groups.at_mut(index);
+            let mut expired = Vec::new();
+            group.pending.expire(now.time, |response| expired.push(response.answer));
+            let queued = group.queue.take_expired(now.time);
+            expired.extend(queued.into_iter().map(|batch| batch.answer));
+            group.metrics.expired += expired.len() as u64;
+            let mut produce = self.produce();
+            for answer in expired {
+                produce.answer(answer, ProduceOutcome::TimedOut);
+            }
+        }
+    }
+
+    /// Lets go of what topics don't want kept.
+    pub(super) fn retire(&mut self, now: Now) {
+        if self.state != State::Serving || !self.retention.is_due(now.time) {
+            return;
+        }
+        for group in self.groups.iter_mut() {
+            retention::retire(group, &self.control.catalog, now);
+            self.again |= !group.control.is_empty();
+        }
+    }
+
+    fn take_checkpoint(&mut self, index: usize, now: Now) {
+        let stopping = self.state == State::Stopping;
+        let group = self.groups.at_mut(index);
+        let applied = group.applied().end;
+        let settled = group.is_settled();
+        let last = stopping
+            && settled
+            && group.queue.is_empty()
+            && !group.checkpoint.is_writing()
+            && applied > group.checkpoint.position;
+        if last {
+            group.checkpoint.begin();
+        } else if !group.checkpoint.take(applied, settled, now.time) {
+            return;
+        }
+        let catalog = holds_catalog(group.id).then_some(&self.control.catalog);
+        let bytes = Bytes::from(checkpoint::encode(group, catalog));
+        let group = group.id;
+        self.outputs.push_back(Output::WriteCheckpoint { group, position: applied, bytes });
+    }
+
+    pub(super) fn on_checkpoint_written(
+        &mut self,
+        group: GroupId,
+        position: Position,
+        result: Result<(), IoFailure>,
+    ) {
+        let written = result.is_ok();
+        if let Err(failure) = result {
+            let line = format!(
+                "group {group}: the checkpoint could not be written: {failure:?}. The last one \
+                 stays; a restart reads more of the journal"
+            );
+            self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
+        }
+        let stopping = self.state == State::Stopping;
+        let index = self.groups.index(group).expect("it is of this shard");
+        let group = self.groups.at_mut(index);
+        group.checkpoint.done(position, written || stopping);
+        if written {
+            retention::trim(group);
+            self.give_out_journal(index);
+        }
+    }
+
+    pub(super) fn on_segment_created(
+        &mut self,
+        group: GroupId,
+        segment: SegmentId,
+        result: Result<(), IoFailure>,
+        now: Now,
+    ) {
+        if result == Err(IoFailure::NoSpace) && self.group(group).space_deadline().is_none() {
+            let line = format!(
+                "group {group}: no disk space for segment {segment}. When the segments there are \
+                 full, produce requests get KAFKA_STORAGE_ERROR; free some space and they go on"
+            );
+            self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+        }
+        if let Err(why) = self.group(group).on_segment_created(segment, result, now.time) {
+            self.fatal(group, "making a segment", IoFailure::Failed(why));
+        }
+    }
+
+    /// Starts serving when all is there, stops when all is done.
+    pub(super) fn change_state(&mut self) {
+        match self.state {
+            State::Starting => self.start(),
+            State::Stopping => self.stop(),
+            State::Serving | State::Stopped => {}
+        }
+    }
+
+    fn start(&mut self) {
+        let mut all_serve = true;
+        for index in 0..self.groups.len() {
+            let group = self.groups.at(index);
+            if !group.is_serving() {
+                all_serve = false;
+                continue;
+            }
+            let (id, term) = (group.id, group.replica.term());
+            if self.cluster.leader(id).is_none() {
+                self.cluster.learn(id, term);
+                for to in self.cluster.other_shards() {
+                    let message = ShardMessage::Leads { group: id, term };
+                    self.outputs.push_back(Output::SendShard { to, message });
+                }
+            }
+        }
+        let hosts_catalog = self.groups.iter().any(|group| holds_catalog(group.id));
+        if all_serve && hosts_catalog && !self.control.has_catalog() {
+            self.control.publish(&self.cluster, &mut self.groups, &mut self.outputs);
+        }
+        if all_serve && self.control.has_catalog() && self.cluster.is_complete() {
+            self.state = State::Serving;
+            self.outputs.push_back(Output::Ready);
+        }
+    }
+
+    fn stop(&mut self) {
+        let done = self.groups.iter().all(|group| {
+            group.queue.is_empty()
+                && group.is_settled()
+                && !group.checkpoint.is_writing()
+                && group.applied().end <= group.checkpoint.position
+        });
+        if done {
+            self.state = State::Stopped;
+            self.outputs.push_back(Output::Stopped);
+        }
+    }
+}
