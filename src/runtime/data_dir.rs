@@ -289,7 +289,7 @@ impl DirSource {
     }
 
     fn file(&mut self, group: GroupId, segment: SegmentId) -> std::io::Result<&File> {
-        if !self.open.as_ref().is_some_and(|(g, s, _)| (*g, *s) == (group, segment)) {
+        if self.open.as_ref().is_none_or(|(g, s, _)| (*g, *s) != (group, segment)) {
             let file = File::open(segment_path(&self.data_dir, group, segment))?;
             self.open = Some((group, segment, file));
         }

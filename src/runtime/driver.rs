@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use glommio::timer::Timer;
 
-use crate::model::time::Time;
+use crate::model::time::{Now, Time};
 use crate::runtime::flush_task::{write_journal, write_vote};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::logging::core_line;
@@ -28,6 +28,7 @@ use crate::runtime::read_task::read_journal;
 use crate::runtime::segment_files::FileJob;
 use crate::runtime::shard_io::ShardIo;
 use crate::shard::Shard;
+use crate::shard::input::Input;
 use crate::shard::output::Output;
 
 /// What the rest of the node must know of a shard.
@@ -41,8 +42,35 @@ pub enum Milestone {
     Fatal(String),
 }
 
+/// The four calls that a driver makes of a core. Tests of the runtime put their own behind it.
+pub trait Core {
+    /// See [`Shard::handle`].
+    fn handle(&mut self, now: Now, input: Input<JournalPage>);
+    /// See [`Shard::advance`].
+    fn advance(&mut self, now: Now);
+    /// See [`Shard::poll_output`].
+    fn poll_output(&mut self) -> Option<Output<JournalPage>>;
+    /// See [`Shard::next_deadline`].
+    fn next_deadline(&self) -> Option<Time>;
+}
+
+impl Core for Shard<JournalPage> {
+    fn handle(&mut self, now: Now, input: Input<JournalPage>) {
+        Shard::handle(self, now, input);
+    }
+    fn advance(&mut self, now: Now) {
+        Shard::advance(self, now);
+    }
+    fn poll_output(&mut self) -> Option<Output<JournalPage>> {
+        Shard::poll_output(self)
+    }
+    fn next_deadline(&self) -> Option<Time> {
+        Shard::next_deadline(self)
+    }
+}
+
 /// Runs the core until it has stopped or can't go on.
-pub async fn drive(io: Rc<ShardIo>, mut core: Shard<JournalPage>, mut tell: impl FnMut(Milestone)) {
+pub async fn drive(io: Rc<ShardIo>, mut core: impl Core, mut tell: impl FnMut(Milestone)) {
     let mut inputs = VecDeque::new();
     let mut alarm = Alarm::default();
     loop {

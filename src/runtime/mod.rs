@@ -26,3 +26,7 @@ pub mod read_task;
 pub mod segment_files;
 pub mod shard_io;
 pub mod sync_probe;
+#[cfg(test)]
+mod test_core;
+#[cfg(test)]
+mod tests;
