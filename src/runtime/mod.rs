@@ -20,6 +20,8 @@ pub mod journal_files;
 pub mod journal_page;
 pub mod listener;
 pub mod logging;
+#[cfg(test)]
+mod measure;
 pub mod mesh;
 pub mod node;
 pub mod read_task;

@@ -54,7 +54,7 @@ impl EchoShard {
         let (news, milestones) = flume::unbounded();
         let (told_address, address) = flume::bounded(1);
         let (mailbox, at) = (mail.clone(), dir.clone());
-        LocalExecutorBuilder::new(Placement::Unbound)
+        LocalExecutorBuilder::new(Placement::Fixed(0))
             .io_memory(16 << 20)
             .preempt_timer(Duration::from_millis(10))
             .spawn(move || async move {
@@ -97,7 +97,7 @@ impl EchoShard {
         stream
     }
 
-    fn stop(self) {
+    pub fn stop(self) {
         self.mail.send(ShardMail::Shutdown).unwrap();
         let stopped = self.milestones.recv_timeout(Duration::from_secs(10)).unwrap();
         assert!(matches!(stopped, Milestone::Stopped), "{stopped:?}");
