@@ -141,6 +141,8 @@ fn perform(io: &Rc<ShardIo>, now: Time, output: Output<JournalPage>) {
         }
         Output::WriteVote { group, write, at, page } => write_vote(io, group, write, at, page),
         Output::CreateSegment { group, segment, header } => {
+            // After a truncation, a file of that name may be open still.
+            io.files.forget(group, segment);
             io.helper.send(FileJob::Create { group, segment, header }, io.mailbox());
         }
         Output::RemoveSegment { group, segment } => {

@@ -25,6 +25,9 @@ const BACKLOG: i32 = 4096;
 const ACCEPTS_IN_A_ROW: usize = 64;
 /// When the system has no descriptor or memory for another client.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often, and how far apart, to ask for a port that is in use.
+const IN_USE_TRIES: u32 = 10;
+const IN_USE_PAUSE: Duration = Duration::from_millis(100);
 /// How often to look for a run of free ports when the system may choose.
 const PORT_TRIES: usize = 64;
 
@@ -56,7 +59,7 @@ fn bind_row(address: SocketAddr, shards: u16) -> Result<(Vec<OwnedFd>, SocketAdd
             let port = first.port().checked_add(shard).context("ports end at 65535")?;
             at.set_port(port);
         }
-        let (socket, bound) = bind_one(at).map_err(|error| why_not(at, shard, error))?;
+        let (socket, bound) = bind_patiently(at).map_err(|error| why_not(at, shard, error))?;
         if shard == 0 {
             first = bound;
         }
@@ -80,6 +83,17 @@ fn why_not(at: SocketAddr, shard: u16, error: Errno) -> anyhow::Error {
         ),
         error => anyhow!("can't listen on {at}: {error}. Choose another with --listen"),
     }
+}
+
+/// Tries again for a second: a killed process's sockets live a moment longer than it, in the ring.
+fn bind_patiently(at: SocketAddr) -> nix::Result<(OwnedFd, SocketAddr)> {
+    for _ in 0..IN_USE_TRIES {
+        match bind_one(at) {
+            Err(Errno::EADDRINUSE) => std::thread::sleep(IN_USE_PAUSE),
+            done => return done,
+        }
+    }
+    bind_one(at)
 }
 
 /// Not through the runtime's own `bind`: it sets SO_REUSEPORT, with which a second broker on the

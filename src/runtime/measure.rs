@@ -90,6 +90,37 @@ fn measure_echo() {
     }
 }
 
+#[test]
+#[ignore = "a measurement"]
+fn measure_beside_a_flood() {
+    let shard = EchoShard::start("measure-flood", Durability::Dsync, 100);
+    let run = Duration::from_secs(3);
+    let address = shard.address;
+    let flood: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(move || {
+                pin(1);
+                client(address, 16_384, run)
+            })
+        })
+        .collect();
+    pin(1);
+    let (_, mut trips) = client(address, 1, run);
+    let count: usize = flood.into_iter().map(|thread| thread.join().unwrap().0).sum();
+    trips.sort_unstable();
+    let at = |q: f64| trips[(trips.len() as f64 * q) as usize];
+    println!(
+        "beside {} frames/s: {} round trips, p50 {:?} p90 {:?} p99 {:?} max {:?}",
+        count / 3,
+        trips.len(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        trips[trips.len() - 1]
+    );
+    shard.stop();
+}
+
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::model::ids::{GroupId, SegmentId, ShardId};
 use crate::model::position::Position;
+use crate::runtime::journal_files::FileKey;
 use crate::runtime::shard_io::ShardIo;
 use crate::shard::input::{Input, IoFailure};
 use crate::shard::message::ShardMessage;
@@ -50,7 +51,8 @@ pub async fn receive_mail(io: Rc<ShardIo>, mail: flume::Receiver<ShardMail>) {
             }
             ShardMail::FromShard { from, message } => Input::FromShard { from, message },
             ShardMail::SegmentCreated { group, segment, result } => {
-                Input::SegmentCreated { group, segment, result }
+                open_then_report(&io, group, segment, result);
+                continue;
             }
             ShardMail::CheckpointWritten { group, position, result } => {
                 Input::CheckpointWritten { group, position, result }
@@ -62,6 +64,24 @@ pub async fn receive_mail(io: Rc<ShardIo>, mail: flume::Receiver<ShardMail>) {
         };
         io.inbox.push(input);
     }
+}
+
+/// Opens a new segment's file before the core hears of it, so that no write waits for that.
+fn open_then_report(
+    io: &Rc<ShardIo>,
+    group: GroupId,
+    segment: SegmentId,
+    made: Result<(), IoFailure>,
+) {
+    let io = io.clone();
+    glommio::spawn_local(async move {
+        let result = match made {
+            Ok(()) => io.files.get(FileKey::Segment(group, segment)).await.map(|_| ()),
+            failed => failed,
+        };
+        io.inbox.push(Input::SegmentCreated { group, segment, result });
+    })
+    .detach();
 }
 
 /// Wakes every shard each 100 ms, so that no lost wake-up of the executor below can last: this
