@@ -21,16 +21,17 @@ use glommio::net::TcpStream;
 use crate::journal::page::Page;
 use crate::model::ids::ConnectionId;
 use crate::model::time::Time;
-use crate::runtime::frames::Partial;
+use crate::runtime::buffers::ReadBuffer;
+use crate::runtime::frames::{Cut, Partial};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::shard_io::ShardIo;
 use crate::shard::input::Input;
 use crate::shard::output::Part;
 
 /// Half a frame, then no progress for so long: the client is gone.
-const HALF_FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+const HALF_FRAME_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 /// Responses lie ready and the client takes no byte for so long: it is gone, too.
-const UNREAD_TIMEOUT: Duration = Duration::from_secs(300);
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 300 });
 /// What was queued before a close may take so long to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// While frames of others wait for memory, so many bytes count as progress, and no less.
@@ -196,7 +197,7 @@ impl Connection {
             if let Some(total) = cut.reserve {
                 // Not the client's fault, so not on its clock.
                 self.half_frame_since.set(None);
-                let cost = crate::runtime::buffers::ReadBuffer::cost(total);
+                let cost = ReadBuffer::cost(total);
                 let reservation = io.budget.reserve(cost).await;
                 partial.grant(total, reservation);
                 self.half_frame_since.set(Some(io.clock.time()));
@@ -238,7 +239,7 @@ impl Connection {
         context: &mut Context<'_>,
         io: &ShardIo,
         partial: &mut Partial,
-    ) -> Poll<Result<Option<(usize, crate::runtime::frames::Cut)>, Ended>> {
+    ) -> Poll<Result<Option<(usize, Cut)>, Ended>> {
         if self.dead.get() {
             return Poll::Ready(Err(Ended));
         }

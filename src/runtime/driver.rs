@@ -11,15 +11,12 @@
 //!   takes what all of them have read: batches grow with the load by themselves.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
-
-use glommio::timer::Timer;
+use std::task::Poll;
 
 use crate::model::time::{Now, Time};
+use crate::runtime::alarm::{Alarm, let_io_in};
 use crate::runtime::flush_task::{write_journal, write_vote};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::logging::core_line;
@@ -154,43 +151,5 @@ fn perform(io: &Rc<ShardIo>, now: Time, output: Output<JournalPage>) {
         }
         Output::Log { level, line } => core_line(io.shard, level, &line),
         Output::Ready | Output::Stopped | Output::Fatal { .. } => {}
-    }
-}
-
-/// Waits until the executor has been round to the kernel once.
-///
-/// A yield would not do: the executor runs what is runnable before it looks at the kernel again.
-/// A timer that is due by then is the cheapest thing that only the reactor can wake.
-pub async fn let_io_in() {
-    Timer::new(Duration::from_micros(1)).await;
-}
-
-/// The one timer of a driver.
-///
-/// The executor's timer is registered again each time it is polled, and looked at each time
-/// round. So it is polled once, when it is made, and kept while it rings no later than needed.
-#[derive(Default)]
-struct Alarm {
-    set: Option<(Time, Timer)>,
-}
-
-impl Alarm {
-    /// Ready once `deadline` has come.
-    fn poll(&mut self, context: &mut Context<'_>, now: Time, deadline: Time) -> Poll<()> {
-        if now >= deadline {
-            return Poll::Ready(());
-        }
-        if deadline == Time::NEVER {
-            self.set = None;
-            return Poll::Pending;
-        }
-        if self.set.as_ref().is_none_or(|(rings, _)| *rings <= now || *rings > deadline) {
-            let mut timer = Timer::new(deadline.since(now));
-            if Pin::new(&mut timer).poll(context).is_ready() {
-                return Poll::Ready(());
-            }
-            self.set = Some((deadline, timer));
-        }
-        Poll::Pending
     }
 }

@@ -13,7 +13,7 @@ use crate::runtime::journal_page::JournalPage;
 use crate::shard::input::Input;
 
 /// Bytes of frames that wait for a turn; beyond it, connections wait before they read.
-pub const INBOX_FRAME_BYTES_MAX: usize = 4 << 20;
+pub const INBOX_FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// The inputs of one shard, and those who wait for them to be taken.
 #[derive(Default)]

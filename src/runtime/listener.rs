@@ -15,8 +15,8 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 
+use crate::runtime::alarm::let_io_in;
 use crate::runtime::connection::Connection;
-use crate::runtime::driver::let_io_in;
 use crate::runtime::shard_io::ShardIo;
 
 /// Clients that have connected and wait to be taken.

@@ -149,6 +149,47 @@ fn measure_silent_connections() {
 
 #[test]
 #[ignore = "a measurement"]
+fn measure_comings_and_goings() {
+    let shard = EchoShard::start("measure-churn", Durability::Dsync, 20_000);
+    let one = frame(&[7; 166]);
+    let churn = |n: usize| {
+        for _ in 0..n {
+            let mut stream = connect(shard.address);
+            stream.write_all(&one).unwrap();
+            stream.read_exact(&mut vec![0; one.len()]).unwrap();
+        }
+        resident_bytes()
+    };
+    let before = churn(2000);
+    let began = Instant::now();
+    let after = churn(10_000);
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    println!(
+        "10000 clients came, sent one frame and went: {:?} each, {} bytes more, {open} files open",
+        began.elapsed() / 10_000,
+        after as i64 - before as i64
+    );
+    shard.stop();
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_a_round_to_the_kernel() {
+    LocalExecutorBuilder::new(Placement::Fixed(0))
+        .spawn(|| async {
+            let began = Instant::now();
+            for _ in 0..10_000 {
+                crate::runtime::alarm::let_io_in().await;
+            }
+            println!("let_io_in takes {:?}", began.elapsed() / 10_000);
+        })
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+#[test]
+#[ignore = "a measurement"]
 fn measure_pages() {
     crate::runtime::host::keep_large_blocks();
     LocalExecutorBuilder::new(Placement::Fixed(0))

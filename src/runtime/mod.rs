@@ -5,6 +5,7 @@
 //! [`inbox`] (what happened), [`connection`] with [`frames`] (clients), [`flush_task`] and
 //! [`read_task`] (the journal), [`mesh`] (other threads), [`node`] (start and stop).
 
+pub mod alarm;
 pub mod aligned;
 pub mod buffers;
 pub mod clock;

@@ -34,6 +34,9 @@ const RING_DEPTH: usize = 1024;
 /// How long shards may take to have all on disk after a signal.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A signal that follows the first within this time is the same one.
+const SIGNAL_PAUSE: Duration = Duration::from_secs(1);
+
 /// What the main thread waits for.
 enum News {
     Shard(ShardId, Milestone),
@@ -226,7 +229,12 @@ fn wait(
             }
             News::Shard(_, Milestone::Stopped) => running -= 1,
             News::Shard(shard, Milestone::Fatal(reason)) => bail!("shard {shard}: {reason}"),
-            News::Signal(signal) if stop_by.is_some() => bail!("{signal} again: stopped at once"),
+            News::Signal(signal) if stop_by.is_some() => {
+                // Some supervisors send it twice, to the process and to its group.
+                if stop_by.is_some_and(|by| Instant::now() + STOP_TIMEOUT > by + SIGNAL_PAUSE) {
+                    bail!("{signal} again: stopped at once");
+                }
+            }
             News::Signal(signal) => {
                 tracing::info!("{signal}: stopping");
                 stop_by = Some(Instant::now() + STOP_TIMEOUT);

@@ -190,6 +190,27 @@ fn bad_lengths_and_too_many_clients_are_turned_away() {
 }
 
 #[test]
+fn silence_in_the_middle_of_a_frame_and_unread_answers_end_a_connection() {
+    let shard = EchoShard::start("silence", Durability::Dsync, 10);
+    let mut whole = shard.connect();
+    let mut half = shard.connect();
+    half.write_all(&frame(b"half of this")[..7]).unwrap();
+    let mut deaf = shard.connect();
+    deaf.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    let lots = frame(&vec![b'x'; 1 << 20]);
+    let began = Instant::now();
+    // Answers fill what the two kernels hold; then nothing moves, and the connection is ended.
+    let ended = (0..64).any(|_| deaf.write_all(&lots).is_err()) || {
+        std::iter::repeat_with(|| deaf.read(&mut [0; 1 << 16])).any(|read| !matches!(read, Ok(1..)))
+    };
+    assert!(ended && began.elapsed() < Duration::from_secs(60));
+    assert_eq!(half.read(&mut [0; 8]).unwrap_or(0), 0, "closed for its silence");
+    echo(whole.try_clone().unwrap(), vec![10]);
+    whole.write_all(&[]).unwrap();
+    shard.stop();
+}
+
+#[test]
 fn a_port_in_use_is_named_with_the_flag_to_change_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
