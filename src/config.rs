@@ -413,10 +413,13 @@ fn addresses(listen: &str, advertise: Option<String>) -> Result<(SocketAddr, Str
     };
     let (host, _) = listen.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_string();
-    let address = listen
-        .to_socket_addrs()
-        .map_err(|error| wrong(&error.to_string()))?
-        .next()
+    let found: Vec<SocketAddr> =
+        listen.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?.collect();
+    // A name like localhost has both, and clients that try only one try IPv4.
+    let address = *found
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or(found.first())
         .ok_or_else(|| wrong("the name has no address"))?;
     if let Some(advertise) = advertise {
         if advertise.is_empty() || advertise.parse::<SocketAddr>().is_ok() {

@@ -15,9 +15,11 @@ const TIMER_SLACK: Duration = Duration::from_millis(1);
 /// Waits until the executor has been round to the kernel once.
 ///
 /// A yield would not do: the executor runs what is runnable before it looks at the kernel again.
-/// A timer that is due by then is the cheapest thing that only the reactor can wake.
+/// A timer is the cheapest thing that only the reactor can wake: long enough not to be due when
+/// it is made, and due by the time the executor parks, so that it doesn't sleep (9 us measured;
+/// with 1 us it does sleep, for 33 us).
 pub async fn let_io_in() {
-    Timer::new(Duration::from_micros(1)).await;
+    Timer::new(Duration::from_nanos(300)).await;
 }
 
 /// The one timer of a driver.

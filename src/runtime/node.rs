@@ -71,13 +71,14 @@ pub fn run(config: &Config) -> Result<()> {
     host::check_io_uring()?;
     glommio::early_init();
 
-    let dir = DataDir::open(config)?;
+    // Never dropped: its lock must outlive every thread that writes, and those end with the process.
+    let dir: &DataDir = Box::leak(Box::new(DataDir::open(config)?));
     let (sockets, first) = bind_all(config.listen, config.shards)?;
     let (news, inbox) = flume::unbounded();
     start_signals(signals, news.clone())?;
     let (durability, how) = sync_probe::choose(config.journal_sync, dir.path());
     tracing::info!("journal: {how}");
-    let mailboxes = start_shards(config, &dir, sockets, first, durability, &news)?;
+    let mailboxes = start_shards(config, dir, sockets, first, durability, &news)?;
     start_guard(mailboxes.clone()).context("can't start the guard thread")?;
     wait(config, &inbox, &mailboxes, first)
 }
