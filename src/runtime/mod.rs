@@ -1,1 +1,35 @@
-//! Placeholder.
+//! THE ONLY I/O: files, sockets, threads, clocks. Carries events to the core and does what it
+//! says; decides nothing that the simulator would have to know.
+//!
+//! Read [`driver`] first: it is the whole of what happens, turn by turn. Then what surrounds it:
+//! [`inbox`] (what happened), [`connection`] with [`frames`] (clients), [`flush_task`] and
+//! [`read_task`] (the journal), [`mesh`] (other threads), [`node`] (start and stop).
+
+pub mod alarm;
+pub mod aligned;
+pub mod buffers;
+pub mod clock;
+pub mod connection;
+pub mod counters;
+pub mod data_dir;
+pub mod driver;
+pub mod flush_task;
+pub mod frames;
+pub mod host;
+pub mod inbox;
+pub mod journal_files;
+pub mod journal_page;
+pub mod listener;
+pub mod logging;
+#[cfg(test)]
+mod measure;
+pub mod mesh;
+pub mod node;
+pub mod read_task;
+pub mod segment_files;
+pub mod shard_io;
+pub mod sync_probe;
+#[cfg(test)]
+mod test_core;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Journal and vote writes: a short task for each, several at the same time.
+//!
+//! Rules: a write that has begun is never cancelled, nor its task dropped: whether it reached the
+//! disk would be unknown. A failed write is reported and not tried again.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use glommio::io::DmaFile;
+use rustc_hash::FxHashMap;
+
+use crate::model::ids::{GroupId, SegmentId, WriteId};
+use crate::runtime::journal_files::{Durability, FileKey, system_error};
+use crate::runtime::journal_page::JournalPage;
+use crate::runtime::segment_files::failure;
+use crate::runtime::shard_io::ShardIo;
+use crate::shard::input::{Input, IoFailure};
+
+/// Writes of the groups of a shard that wait for an fdatasync.
+#[derive(Default)]
+pub struct SyncQueue {
+    groups: RefCell<FxHashMap<GroupId, GroupSync>>,
+}
+
+#[derive(Default)]
+struct GroupSync {
+    waiting: Vec<(WriteId, Rc<DmaFile>)>,
+    running: bool,
+}
+
+/// Starts a journal write; `Input::JournalWritten` follows.
+pub fn write_journal(
+    io: &Rc<ShardIo>,
+    group: GroupId,
+    write: WriteId,
+    segment: SegmentId,
+    at: u64,
+    page: JournalPage,
+) {
+    let io = io.clone();
+    glommio::spawn_local(async move {
+        match write_page(&io, FileKey::Segment(group, segment), at, page).await {
+            Ok(file) if io.files.durability() == Durability::Fdatasync => {
+                sync_and_report(&io, group, write, file).await;
+            }
+            Ok(_) => report(&io, group, write, Ok(())),
+            Err(failure) => report(&io, group, write, Err(failure)),
+        }
+    })
+    .detach();
+}
+
+/// Starts a vote write; `Input::VoteWritten` follows.
+pub fn write_vote(io: &Rc<ShardIo>, group: GroupId, write: WriteId, at: u64, page: JournalPage) {
+    let io = io.clone();
+    glommio::spawn_local(async move {
+        let written = write_page(&io, FileKey::Vote(group), at, page).await;
+        let result = written.map(|_| ());
+        io.inbox.push(Input::VoteWritten { group, write, result });
+    })
+    .detach();
+}
+
+async fn write_page(
+    io: &ShardIo,
+    key: FileKey,
+    at: u64,
+    page: JournalPage,
+) -> Result<Rc<DmaFile>, IoFailure> {
+    let file = io.files.get(key).await?;
+    let buffer = page.into_dma();
+    let bytes = buffer.len();
+    io.counters.journal_writes.up();
+    io.counters.journal_written_bytes.add(bytes as u64);
+    match file.write_rc_at(buffer, at).await {
+        Ok(written) if written == bytes => Ok(file),
+        Ok(written) => Err(IoFailure::Failed(format!(
+            "the disk took {written} of {bytes} bytes at byte {at} of {key:?}"
+        ))),
+        Err(error) => Err(failed("write", key, system_error(error))),
+    }
+}
+
+/// Adds the write to those that wait for an fdatasync of their group. If none is on its way, this
+/// task does it, and goes on while more have come: a sync covers what was written before it began.
+async fn sync_and_report(io: &ShardIo, group: GroupId, write: WriteId, file: Rc<DmaFile>) {
+    {
+        let mut groups = io.syncs.groups.borrow_mut();
+        let sync = groups.entry(group).or_default();
+        sync.waiting.push((write, file));
+        if sync.running {
+            return;
+        }
+        sync.running = true;
+    }
+    loop {
+        let covered = {
+            let mut groups = io.syncs.groups.borrow_mut();
+            let sync = groups.entry(group).or_default();
+            if sync.waiting.is_empty() {
+                sync.running = false;
+                return;
+            }
+            std::mem::take(&mut sync.waiting)
+        };
+        let result = sync_files(io, group, &covered).await;
+        for (write, _) in covered {
+            report(io, group, write, result.clone());
+        }
+    }
+}
+
+/// Syncs each of the files once. At the end of a segment there are two.
+async fn sync_files(
+    io: &ShardIo,
+    group: GroupId,
+    writes: &[(WriteId, Rc<DmaFile>)],
+) -> Result<(), IoFailure> {
+    for (nth, (_, file)) in writes.iter().enumerate() {
+        if writes[..nth].iter().any(|(_, before)| Rc::ptr_eq(before, file)) {
+            continue;
+        }
+        io.counters.journal_syncs.up();
+        if let Err(error) = file.fdatasync().await {
+            return Err(IoFailure::Failed(format!(
+                "can't sync a segment of group {group}: {}",
+                system_error(error)
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn report(io: &ShardIo, group: GroupId, write: WriteId, result: Result<(), IoFailure>) {
+    if let Err(failure) = &result {
+        tracing::error!(shard = io.shard.0, "journal write {write} of group {group}: {failure:?}");
+    }
+    io.inbox.push(Input::JournalWritten { group, write, result });
+}
+
+/// A failure in words, with the file as the core knows it.
+pub fn failed(did: &str, key: FileKey, error: std::io::Error) -> IoFailure {
+    let name = match key {
+        FileKey::Segment(group, segment) => format!("segment {segment} of group {group}"),
+        FileKey::Vote(group) => format!("the vote of group {group}"),
+    };
+    failure(did, Path::new(&name), &error)
+}

@@ -1,0 +1,304 @@
+//! Cuts the bytes of one client into whole Kafka frames, and holds what is not whole yet.
+//!
+//! Three ways, by size: small leftovers are carried to the front of the next read; whole frames
+//! of a small read are copied out so that they don't pin the read buffer; a large frame gets a
+//! buffer of its own into which the rest of it is read directly. What is held of frames begun is
+//! paid for from a budget of the shard, all at once, so that no two of them wait for each other.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+
+use crate::limits::FRAME_BYTES_MAX;
+use crate::runtime::buffers::ReadBuffer;
+
+/// The most that is read at once.
+pub const READ_BYTES: usize = 256 << 10;
+/// The most that is read at once while frames wait for memory.
+const READ_BYTES_CONTENDED: usize = 16 << 10;
+/// Whole frames of at least this size leave in the buffer they were read into. Less is copied:
+/// a frame may live as long as a long poll, and would pin all of the buffer.
+const HAND_OVER_BYTES_MIN: usize = 32 << 10;
+/// A frame up to this size is carried over in full; a larger one gets a buffer of its own.
+const CARRIED_FRAME_BYTES_MAX: usize = 64 << 10;
+/// A frame begun costs nothing of the budget up to this size.
+const FREE_FRAME_BYTES_MAX: usize = 4 << 10;
+/// Bytes of frames begun but not whole, of all connections of a shard.
+pub const PARTIAL_FRAME_BYTES_MAX: usize = 256 << 20;
+
+/// A length that no frame has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame of {0} bytes was announced; frames have 1 to {FRAME_BYTES_MAX} bytes")]
+pub struct BadFrame(pub i32);
+
+/// The bytes at the front of `bytes` that are whole frames, and the size of the one after them,
+/// prefix included, if so much of it is there that it can be told.
+pub fn whole_frames(bytes: &[u8]) -> Result<(usize, Option<usize>), BadFrame> {
+    let mut whole = 0;
+    while let Some(prefix) = bytes[whole..].first_chunk::<4>() {
+        let length = i32::from_be_bytes(*prefix);
+        if length <= 0 || length as usize > FRAME_BYTES_MAX {
+            return Err(BadFrame(length));
+        }
+        let frame = 4 + length as usize;
+        if bytes.len() - whole < frame {
+            return Ok((whole, Some(frame)));
+        }
+        whole += frame;
+    }
+    Ok((whole, None))
+}
+
+/// Memory for frames begun, shared by the connections of a shard. First come, first served.
+#[derive(Debug)]
+pub struct Budget {
+    left: Cell<usize>,
+    waiting: RefCell<VecDeque<(u64, Waker)>>,
+    tickets: Cell<u64>,
+}
+
+/// Part of the budget; goes back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Rc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    /// A budget of so many bytes, at least as many as the largest frame.
+    pub fn new(bytes: usize) -> Rc<Budget> {
+        assert!(bytes >= FRAME_BYTES_MAX + 4, "one frame must fit");
+        Rc::new(Budget {
+            left: Cell::new(bytes),
+            waiting: RefCell::default(),
+            tickets: Cell::default(),
+        })
+    }
+
+    /// Whether somebody waits for memory.
+    pub fn is_contended(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
+    /// Takes so much, waiting for it behind all who came before.
+    pub async fn reserve(self: &Rc<Self>, bytes: usize) -> Reservation {
+        let ticket = self.tickets.get();
+        self.tickets.set(ticket + 1);
+        let mut place = Place { budget: self, ticket, queued: false };
+        poll_fn(|context| {
+            let mut waiting = self.waiting.borrow_mut();
+            let mine = waiting.iter().position(|(other, _)| *other == ticket);
+            let first = mine.unwrap_or(waiting.len()) == 0;
+            if first && self.left.get() >= bytes {
+                return Poll::Ready(());
+            }
+            match mine {
+                Some(mine) => waiting[mine].1 = context.waker().clone(),
+                None => waiting.push_back((ticket, context.waker().clone())),
+            }
+            place.queued = true;
+            Poll::Pending
+        })
+        .await;
+        self.left.set(self.left.get() - bytes);
+        drop(place);
+        Reservation { budget: self.clone(), bytes }
+    }
+
+    fn wake_first(&self) {
+        if let Some((_, waker)) = self.waiting.borrow().front() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// A place in the queue of a budget, left in whatever way the wait ends.
+struct Place<'a> {
+    budget: &'a Budget,
+    ticket: u64,
+    queued: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.queued {
+            self.budget.waiting.borrow_mut().retain(|(ticket, _)| *ticket != self.ticket);
+            self.budget.wake_first();
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.left.set(self.budget.left.get() + self.bytes);
+        self.budget.wake_first();
+    }
+}
+
+/// What is held of the frame that one connection has begun.
+#[derive(Debug, Default)]
+pub struct Partial {
+    /// Its first bytes, when they are to go to the front of the next read.
+    carried: Vec<u8>,
+    /// A large frame, with how much of it there is and how much there will be.
+    large: Option<(ReadBuffer, usize, usize)>,
+    reservation: Option<Reservation>,
+}
+
+/// What a read has led to.
+#[derive(Debug)]
+pub struct Cut {
+    /// Whole frames, if there are any.
+    pub frames: Option<Bytes>,
+    /// The size of the frame begun, if memory must be reserved for it before the next read.
+    pub reserve: Option<usize>,
+}
+
+impl Partial {
+    /// Whether the client is in the middle of a frame.
+    pub fn is_begun(&self) -> bool {
+        self.large.is_some() || !self.carried.is_empty()
+    }
+
+    /// Where the next read goes: into the large frame, or behind what is carried in `scratch`.
+    pub fn space<'a>(&'a mut self, scratch: &'a mut ReadBuffer, contended: bool) -> &'a mut [u8] {
+        if let Some((buffer, have, total)) = &mut self.large {
+            return &mut buffer.memory()[*have..*total];
+        }
+        let at_most = if contended { READ_BYTES_CONTENDED } else { READ_BYTES };
+        let end = (self.carried.len() + at_most).min(scratch.memory().len());
+        &mut scratch.memory()[self.carried.len()..end]
+    }
+
+    /// Takes in `read` bytes that were put where [`Partial::space`] said.
+    pub fn take(&mut self, scratch: &mut ReadBuffer, read: usize) -> Result<Cut, BadFrame> {
+        if let Some((buffer, have, total)) = self.large.take() {
+            let have = have + read;
+            if have < total {
+                self.large = Some((buffer, have, total));
+                return Ok(Cut { frames: None, reserve: None });
+            }
+            self.reservation = None;
+            return Ok(Cut { frames: Some(buffer.into_bytes(total)), reserve: None });
+        }
+        let filled = self.carried.len() + read;
+        scratch.memory()[..self.carried.len()].copy_from_slice(&self.carried);
+        let (whole, next) = whole_frames(&scratch.as_ref()[..filled])?;
+        self.carried.clear();
+        self.carried.extend_from_slice(&scratch.as_ref()[whole..filled]);
+        if whole > 0 {
+            self.reservation = None;
+        }
+        let frames = match whole {
+            0 => None,
+            HAND_OVER_BYTES_MIN.. => {
+                Some(std::mem::replace(scratch, ReadBuffer::take(READ_BYTES)).into_bytes(whole))
+            }
+            _ => Some(Bytes::copy_from_slice(&scratch.as_ref()[..whole])),
+        };
+        let unpaid = self.reservation.is_none();
+        Ok(Cut { frames, reserve: next.filter(|next| unpaid && *next > FREE_FRAME_BYTES_MAX) })
+    }
+
+    /// Takes the memory for a frame of `total` bytes that [`Cut::reserve`] asked for.
+    pub fn grant(&mut self, total: usize, reservation: Reservation) {
+        self.reservation = Some(reservation);
+        if total > CARRIED_FRAME_BYTES_MAX {
+            let mut buffer = ReadBuffer::take(total);
+            let have = self.carried.len();
+            buffer.memory()[..have].copy_from_slice(&self.carried);
+            self.carried = Vec::new();
+            self.large = Some((buffer, have, total));
+        } else {
+            self.carried.reserve_exact(total.saturating_sub(self.carried.len()));
+        }
+    }
+
+    /// Gives back what the last frame needed: an idle connection holds next to nothing.
+    pub fn rest(&mut self) {
+        if self.carried.is_empty() && self.carried.capacity() > 512 {
+            self.carried = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame(len: usize, byte: u8) -> Vec<u8> {
+        let mut frame = (len as u32).to_be_bytes().to_vec();
+        frame.resize(4 + len, byte);
+        frame
+    }
+
+    #[test]
+    fn lengths_that_no_frame_has_are_refused() {
+        assert_eq!(whole_frames(&(-1i32).to_be_bytes()), Err(BadFrame(-1)));
+        assert_eq!(whole_frames(&0i32.to_be_bytes()), Err(BadFrame(0)));
+        let large = FRAME_BYTES_MAX as i32 + 1;
+        assert_eq!(whole_frames(&large.to_be_bytes()), Err(BadFrame(large)));
+        assert_eq!(whole_frames(&[0, 0, 0]), Ok((0, None)));
+    }
+
+    /// Feeds `bytes` in reads of the given sizes and returns what came out.
+    fn feed(bytes: &[u8], mut sizes: impl Iterator<Item = usize>) -> Vec<u8> {
+        let budget = Budget::new(PARTIAL_FRAME_BYTES_MAX);
+        let mut scratch = ReadBuffer::take(READ_BYTES + CARRIED_FRAME_BYTES_MAX);
+        let (mut partial, mut out, mut at) = (Partial::default(), Vec::new(), 0);
+        while at < bytes.len() {
+            let space = partial.space(&mut scratch, false);
+            let n = sizes.next().unwrap_or(1 << 20).max(1).min(space.len()).min(bytes.len() - at);
+            space[..n].copy_from_slice(&bytes[at..at + n]);
+            at += n;
+            let cut = partial.take(&mut scratch, n).unwrap();
+            if let Some(frames) = cut.frames {
+                assert_eq!(whole_frames(&frames), Ok((frames.len(), None)));
+                out.extend_from_slice(&frames);
+            }
+            if let Some(total) = cut.reserve {
+                let reservation = futures_lite::future::block_on(budget.reserve(total));
+                partial.grant(total, reservation);
+            }
+        }
+        assert!(!partial.is_begun());
+        assert_eq!(budget.left.get(), PARTIAL_FRAME_BYTES_MAX, "all memory came back");
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_out_as_they_went_in(
+            lens in prop::collection::vec(
+                prop_oneof![1..300usize, 3_000..9_000usize, 30_000..400_000usize], 1..8),
+            sizes in prop::collection::vec(1..300_000usize, 0..40),
+        ) {
+            let bytes: Vec<u8> =
+                lens.iter().enumerate().flat_map(|(i, len)| frame(*len, i as u8 + 1)).collect();
+            prop_assert!(feed(&bytes, sizes.into_iter()) == bytes);
+        }
+    }
+
+    #[test]
+    fn the_budget_serves_in_order_and_survives_who_gives_up() {
+        let budget = Budget::new(FRAME_BYTES_MAX + 4);
+        let all = futures_lite::future::block_on(budget.reserve(FRAME_BYTES_MAX + 4));
+        let waker = std::task::Waker::noop();
+        let mut context = std::task::Context::from_waker(waker);
+        let mut first = Box::pin(budget.reserve(1000));
+        let mut second = Box::pin(budget.reserve(10));
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        assert!(budget.is_contended());
+        drop(all);
+        assert!(second.as_mut().poll(&mut context).is_pending(), "the first goes first");
+        drop(first);
+        assert!(second.as_mut().poll(&mut context).is_ready());
+        assert!(!budget.is_contended());
+    }
+}

@@ -1,0 +1,102 @@
+//! How a shard is reached from other threads: other shards, helper threads, the node.
+//!
+//! One unbounded channel into each shard. Unbounded because nothing a client does is sent over
+//! it: it carries the control plane, a handful of messages a second.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::model::ids::{GroupId, SegmentId, ShardId};
+use crate::model::position::Position;
+use crate::runtime::journal_files::FileKey;
+use crate::runtime::shard_io::ShardIo;
+use crate::shard::input::{Input, IoFailure};
+use crate::shard::message::ShardMessage;
+
+/// How often the guard wakes every shard.
+const GUARD_PERIOD: Duration = Duration::from_millis(100);
+/// A shard that hasn't taken so many is busy or stuck; more would only pile up.
+const TICKS_WAITING_MAX: usize = 4;
+
+/// What is sent to a shard from another thread.
+#[derive(Debug)]
+pub enum ShardMail {
+    /// Nothing: the guard wakes everybody now and then.
+    Tick,
+    FromShard {
+        from: ShardId,
+        message: ShardMessage,
+    },
+    SegmentCreated {
+        group: GroupId,
+        segment: SegmentId,
+        result: Result<(), IoFailure>,
+    },
+    CheckpointWritten {
+        group: GroupId,
+        position: Position,
+        result: Result<(), IoFailure>,
+    },
+    /// Stop: no more clients, finish what is in flight.
+    Shutdown,
+}
+
+/// Takes what is sent to this shard and puts it into its inbox, for good.
+pub async fn receive_mail(io: Rc<ShardIo>, mail: flume::Receiver<ShardMail>) {
+    while let Ok(mail) = mail.recv_async().await {
+        let input = match mail {
+            ShardMail::Tick => {
+                io.tick();
+                continue;
+            }
+            ShardMail::FromShard { from, message } => Input::FromShard { from, message },
+            ShardMail::SegmentCreated { group, segment, result } => {
+                open_then_report(&io, group, segment, result);
+                continue;
+            }
+            ShardMail::CheckpointWritten { group, position, result } => {
+                Input::CheckpointWritten { group, position, result }
+            }
+            ShardMail::Shutdown => {
+                io.stop_accepting();
+                Input::Shutdown
+            }
+        };
+        io.inbox.push(input);
+    }
+}
+
+/// Opens a new segment's file before the core hears of it, so that no write waits for that.
+fn open_then_report(
+    io: &Rc<ShardIo>,
+    group: GroupId,
+    segment: SegmentId,
+    made: Result<(), IoFailure>,
+) {
+    let io = io.clone();
+    glommio::spawn_local(async move {
+        let result = match made {
+            Ok(()) => io.files.get(FileKey::Segment(group, segment)).await.map(|_| ()),
+            failed => failed,
+        };
+        io.inbox.push(Input::SegmentCreated { group, segment, result });
+    })
+    .detach();
+}
+
+/// Wakes every shard each 100 ms, so that no lost wake-up of the executor below can last: this
+/// release parks with runnable tasks when its CPU is lent elsewhere at the wrong moment.
+///
+/// # Errors
+/// The system refused a thread.
+pub fn start_guard(shards: Vec<flume::Sender<ShardMail>>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("guard".to_string()).spawn(move || {
+        while shards.iter().any(|shard| !shard.is_disconnected()) {
+            std::thread::sleep(GUARD_PERIOD);
+            for shard in shards.iter().filter(|shard| shard.len() < TICKS_WAITING_MAX) {
+                let _ = shard.send(ShardMail::Tick);
+            }
+        }
+    })?;
+    Ok(())
+}

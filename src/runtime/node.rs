@@ -1,0 +1,294 @@
+//! One process: starts the shards, says when they serve, and stops them.
+//!
+//! The main thread starts everything and then waits for news. Signals are blocked in every thread
+//! and taken by one that does nothing else. Shards are never joined: once all is on disk the
+//! process ends, which is the one clean-up that can't hang.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::config::{Config, CpuPlacement};
+use crate::journal::source::GroupFiles;
+use crate::model::ids::{GroupId, ShardId, shard_of_group};
+use crate::runtime::clock::Clock;
+use crate::runtime::data_dir::{DataDir, DirSource, random};
+use crate::runtime::driver::{Milestone, drive};
+use crate::runtime::host;
+use crate::runtime::journal_files::{Durability, JournalFiles};
+use crate::runtime::listener::{accept_clients, bind_all};
+use crate::runtime::mesh::{ShardMail, receive_mail, start_guard};
+use crate::runtime::segment_files::FileHelper;
+use crate::runtime::shard_io::ShardIo;
+use crate::runtime::sync_probe;
+use crate::shard::{Shard, ShardConfig};
+
+/// A preempt timer below 10 ms makes this release of the executor sleep with work to do.
+const PREEMPT_TIMER: Duration = Duration::from_millis(10);
+/// Submissions of a ring; it holds twice as many completions.
+const RING_DEPTH: usize = 1024;
+/// How long shards may take to have all on disk after a signal.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A signal that follows the first within this time is the same one.
+const SIGNAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the main thread waits for.
+enum News {
+    Shard(ShardId, Milestone),
+    Signal(Signal),
+}
+
+/// All that one shard's thread is started with.
+struct ShardStart {
+    config: ShardConfig,
+    groups: Vec<GroupFiles>,
+    data_dir: std::path::PathBuf,
+    durability: Durability,
+    connections_max: usize,
+    clock: Clock,
+    socket: OwnedFd,
+    mail: flume::Receiver<ShardMail>,
+    mailboxes: Vec<flume::Sender<ShardMail>>,
+    helper: FileHelper,
+    news: flume::Sender<News>,
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// A sentence: why it could not start, or why it could not go on.
+pub fn run(config: &Config) -> Result<()> {
+    // Before any thread: what they inherit.
+    let signals = block_signals()?;
+    end_process_on_panic();
+    host::keep_large_blocks();
+    host::raise_open_files();
+    host::check_io_uring()?;
+    glommio::early_init();
+
+    // Never dropped: its lock must outlive every thread that writes, and those end with the process.
+    let dir: &DataDir = Box::leak(Box::new(DataDir::open(config)?));
+    let (sockets, first) = bind_all(config.listen, config.shards)?;
+    let (news, inbox) = flume::unbounded();
+    start_signals(signals, news.clone())?;
+    let (durability, how) = sync_probe::choose(config.journal_sync, dir.path());
+    tracing::info!("journal: {how}");
+    let mailboxes = start_shards(config, dir, sockets, first, durability, &news)?;
+    start_guard(mailboxes.clone()).context("can't start the guard thread")?;
+    wait(config, &inbox, &mailboxes, first)
+}
+
+fn start_shards(
+    config: &Config,
+    dir: &DataDir,
+    sockets: Vec<OwnedFd>,
+    first: SocketAddr,
+    durability: Durability,
+    news: &flume::Sender<News>,
+) -> Result<Vec<flume::Sender<ShardMail>>> {
+    let helper = FileHelper::start(dir.path(), dir.facts().segment_bytes)
+        .context("can't start the file threads")?;
+    let io_memory = host::io_memory(config.io_memory_bytes, config.shards)?;
+    let clock = Clock::start();
+    let (mailboxes, mails): (Vec<_>, Vec<_>) =
+        (0..config.shards).map(|_| flume::unbounded()).unzip();
+    for (shard, (socket, mail)) in sockets.into_iter().zip(mails).enumerate() {
+        let shard = ShardId(shard as u16);
+        let start = ShardStart {
+            config: shard_config(config, dir, shard, first)?,
+            groups: groups_of(config, dir, shard)?,
+            data_dir: dir.path().to_path_buf(),
+            durability,
+            connections_max: config.connections_max as usize,
+            clock,
+            socket,
+            mail,
+            mailboxes: mailboxes.clone(),
+            helper: helper.clone(),
+            news: news.clone(),
+        };
+        start_shard(&config.cpus, io_memory, start)?;
+    }
+    Ok(mailboxes)
+}
+
+fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Result<()> {
+    let shard = start.config.shard;
+    let placement = match cpus {
+        CpuPlacement::Pinned(cpus) => Placement::Fixed(cpus[usize::from(shard.0)]),
+        CpuPlacement::Unpinned => Placement::Unbound,
+    };
+    LocalExecutorBuilder::new(placement)
+        .name(&format!("shard-{shard}"))
+        .io_memory(io_memory)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(PREEMPT_TIMER)
+        // The kernel thread that does an fdatasync is bound to this CPU: spinning starves it.
+        .spin_before_park(Duration::ZERO)
+        // By default it is pinned to the shard's CPU.
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
+        .spawn(move || run_shard(start))
+        .map_err(|error| anyhow!("can't start shard {shard}: {error}"))?;
+    Ok(())
+}
+
+/// The main task of a shard's executor. Never returns: the process ends it.
+async fn run_shard(start: ShardStart) {
+    let shard = start.config.shard;
+    let news = start.news;
+    let mut source = DirSource::new(&start.data_dir);
+    let core = match Shard::open(start.config, start.groups, &mut source, start.clock.now()) {
+        Ok(core) => core,
+        Err(reason) => {
+            let _ = news.send(News::Shard(shard, Milestone::Fatal(reason)));
+            return futures_lite::future::pending().await;
+        }
+    };
+    let io = ShardIo::new(
+        shard,
+        start.clock,
+        start.connections_max,
+        JournalFiles::new(&start.data_dir, start.durability),
+        start.helper,
+        start.mailboxes,
+    );
+    glommio::spawn_local(receive_mail(io.clone(), start.mail)).detach();
+    let mut socket = Some(start.socket);
+    let listener_io = io.clone();
+    drive(io, core, move |milestone| {
+        if let (Milestone::Ready, Some(socket)) = (&milestone, socket.take()) {
+            glommio::spawn_local(accept_clients(listener_io.clone(), socket)).detach();
+        }
+        let _ = news.send(News::Shard(shard, milestone));
+    })
+    .await;
+    futures_lite::future::pending().await
+}
+
+fn shard_config(
+    config: &Config,
+    dir: &DataDir,
+    shard: ShardId,
+    first: SocketAddr,
+) -> Result<ShardConfig> {
+    Ok(ShardConfig {
+        node: config.node_id,
+        shard,
+        shards: config.shards,
+        groups: dir.facts().groups,
+        cluster_id: dir.facts().cluster_id.clone(),
+        advertised_host: config.advertise_host.clone(),
+        base_port: first.port(),
+        segment_bytes: dir.facts().segment_bytes,
+        journal_cache_bytes: config.journal_cache_bytes,
+        auto_create_topics: config.auto_create_topics,
+        default_partitions: config.default_partitions,
+        seed: u64::from_ne_bytes(random()?),
+    })
+}
+
+fn groups_of(config: &Config, dir: &DataDir, shard: ShardId) -> Result<Vec<GroupFiles>> {
+    (0..dir.facts().groups)
+        .map(GroupId)
+        .filter(|group| shard_of_group(*group, config.shards) == shard)
+        .map(|group| dir.group_files(group))
+        .collect()
+}
+
+/// Follows the shards from start to stop.
+fn wait(
+    config: &Config,
+    inbox: &flume::Receiver<News>,
+    mailboxes: &[flume::Sender<ShardMail>],
+    first: SocketAddr,
+) -> Result<()> {
+    let (mut ready, mut running) = (0, mailboxes.len());
+    let mut stop_by: Option<Instant> = None;
+    while running > 0 {
+        let news = match stop_by {
+            None => inbox.recv().map_err(|_| anyhow!("all threads are gone"))?,
+            Some(by) => match inbox.recv_deadline(by) {
+                Ok(news) => news,
+                Err(_) => bail!(
+                    "{running} of {} shards were not done within {STOP_TIMEOUT:?}; what was \
+                     acknowledged is on disk",
+                    mailboxes.len()
+                ),
+            },
+        };
+        match news {
+            News::Shard(_, Milestone::Ready) => {
+                ready += 1;
+                if ready == mailboxes.len() {
+                    eprintln!("{}", ready_line(config, first));
+                }
+            }
+            News::Shard(_, Milestone::Stopped) => running -= 1,
+            News::Shard(shard, Milestone::Fatal(reason)) => bail!("shard {shard}: {reason}"),
+            News::Signal(signal) if stop_by.is_some() => {
+                // Some supervisors send it twice, to the process and to its group.
+                if stop_by.is_some_and(|by| Instant::now() + STOP_TIMEOUT > by + SIGNAL_PAUSE) {
+                    bail!("{signal} again: stopped at once");
+                }
+            }
+            News::Signal(signal) => {
+                tracing::info!("{signal}: stopping");
+                stop_by = Some(Instant::now() + STOP_TIMEOUT);
+                for mailbox in mailboxes {
+                    let _ = mailbox.send(ShardMail::Shutdown);
+                }
+            }
+        }
+    }
+    tracing::info!("stopped: all is on disk");
+    Ok(())
+}
+
+fn ready_line(config: &Config, first: SocketAddr) -> String {
+    let shards = config.shards;
+    let last = first.port() + (shards - 1);
+    let ports = if shards == 1 { first.to_string() } else { format!("{first}-{last}") };
+    format!(
+        "hutong ready: node {}, {shards} {} at {ports}, data in {}",
+        config.node_id,
+        if shards == 1 { "shard" } else { "shards" },
+        config.data_dir.display()
+    )
+}
+
+/// SIGTERM and SIGINT wait until they are asked for, in this thread and those it starts.
+fn block_signals() -> Result<SigSet> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    signals.thread_block().context("can't block signals")?;
+    Ok(signals)
+}
+
+fn start_signals(signals: SigSet, news: flume::Sender<News>) -> Result<()> {
+    std::thread::Builder::new()
+        .name("signals".to_string())
+        .spawn(move || {
+            while let Ok(signal) = signals.wait() {
+                if news.send(News::Signal(signal)).is_err() {
+                    return;
+                }
+            }
+        })
+        .context("can't start the signal thread")?;
+    Ok(())
+}
+
+/// A panic is a broken invariant: no thread of the node may go on as if nothing had happened.
+fn end_process_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        std::process::exit(1);
+    }));
+}

@@ -1,0 +1,45 @@
+//! Journal reads: a short task for each. Direct, so that they don't displace anything cached.
+
+use std::rc::Rc;
+
+use crate::model::ids::{GroupId, ReadId, SegmentId};
+use crate::runtime::flush_task::failed;
+use crate::runtime::journal_files::{FileKey, system_error};
+use crate::runtime::journal_page::JournalPage;
+use crate::runtime::shard_io::ShardIo;
+use crate::shard::input::{Input, IoFailure};
+
+/// Starts a read; `Input::JournalRead` follows.
+pub fn read_journal(
+    io: &Rc<ShardIo>,
+    group: GroupId,
+    read: ReadId,
+    segment: SegmentId,
+    at: u64,
+    bytes: usize,
+) {
+    let io = io.clone();
+    glommio::spawn_local(async move {
+        let result = read_page(&io, FileKey::Segment(group, segment), at, bytes).await;
+        io.inbox.push(Input::JournalRead { group, read, result });
+    })
+    .detach();
+}
+
+async fn read_page(
+    io: &ShardIo,
+    key: FileKey,
+    at: u64,
+    bytes: usize,
+) -> Result<JournalPage, IoFailure> {
+    let file = io.files.get(key).await?;
+    io.counters.journal_reads.up();
+    match file.read_at_aligned(at, bytes).await {
+        Ok(read) if read.len() == bytes => Ok(JournalPage::Read(read)),
+        Ok(read) => Err(IoFailure::Failed(format!(
+            "the disk gave {} of {bytes} bytes at byte {at} of {key:?}",
+            read.len()
+        ))),
+        Err(error) => Err(failed("read", key, system_error(error))),
+    }
+}

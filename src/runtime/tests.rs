@@ -1,0 +1,261 @@
+//! The runtime from socket to disk and back, with a core that journals and echoes.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use glommio::{LocalExecutorBuilder, Placement};
+
+use crate::config::{Config, ConfigError, JournalSync, RawConfig};
+use crate::model::ids::ShardId;
+use crate::runtime::clock::Clock;
+use crate::runtime::data_dir::DataDir;
+use crate::runtime::driver::{Milestone, drive};
+use crate::runtime::journal_files::{Durability, JournalFiles};
+use crate::runtime::listener::{accept_clients, bind_all};
+use crate::runtime::mesh::{ShardMail, receive_mail, start_guard};
+use crate::runtime::segment_files::FileHelper;
+use crate::runtime::shard_io::ShardIo;
+use crate::runtime::sync_probe;
+use crate::runtime::test_core::EchoCore;
+
+const SEGMENT_BYTES: u64 = 32 << 20;
+
+/// One shard with an [`EchoCore`], in a directory of its own.
+pub struct EchoShard {
+    pub address: SocketAddr,
+    dir: PathBuf,
+    mail: flume::Sender<ShardMail>,
+    milestones: flume::Receiver<Milestone>,
+}
+
+fn config(dir: &std::path::Path) -> Result<Config, ConfigError> {
+    let raw = RawConfig {
+        data_dir: Some(dir.to_path_buf()),
+        listen: Some("127.0.0.1:0".into()),
+        segment_bytes: Some(crate::config::ByteSize(SEGMENT_BYTES)),
+        shards: Some(1),
+        ..RawConfig::default()
+    };
+    Config::new(raw, &[0])
+}
+
+fn temp_dir(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("hutong-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    dir
+}
+
+impl EchoShard {
+    pub fn start(name: &str, durability: Durability, connections_max: usize) -> EchoShard {
+        let dir = temp_dir(name);
+        let (mail, receiver) = flume::unbounded();
+        let (news, milestones) = flume::unbounded();
+        let (told_address, address) = flume::bounded(1);
+        let (mailbox, at) = (mail.clone(), dir.clone());
+        LocalExecutorBuilder::new(Placement::Fixed(0))
+            .io_memory(16 << 20)
+            .preempt_timer(Duration::from_millis(10))
+            .spawn(move || async move {
+                let dir = DataDir::open(&config(&at).unwrap()).unwrap();
+                let (mut sockets, first) = bind_all("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+                told_address.send(first).unwrap();
+                let io = ShardIo::new(
+                    ShardId(0),
+                    Clock::start(),
+                    connections_max,
+                    JournalFiles::new(dir.path(), durability),
+                    FileHelper::start(dir.path(), SEGMENT_BYTES).unwrap(),
+                    vec![mailbox],
+                );
+                let tasks =
+                    [glommio::spawn_local(receive_mail(io.clone(), receiver))].map(|t| t.detach());
+                let (listener_io, mut socket) = (io.clone(), sockets.pop());
+                drive(io.clone(), EchoCore::new(SEGMENT_BYTES), |milestone| {
+                    if matches!(milestone, Milestone::Ready) {
+                        let socket = socket.take().unwrap();
+                        glommio::spawn_local(accept_clients(listener_io.clone(), socket)).detach();
+                    }
+                    news.send(milestone).unwrap();
+                })
+                .await;
+                drop(tasks);
+            })
+            .unwrap();
+        start_guard(vec![mail.clone()]).unwrap();
+        let shard = EchoShard { address: address.recv().unwrap(), dir, mail, milestones };
+        let ready = shard.milestones.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!(matches!(ready, Milestone::Ready), "{ready:?}");
+        shard
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    pub fn stop(self) {
+        self.mail.send(ShardMail::Shutdown).unwrap();
+        let stopped = self.milestones.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(matches!(stopped, Milestone::Stopped), "{stopped:?}");
+        std::fs::remove_dir_all(&self.dir).unwrap();
+    }
+}
+
+pub fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes().to_vec();
+    frame.extend_from_slice(payload);
+    frame
+}
+
+fn order(stream: &mut TcpStream, order: &str, answer: &[u8]) {
+    stream.write_all(&frame(order.as_bytes())).unwrap();
+    let mut got = vec![0; answer.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(got, answer);
+}
+
+/// Whether the other side ends the connection within ten seconds, saying nothing more.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0; 8]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+/// Sends frames of many sizes and reads them back, with a thread for each direction.
+fn echo(mut stream: TcpStream, sizes: Vec<usize>) {
+    let bytes: Vec<u8> =
+        sizes.iter().flat_map(|size| frame(&vec![*size as u8 | 128; *size])).collect();
+    let mut sender = stream.try_clone().unwrap();
+    let sent = bytes.clone();
+    let thread = std::thread::spawn(move || sender.write_all(&sent).unwrap());
+    let mut got = vec![0; bytes.len()];
+    stream.read_exact(&mut got).unwrap();
+    thread.join().unwrap();
+    assert!(got == bytes, "the echo differs");
+}
+
+#[test]
+fn what_is_sent_comes_back_once_it_is_on_disk() {
+    for durability in [Durability::Dsync, Durability::Fdatasync] {
+        let shard = EchoShard::start(&format!("echo-{durability:?}"), durability, 100);
+        let clients: Vec<_> = (0..4)
+            .map(|n| {
+                let stream = shard.connect();
+                let sizes = vec![1, 100, 5_000, 70_000, 3, 300_000, 2_000_000 + n, 40_000, 9];
+                std::thread::spawn(move || echo(stream, sizes))
+            })
+            .collect();
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        shard.stop();
+    }
+}
+
+#[test]
+fn the_core_can_pause_close_read_vote_and_change_segments() {
+    let shard = EchoShard::start("orders", Durability::Dsync, 100);
+    let mut stream = shard.connect();
+    order(&mut stream, "!read", b"header\0\0\0\0");
+    order(&mut stream, "!vote", b"voted");
+    order(&mut stream, "!again", b"again");
+    order(&mut stream, "!read", b"header of ");
+    let vote = std::fs::read(shard.dir.join("group-0/vote")).unwrap();
+    assert!(vote.len() == 8192 && vote[..4096] == [0; 4096] && vote[4096..] == [7; 4096]);
+    let checkpoint = shard.dir.join("group-0/checkpoint");
+    let written = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        std::fs::read(&checkpoint).is_ok_and(|bytes| bytes == b"checkpoint")
+    });
+    assert!(written);
+    let began = Instant::now();
+    stream.write_all(&frame(b"!pause")).unwrap();
+    std::thread::sleep(Duration::from_millis(10));
+    echo(stream.try_clone().unwrap(), vec![5]);
+    assert!(began.elapsed() >= Duration::from_millis(50), "reading went on: {:?}", began.elapsed());
+    stream.write_all(&frame(b"!close")).unwrap();
+    assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    shard.stop();
+}
+
+#[test]
+fn bad_lengths_and_too_many_clients_are_turned_away() {
+    let shard = EchoShard::start("bad", Durability::Dsync, 2);
+    for bad in [-1i32, 0, i32::MAX] {
+        let mut stream = shard.connect();
+        stream.write_all(&bad.to_be_bytes()).unwrap();
+        assert!(is_closed(&mut stream));
+        drop(stream);
+    }
+    let (one, two) = (shard.connect(), shard.connect());
+    echo(one.try_clone().unwrap(), vec![10]);
+    echo(two.try_clone().unwrap(), vec![10]);
+    let mut three = shard.connect();
+    assert!(is_closed(&mut three), "the third is turned away");
+    drop(one);
+    std::thread::sleep(Duration::from_millis(50));
+    echo(shard.connect(), vec![10]);
+    drop(two);
+    shard.stop();
+}
+
+#[test]
+fn silence_in_the_middle_of_a_frame_and_unread_answers_end_a_connection() {
+    let shard = EchoShard::start("silence", Durability::Dsync, 10);
+    let whole = shard.connect();
+    let mut half = shard.connect();
+    half.write_all(&frame(b"half of this")[..7]).unwrap();
+    let mut deaf = shard.connect();
+    let lots = frame(&vec![b'x'; 1 << 20]);
+    // More than the two kernels hold for a client that doesn't read.
+    for _ in 0..32 {
+        deaf.write_all(&lots).unwrap();
+    }
+    assert!(is_closed(&mut half), "closed for its silence");
+    std::thread::sleep(Duration::from_secs(5));
+    let mut got = 0;
+    while let Ok(more @ 1..) = deaf.read(&mut [0; 1 << 16]) {
+        got += more;
+    }
+    assert!(got < 32 << 20, "closed for not reading");
+    echo(whole.try_clone().unwrap(), vec![10]);
+    shard.stop();
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_flag_to_change_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let said = bind_all(address, 1).unwrap_err().to_string();
+    assert!(said.contains(&address.to_string()) && said.contains("--listen"), "{said}");
+}
+
+#[test]
+fn a_data_dir_serves_one_process_of_one_node() {
+    let dir = temp_dir("lock");
+    let first = DataDir::open(&config(&dir).unwrap()).unwrap();
+    let cluster = first.facts().cluster_id.clone();
+    let said = DataDir::open(&config(&dir).unwrap()).err().unwrap().to_string();
+    assert!(said.contains("in use") && said.contains("--data-dir"), "{said}");
+    drop(first);
+    let mut other = config(&dir).unwrap();
+    other.groups = Some(7);
+    let again = DataDir::open(&other).unwrap();
+    assert_eq!((again.facts().groups, &again.facts().cluster_id), (1, &cluster));
+    let files = again.group_files(crate::model::ids::GroupId(0)).unwrap();
+    assert!(files.segments.is_empty() && files.vote.is_empty() && files.checkpoint.is_none());
+    drop(again);
+    other.node_id = crate::model::ids::NodeId(3);
+    let said = DataDir::open(&other).err().unwrap().to_string();
+    assert!(said.contains("--node-id 0"), "{said}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn the_probe_measures_or_says_why_not() {
+    let (_, how) = sync_probe::choose(JournalSync::Auto, &std::env::temp_dir());
+    assert!(how.contains("O_DSYNC") && !how.contains("could not"), "{how}");
+}
