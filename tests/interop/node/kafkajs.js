@@ -4,7 +4,7 @@
 
 import kafkajs from 'kafkajs'
 import { PARTITIONS, SECONDS, check, main, waitUntil } from './plan.js'
-import { makeConsumer, readAll } from './platformatic-read.js'
+import { leadersAnswer, makeConsumer, readAll } from './platformatic-read.js'
 
 const { CompressionTypes, ConfigResourceTypes, Kafka, Partitioners, logLevel } = kafkajs
 
@@ -51,6 +51,7 @@ async function run(plan, bootstrap) {
 
   const ends = async () => new Map((await admin.fetchTopicOffsets(topic)).map(o => [o.partition, o]))
   const produce = (phase, settings, idempotent = false) => producePhase(plan, kafka, phase, settings, idempotent)
+  await waitUntil('leaders answer', () => leadersAnswer(consumer, topic, PARTITIONS))
   await produce('none', { acks: -1 })
   await produce('gzip', { acks: -1, compression: CompressionTypes.GZIP })
   await produce('acks1', { acks: 1 })
@@ -83,6 +84,7 @@ async function run(plan, bootstrap) {
 
   await admin.createPartitions({ topicPartitions: [{ topic, count: PARTITIONS + 2 }] })
   await waitUntil('partitions added', async () => (await described()).length === PARTITIONS + 2)
+  await waitUntil('leaders answer', () => leadersAnswer(consumer, topic, PARTITIONS + 2))
   const added = PARTITIONS + 1
   plan.sent.set(added, [])
   await produce('added', { acks: -1 })

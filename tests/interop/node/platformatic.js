@@ -3,7 +3,7 @@
 import { Admin, ConfigResourceTypes, IncrementalAlterConfigOperationTypes, Producer } from '@platformatic/kafka'
 import zlib from 'node:zlib'
 import { PARTITIONS, check, main, waitUntil } from './plan.js'
-import { makeConsumer, offsetOf, readAll } from './platformatic-read.js'
+import { leadersAnswer, makeConsumer, offsetOf, readAll } from './platformatic-read.js'
 
 async function run(plan, bootstrap) {
   const { topic } = plan
@@ -36,6 +36,7 @@ async function run(plan, bootstrap) {
   await waitUntil('retention.ms altered', async () => (await retention()) === '172800000')
   plan.done('describe-configs alter-configs')
 
+  await waitUntil('leaders answer', () => leadersAnswer(consumer, topic, PARTITIONS))
   const codecs = ['none', 'gzip', 'snappy', 'lz4']
   if (zlib.zstdCompressSync) codecs.push('zstd') // older Node versions came without it
   for (const compression of codecs) {
@@ -70,6 +71,7 @@ async function run(plan, bootstrap) {
   const added = PARTITIONS + 1
   await admin.createPartitions({ topics: [{ name: topic, count: PARTITIONS + 2, assignments: null }] })
   await waitUntil('partitions added', async () => (await partitionCount()) === PARTITIONS + 2)
+  await waitUntil('leaders answer', () => leadersAnswer(consumer, topic, PARTITIONS + 2))
   plan.sent.set(added, [])
   await produce(plan, options, 'added', { acks: -1 })
   plan.compare(added, (await readAll(consumer, topic, [added])).get(added))
