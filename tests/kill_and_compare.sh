@@ -131,11 +131,13 @@ for ((p = 0; p < partitions; p++)); do
     read_partition "$p" >"$scratch/read.$p" 2>"$scratch/kcat.log" || fail "partition $p could not be read"
     # Prints what is wrong with this partition alone, the first few of each kind.
     awk -F '\t' -v partition="$p" '
-        function wrong(what) { if (++count[what] <= 3) print "partition " partition ": " what " at offset " $2 ", line " $3 }
-        $1 != partition { wrong("a record of partition " $1) }
-        $2 != NR - 1 { wrong("the offsets are not dense: record " NR - 1) }
+        function wrong(what, than) {
+            if (++count[what] <= 3) print "partition " partition ": " what " at offset " $2 ", line " $3 than
+        }
+        $1 != partition { wrong("a record of another partition", ": " $1) }
+        $2 != NR - 1 { wrong("the offsets are not dense", ": record " NR - 1) }
         $3 in seen { wrong("a line for the second time") }
-        !($3 in seen) && $3 + 0 <= last { wrong("a line out of order, after line " last) }
+        !($3 in seen) && $3 + 0 <= last { wrong("a line out of order", ": came after line " last) }
         { seen[$3]; last = $3 + 0 }
     ' "$scratch/read.$p" >>"$scratch/wrong"
     say "partition $p: read $(wc -l <"$scratch/read.$p") lines"

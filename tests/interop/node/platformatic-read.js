@@ -62,11 +62,11 @@ async function readPartition(consumer, topic, partition) {
 // Whether each partition's leader answers for it. These clients send a whole request again when one partition
 // in it is not ready, and the others then have its records twice, as they would from any broker.
 export async function leadersAnswer(consumer, topic, count) {
+  await consumer.metadata({ topics: [topic], forceUpdate: true })
   try {
     const offsets = (await consumer.listOffsets({ topics: [topic] })).get(topic)
     return offsets.length === count && offsets.every(offset => offset >= 0n)
   } catch {
-    await consumer.metadata({ topics: [topic], forceUpdate: true })
     return false
   }
 }
