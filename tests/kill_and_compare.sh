@@ -67,19 +67,19 @@ read_partition() {
     timeout 60 kcat -C -q -b "$bootstrap" -t "$topic" -p "$1" -o beginning -e -X check.crcs=true -f '%p\t%o\t%k\t%s\n'
 }
 
-# --- A broker, a file, a topic.
+# --- A broker, a file of lines, a topic.
 
 command -v kcat >/dev/null || fail "kcat is not installed (apt-get install kcat)"
-
-make_lines "$lines" >"$scratch/lines"
-bytes=$(wc -c <"$scratch/lines")
-((bytes > 100000000)) || fail "the file has only $bytes bytes"
-say "made a file of $lines lines, $((bytes / 1000000)) MB"
 
 port=$(free_ports)
 bootstrap=127.0.0.1:$port
 start_broker "$scratch/data" "$port" "$scratch/broker.log" || fail "no broker"
 say "broker ready on $bootstrap"
+
+make_lines "$lines" >"$scratch/lines"
+bytes=$(wc -c <"$scratch/lines")
+((bytes > 100000000)) || fail "the file has only $bytes bytes"
+say "made a file of $lines lines, $((bytes / 1000000)) MB"
 
 "$hutong" topic create "$topic" --partitions "$partitions" --bootstrap "$bootstrap" >"$scratch/create" 2>&1 ||
     fail "the topic could not be created: $(<"$scratch/create")"

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # $HUTONG_BIN lets a debug build, or another broker behind the same arguments, take the same tests.
-hutong=${HUTONG_BIN:-$(dirname "${BASH_SOURCE[0]}")/../../target/release/hutong}
+hutong=${HUTONG_BIN:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/target/release/hutong}
 broker_shards=2
 broker_pid=
 
