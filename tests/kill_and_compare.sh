@@ -88,19 +88,18 @@ say "made a file of $lines lines, $((bytes / 1000000)) MB"
 
 # Each line gets its number as key, so that it can be traced, and kcat puts a key always into the same
 # partition (consistent: CRC-32 of the key); what one partition holds must then be in rising order.
-# The feeder waits half way until the broker is dead: what kcat sent last is then still under way, and the
-# rest comes while there is no broker.
+# The feeder doesn't wait for anything half way, so the kill comes while requests are under way.
 mkfifo "$scratch/pipe"
 {
     awk '{ print NR "\t" $0 }' "$scratch/lines" >"$scratch/keyed"
     head -n $((lines / 2)) "$scratch/keyed"
     : >"$scratch/half"
-    until [[ -e $scratch/killed ]]; do sleep 0.05; done
     tail -n +$((lines / 2 + 1)) "$scratch/keyed"
 } >"$scratch/pipe" &
 pids+=($!)
 
-# -E: stay when all brokers are gone. Retries without end: enable.idempotence sets them, and only message.timeout.ms bounds them.
+# -E: stay when all brokers are gone. enable.idempotence retries without end, and only message.timeout.ms
+# bounds it.
 timeout "$produce_seconds_max" kcat -P -E -b "$bootstrap" -t "$topic" -K $'\t' \
     -X acks=all -X enable.idempotence=true -X partitioner=consistent \
     -X message.timeout.ms=$((produce_seconds_max * 1000)) -X reconnect.backoff.max.ms=1000 \
@@ -114,7 +113,6 @@ until [[ -e $scratch/half ]]; do
 done
 kill_broker
 say "killed the broker with kill -9 after $((lines / 2)) lines went into kcat"
-: >"$scratch/killed"
 sleep 1
 kill -0 "$kcat_pid" 2>/dev/null || fail "kcat did not outlive the broker"
 
