@@ -1,0 +1,101 @@
+// @platformatic/kafka: a client of its own, all in JavaScript, on the newest protocol versions.
+
+import { Admin, ConfigResourceTypes, IncrementalAlterConfigOperationTypes, Producer } from '@platformatic/kafka'
+import zlib from 'node:zlib'
+import { PARTITIONS, check, main, waitUntil } from './plan.js'
+import { leadersAnswer, makeConsumer, offsetOf, readAll } from './platformatic-read.js'
+
+async function run(plan, bootstrap) {
+  const { topic } = plan
+  const options = { clientId: 'interop', bootstrapBrokers: [bootstrap], retries: 3 }
+  const admin = new Admin(options)
+  const consumer = makeConsumer(bootstrap)
+  const partitionCount = async () =>
+    (await admin.metadata({ topics: [topic], forceUpdate: true })).topics.get(topic).partitionsCount
+
+  const configs = [{ name: 'retention.ms', value: '86400000' }]
+  await admin.createTopics({ topics: [topic], partitions: PARTITIONS, replicas: 1, configs })
+  const twice = await admin.createTopics({ topics: [topic], partitions: PARTITIONS, replicas: 1 }).catch(error => error)
+  check(twice instanceof Error, 'a topic could be created twice')
+  plan.done('create')
+
+  check((await admin.listTopics()).includes(topic), 'the new topic is not listed')
+  await waitUntil('all partitions described', async () => (await partitionCount()) === PARTITIONS)
+  plan.done('list describe')
+
+  const resource = { resourceType: ConfigResourceTypes.TOPIC, resourceName: topic }
+  const retention = async () => {
+    const [described] = await admin.describeConfigs({ resources: [resource] })
+    return described.configs.find(config => config.name === 'retention.ms')?.value
+  }
+  check((await retention()) === '86400000', 'describe configs lost what create set')
+  const configOperation = IncrementalAlterConfigOperationTypes.SET
+  await admin.incrementalAlterConfigs({
+    resources: [{ ...resource, configs: [{ name: 'retention.ms', value: '172800000', configOperation }] }]
+  })
+  await waitUntil('retention.ms altered', async () => (await retention()) === '172800000')
+  plan.done('describe-configs alter-configs')
+
+  await waitUntil('leaders answer', () => leadersAnswer(consumer, topic, PARTITIONS))
+  const codecs = ['none', 'gzip', 'snappy', 'lz4']
+  if (zlib.zstdCompressSync) codecs.push('zstd') // older Node versions came without it
+  for (const compression of codecs) {
+    await produce(plan, options, compression, { acks: -1, compression })
+  }
+  await produce(plan, options, 'acks1', { acks: 1 })
+  await produce(plan, options, 'acks0', { acks: 0 })
+  // Nobody acknowledged those, so wait for them: what follows must come after them.
+  for (const p of plan.sent.keys()) {
+    await waitUntil('acks=0 arrived', async () => Number(await offsetOf(consumer, topic, p, -1n)) === plan.end(p))
+  }
+  await produce(plan, options, 'idempotent', { idempotent: true, acks: -1 })
+
+  for (const p of plan.sent.keys()) {
+    check((await offsetOf(consumer, topic, p, -2n)) === 0n, `earliest offset of partition ${p} is not 0`)
+    check(Number(await offsetOf(consumer, topic, p, -1n)) === plan.end(p), `latest offset of partition ${p}`)
+  }
+  plan.done('earliest latest')
+  for (const [step, n] of [['by-timestamp', 5], ['by-timestamp-compressed', 33]]) {
+    const found = Number(await offsetOf(consumer, topic, 1, BigInt(plan.firstTimestamp + n)))
+    check(found === n, `${step}: offset ${found}, but the record of that time has ${n}`)
+    plan.done(step)
+  }
+
+  for (const [p, got] of await readAll(consumer, topic, plan.sent.keys())) plan.compare(p, got)
+  plan.done('consume')
+
+  await admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset: 10n }] }] })
+  plan.compare(0, (await readAll(consumer, topic, [0])).get(0), 10)
+  plan.done('delete-records')
+
+  const added = PARTITIONS + 1
+  await admin.createPartitions({ topics: [{ name: topic, count: PARTITIONS + 2, assignments: null }] })
+  await waitUntil('partitions added', async () => (await partitionCount()) === PARTITIONS + 2)
+  await waitUntil('leaders answer', () => leadersAnswer(consumer, topic, PARTITIONS + 2))
+  plan.sent.set(added, [])
+  await produce(plan, options, 'added', { acks: -1 })
+  plan.compare(added, (await readAll(consumer, topic, [added])).get(added))
+  plan.done('add-partitions')
+
+  await admin.deleteTopics({ topics: [topic] })
+  await waitUntil('topic gone', async () => !(await admin.listTopics()).includes(topic))
+  plan.done('delete-topic')
+}
+
+async function produce(plan, options, phase, settings) {
+  const producer = new Producer({ ...options, ...settings })
+  const first = new Map([...plan.sent.keys()].map(p => [p, plan.end(p)]))
+  const messages = plan.phase(phase).map(({ key, value, partition, timestamp }) => (
+    { topic: plan.topic, key, value, partition, timestamp: BigInt(timestamp) }
+  ))
+  const { offsets = [] } = await producer.send({ messages })
+  check(phase === 'acks0' || offsets.length === first.size, `producing ${phase}: ${offsets.length} partitions answered`)
+  for (const { partition, offset } of phase === 'acks0' ? [] : offsets) {
+    check(Number(offset) === first.get(partition),
+      `producing ${phase}: partition ${partition} got offset ${offset}, expected ${first.get(partition)}`)
+  }
+  await producer.close()
+  if (phase !== 'added') plan.done(phase)
+}
+
+await main('platformatic', run)
