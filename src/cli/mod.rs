@@ -10,6 +10,7 @@ mod client_tests;
 mod cluster;
 mod doctor;
 mod output;
+mod serve;
 mod topic;
 
 use std::io::Write;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::config::{ConfigError, ServeArgs};
 use output::{StdoutClosed, print};
 
 /// What we were asked can't be done as it was asked: a flag or a setting must change.
@@ -57,11 +59,6 @@ enum Command {
     Completions(CompletionsArgs),
 }
 
-/// Stands in for `config::ServeArgs` until that exists.
-#[derive(Debug, Args)]
-#[command(about = "Run a broker")]
-struct ServeArgs {}
-
 #[derive(Debug, Args)]
 #[command(long_about = "Print a completion script for a shell.\n\n\
                   For bash, until you log out:\n\n  \
@@ -94,7 +91,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve(_) => Err(anyhow::anyhow!("this build has no broker yet")),
+        Command::Serve(args) => serve::run(args),
         Command::Topic(args) => topic::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions(args.shell),
@@ -110,7 +107,7 @@ fn completions(shell: Shell) -> anyhow::Result<()> {
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<StdoutClosed>() {
         ExitCode::SUCCESS
-    } else if error.chain().any(|cause| cause.is::<UsageError>()) {
+    } else if error.chain().any(|cause| cause.is::<UsageError>() || cause.is::<ConfigError>()) {
         ExitCode::from(2)
     } else {
         ExitCode::FAILURE

@@ -184,6 +184,7 @@ fn shard_config(
         cluster_id: dir.facts().cluster_id.clone(),
         advertised_host: config.advertise_host.clone(),
         base_port: first.port(),
+        data_directory: config.data_dir.display().to_string(),
         segment_bytes: dir.facts().segment_bytes,
         journal_cache_bytes: config.journal_cache_bytes,
         auto_create_topics: config.auto_create_topics,
