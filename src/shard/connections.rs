@@ -34,6 +34,7 @@ pub struct Connections<P> {
     dirty: Vec<ConnectionId>,
     /// Those that may go on with their backlog.
     runnable: Vec<ConnectionId>,
+    faults: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -58,7 +59,12 @@ struct Connection<P> {
 
 impl<P> Default for Connections<P> {
     fn default() -> Self {
-        Connections { by_id: FxHashMap::default(), dirty: Vec::new(), runnable: Vec::new() }
+        Connections {
+            by_id: FxHashMap::default(),
+            dirty: Vec::new(),
+            runnable: Vec::new(),
+            faults: Vec::new(),
+        }
     }
 }
 
@@ -159,8 +165,16 @@ impl<P> Connections<P> {
         let mut bytes = Vec::new();
         match encode_response(&mut bytes, header, response) {
             Ok(()) => self.answer(ticket, |out| out.extend_from_slice(&bytes)),
-            Err(_) => self.close(ticket.connection),
+            Err(fault) => {
+                self.close(ticket.connection);
+                self.faults.push(fault.to_string());
+            }
         }
+    }
+
+    /// Responses that could not be encoded since the last call: faults of ours.
+    pub fn take_faults(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.faults)
     }
 
     /// Answers a request with parts. None at all for a request that gets no response.

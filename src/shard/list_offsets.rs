@@ -30,6 +30,9 @@ const LARGEST_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
+/// The first ListOffsets version whose answers name the leader epoch.
+const LEADER_EPOCH_FROM: i16 = 4;
+
 /// The answer, and where in it the lookups' results belong.
 #[derive(Debug)]
 pub struct ListOffsets {
@@ -80,8 +83,10 @@ pub fn on_list_offsets<P: Page>(
             let (found, epoch, log_start) =
                 find(placement, wanted.current_leader_epoch, wanted.timestamp, parts);
             let mut answer = ListOffsetsPartitionResponse::default()
-                .with_partition_index(wanted.partition_index)
-                .with_leader_epoch(epoch);
+                .with_partition_index(wanted.partition_index);
+            if header.api_version >= LEADER_EPOCH_FROM {
+                answer.leader_epoch = epoch;
+            }
             match found {
                 Found::Offset(offset) => answer.offset = offset,
                 Found::Nothing => answer.leader_epoch = -1,

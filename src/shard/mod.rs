@@ -115,6 +115,8 @@ pub struct Shard<P: Page> {
     retention: RetentionTimer,
     random: Random,
     metrics: ShardMetrics,
+    /// No line about a client's mistakes is logged before then.
+    next_complaint: Time,
     outputs: VecDeque<Output<P>>,
     workspace: Workspace,
     events: Vec<(usize, GroupEvent)>,
@@ -167,6 +169,7 @@ impl<P: Page> Shard<P> {
             retention: RetentionTimer::new(now.time),
             random: Random::new(config.seed),
             metrics: ShardMetrics::default(),
+            next_complaint: Time(0),
             outputs,
             workspace: Workspace::default(),
             events: Vec::new(),
@@ -230,6 +233,9 @@ impl<P: Page> Shard<P> {
         self.retire(now);
         self.change_state();
         self.again |= self.connections.has_runnable();
+        for line in self.connections.take_faults() {
+            self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+        }
         self.connections.give_out(&mut self.outputs);
     }
 

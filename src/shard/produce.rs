@@ -7,6 +7,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use crate::journal::page::Page;
+use crate::kafka::decode_error::DecodeError;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
 use crate::kafka::produce::{
@@ -96,15 +97,25 @@ const ZSTD_FROM: i16 = 7;
 
 impl<'a, P: Page> Produce<'a, P> {
     /// Takes one request. Batches that are good go to the queue; what is wrong is answered now.
-    pub fn on_request(&mut self, now: Time, ticket: Ticket, header: RequestHeader, frame: Bytes) {
-        let Ok(request) = ProduceRequest::decode(&header, &frame) else {
-            return self.connections.close(ticket.connection);
-        };
+    ///
+    /// # Errors
+    /// If the request can't be read, or can't be answered because its client wants no response:
+    /// then the connection must be closed.
+    pub fn on_request(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        header: RequestHeader,
+        frame: Bytes,
+    ) -> Result<(), DecodeError> {
+        let request = ProduceRequest::decode(&header, &frame)?;
         let mut partitions = request.partitions();
         match (partitions.next(), partitions.next()) {
             (Some(Ok(only)), None) => self.single(now, ticket, &header, &request, &frame, only),
-            _ if request.check().is_ok() => self.multi(now, ticket, header, &request, &frame),
-            _ => self.connections.close(ticket.connection),
+            _ => {
+                request.check()?;
+                self.multi(now, ticket, header, &request, &frame)
+            }
         }
     }
 
@@ -116,16 +127,17 @@ impl<'a, P: Page> Produce<'a, P> {
         request: &ProduceRequest<'_>,
         frame: &Bytes,
         only: ProducePartition<'_>,
-    ) {
+    ) -> Result<(), DecodeError> {
         let checked = self.check(header, request, frame, &only);
         let (topic, checked) = match checked {
             Ok(checked) => checked,
-            Err(outcome) if request.acks == 0 => return self.refuse_silent(ticket, outcome),
+            Err(_) if request.acks == 0 => return self.refuse_silent(ticket),
             Err(outcome) => {
                 let cluster = self.cluster;
-                return self.connections.answer(ticket, |out| {
+                self.connections.answer(ticket, |out| {
                     encode_refusal(out, cluster, header, &only, outcome);
                 });
+                return Ok(());
             }
         };
         let answer = if checked.qos == Qos::OneWay {
@@ -143,6 +155,7 @@ impl<'a, P: Page> Produce<'a, P> {
             self.connections.answer_parts(ticket, Vec::new());
         }
         self.enqueue(now, request, frame, only, checked, answer);
+        Ok(())
     }
 
     fn multi(
@@ -152,7 +165,7 @@ impl<'a, P: Page> Produce<'a, P> {
         header: RequestHeader,
         request: &ProduceRequest<'_>,
         frame: &Bytes,
-    ) {
+    ) -> Result<(), DecodeError> {
         let count = request.partitions().count();
         let pending = ProduceOutcome::TimedOut;
         let silent = request.acks == 0;
@@ -165,7 +178,7 @@ impl<'a, P: Page> Produce<'a, P> {
             missing: count + 1,
             silent,
         });
-        let mut failed = None;
+        let mut failed = false;
         for (part, partition) in request.partitions().flatten().enumerate() {
             match self.check(&header, request, frame, &partition) {
                 Ok((_, checked)) => {
@@ -177,26 +190,28 @@ impl<'a, P: Page> Produce<'a, P> {
                     self.enqueue(now, request, frame, partition, checked, answer);
                 }
                 Err(outcome) => {
-                    failed = Some(outcome);
+                    failed = true;
                     self.settle(slot, part, outcome);
                 }
             }
         }
         if silent {
             self.requests.remove(slot);
-            return match failed {
-                Some(outcome) => self.refuse_silent(ticket, outcome),
-                None => self.connections.answer_parts(ticket, Vec::new()),
-            };
+            if failed {
+                return self.refuse_silent(ticket);
+            }
+            self.connections.answer_parts(ticket, Vec::new());
+            return Ok(());
         }
         self.settle_one(slot);
+        Ok(())
     }
 
     /// With `acks=0` there is no response to carry an error: the connection is closed instead, as
     /// Kafka does, so that the client notices.
-    fn refuse_silent(&mut self, ticket: Ticket, _outcome: ProduceOutcome) {
+    fn refuse_silent(&mut self, ticket: Ticket) -> Result<(), DecodeError> {
         self.connections.answer_parts(ticket, Vec::new());
-        self.connections.close(ticket.connection);
+        Err(DecodeError::Malformed("a batch sent with acks=0 was refused"))
     }
 
     fn check(

@@ -1,5 +1,7 @@
 //! Which handler a request goes to.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::journal::page::Page;
@@ -13,16 +15,24 @@ use crate::shard::Shard;
 use crate::shard::admin::Admin;
 use crate::shard::connections::Ticket;
 use crate::shard::list_offsets;
+use crate::shard::output::{LogLevel, Output};
+
+/// The least time between two lines about clients' mistakes.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<P: Page> Shard<P> {
     /// Takes one request. One that can't be read closes its connection, as Kafka does: there is
     /// no telling where the next one begins, or in what words to answer.
     pub(super) fn on_request(&mut self, now: Now, ticket: Ticket, frame: Bytes) {
-        let Ok(header) = RequestHeader::decode(&frame) else {
-            return self.refuse(ticket);
+        let header = match RequestHeader::decode(&frame) {
+            Ok(header) => header,
+            Err(why) => return self.refuse(now, ticket, why),
         };
         if header.api_key == PRODUCE_KEY {
-            return self.produce().on_request(now.time, ticket, header, frame);
+            if let Err(why) = self.produce().on_request(now.time, ticket, header, frame) {
+                self.refuse(now, ticket, why);
+            }
+            return;
         }
         match decode_request(&header, &frame) {
             Ok(request) => self.dispatch(now, ticket, header, request),
@@ -31,13 +41,23 @@ impl<P: Page> Shard<P> {
                 let response = api_versions_response(header.api_version, 0);
                 self.connections.respond(ticket, &header, &response);
             }
-            Err(_) => self.refuse(ticket),
+            Err(why) => self.refuse(now, ticket, why),
         }
     }
 
-    fn refuse(&mut self, ticket: Ticket) {
+    /// Closes a connection for what its client sent. One line a second at most: clients err in
+    /// crowds.
+    fn refuse(&mut self, now: Now, ticket: Ticket, why: DecodeError) {
         self.metrics.bad_requests += 1;
         self.connections.close(ticket.connection);
+        if now.time >= self.next_complaint {
+            self.next_complaint = now.time + COMPLAINT_INTERVAL;
+            let line = format!(
+                "closed connection {}: {why} ({} bad requests so far)",
+                ticket.connection, self.metrics.bad_requests
+            );
+            self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
+        }
     }
 
     fn dispatch(&mut self, now: Now, ticket: Ticket, header: RequestHeader, request: Request) {

@@ -1,0 +1,185 @@
+//! Every version of every API that is offered gets an answer that can be encoded in that version.
+//!
+//! The codec refuses to encode a field that a version doesn't have. Which fields those are is easy
+//! to overlook, and then just the clients that speak that version lose their connection.
+
+mod common;
+
+use common::{Broker, request_frame};
+use hutong::kafka::api::APIS;
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+fn text(text: &'static str) -> StrBytes {
+    StrBytes::from_static_str(text)
+}
+
+fn topic(name: &'static str) -> TopicName {
+    TopicName(text(name))
+}
+
+/// A request that asks for something there is and something there isn't, in one version.
+fn body(key: i16, version: i16, id: Uuid) -> Option<Vec<u8>> {
+    macro_rules! encode {
+        ($request:expr) => {
+            Some(request_frame(key, version, &$request))
+        };
+    }
+    match key {
+        1 => {
+            use fetch_request::{FetchPartition, FetchTopic};
+            let mut wanted = FetchTopic::default()
+                .with_partitions(vec![FetchPartition::default().with_partition_max_bytes(1000)]);
+            if version >= 13 {
+                wanted.topic_id = id;
+            } else {
+                wanted.topic = topic("there");
+            }
+            encode!(FetchRequest::default().with_max_bytes(1000).with_topics(vec![wanted]))
+        }
+        2 => {
+            use list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+            let partition = ListOffsetsPartition::default().with_timestamp(-1);
+            let topics = ["there", "not-there"].map(|name| {
+                ListOffsetsTopic::default()
+                    .with_name(topic(name))
+                    .with_partitions(vec![partition.clone()])
+            });
+            encode!(ListOffsetsRequest::default().with_topics(topics.to_vec()))
+        }
+        3 => {
+            use metadata_request::MetadataRequestTopic;
+            let topics = ["there", "not-there"]
+                .map(|name| MetadataRequestTopic::default().with_name(Some(topic(name))));
+            let mut request = MetadataRequest::default().with_topics(Some(topics.to_vec()));
+            request.allow_auto_topic_creation = version < 4;
+            encode!(request.with_allow_auto_topic_creation(true))
+        }
+        10 => {
+            let request = FindCoordinatorRequest::default();
+            if version >= 4 {
+                encode!(request.with_coordinator_keys(vec![text("group")]))
+            } else {
+                encode!(request.with_key(text("group")))
+            }
+        }
+        16 => encode!(ListGroupsRequest::default()),
+        18 => {
+            let request = ApiVersionsRequest::default();
+            if version >= 3 {
+                encode!(
+                    request
+                        .with_client_software_name(text("test"))
+                        .with_client_software_version(text("1"))
+                )
+            } else {
+                encode!(request)
+            }
+        }
+        19 => {
+            use create_topics_request::CreatableTopic;
+            let topics = ["there", "not valid!"].map(|name| {
+                CreatableTopic::default()
+                    .with_name(topic(name))
+                    .with_num_partitions(1)
+                    .with_replication_factor(1)
+            });
+            encode!(
+                CreateTopicsRequest::default().with_topics(topics.to_vec()).with_timeout_ms(1000)
+            )
+        }
+        20 => {
+            let request = DeleteTopicsRequest::default().with_timeout_ms(1000);
+            if version >= 6 {
+                use delete_topics_request::DeleteTopicState;
+                let state = DeleteTopicState::default().with_name(Some(topic("not-there")));
+                let by_id = DeleteTopicState::default().with_topic_id(Uuid::from_u128(7));
+                encode!(request.with_topics(vec![state, by_id]))
+            } else {
+                encode!(request.with_topic_names(vec![topic("not-there")]))
+            }
+        }
+        21 => {
+            use delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+            let partition = DeleteRecordsPartition::default().with_offset(-1);
+            let wanted = DeleteRecordsTopic::default()
+                .with_name(topic("there"))
+                .with_partitions(vec![partition]);
+            encode!(DeleteRecordsRequest::default().with_topics(vec![wanted]).with_timeout_ms(1000))
+        }
+        22 => encode!(InitProducerIdRequest::default()),
+        23 => {
+            use offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+            let topics = ["there", "not-there"].map(|name| {
+                OffsetForLeaderTopic::default()
+                    .with_topic(topic(name))
+                    .with_partitions(vec![OffsetForLeaderPartition::default()])
+            });
+            encode!(OffsetForLeaderEpochRequest::default().with_topics(topics.to_vec()))
+        }
+        32 => {
+            use describe_configs_request::DescribeConfigsResource;
+            let resources =
+                [(2, "there"), (2, "not-there"), (4, "0"), (9, "x")].map(|(kind, name)| {
+                    DescribeConfigsResource::default()
+                        .with_resource_type(kind)
+                        .with_resource_name(text(name))
+                        .with_configuration_keys(None)
+                });
+            let mut request = DescribeConfigsRequest::default().with_resources(resources.to_vec());
+            request.include_synonyms = true;
+            request.include_documentation = version >= 3;
+            encode!(request)
+        }
+        33 => {
+            use alter_configs_request::AlterConfigsResource;
+            let resource = AlterConfigsResource::default()
+                .with_resource_type(2)
+                .with_resource_name(text("there"));
+            encode!(AlterConfigsRequest::default().with_resources(vec![resource]))
+        }
+        35 => encode!(DescribeLogDirsRequest::default().with_topics(None)),
+        37 => {
+            use create_partitions_request::CreatePartitionsTopic;
+            let wanted = CreatePartitionsTopic::default()
+                .with_name(topic("there"))
+                .with_count(1)
+                .with_assignments(None);
+            encode!(
+                CreatePartitionsRequest::default().with_topics(vec![wanted]).with_timeout_ms(1000)
+            )
+        }
+        44 => {
+            use incremental_alter_configs_request::AlterConfigsResource;
+            let resource = AlterConfigsResource::default()
+                .with_resource_type(2)
+                .with_resource_name(text("there"));
+            encode!(IncrementalAlterConfigsRequest::default().with_resources(vec![resource]))
+        }
+        60 => encode!(DescribeClusterRequest::default()),
+        75 => {
+            use describe_topic_partitions_request::TopicRequest;
+            let topics =
+                ["there", "not-there"].map(|name| TopicRequest::default().with_name(topic(name)));
+            encode!(DescribeTopicPartitionsRequest::default().with_topics(topics.to_vec()))
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn every_version_of_every_api_is_answered() {
+    let mut broker = Broker::start();
+    broker.create_topic("there", 1);
+    let id = broker.topic_id("there");
+    for api in APIS.iter().filter(|api| api.key != 0) {
+        for version in api.accepted_min..=api.max {
+            let frame = body(api.key, version, Uuid::from_bytes(id))
+                .unwrap_or_else(|| panic!("{} is offered and not tried here", api.name));
+            let connection = broker.connect();
+            let answer = broker.ask(connection, frame);
+            assert!(answer.is_some(), "{} version {version} got no answer", api.name);
+        }
+    }
+}
