@@ -11,29 +11,38 @@ use crate::kafka::record_batch::{set_append_time, set_base_offset_and_epoch};
 use crate::limits::ENTRY_BYTES_TARGET;
 use crate::model::position::{LogIndex, Offset, Position, Term};
 use crate::model::time::Now;
+use crate::partition::Partition;
 use crate::partition::index::RunPlace;
 use crate::partition::producers::Verdict;
 use crate::replica::Descriptor;
 use crate::shard::group::{AppendedEntry, ControlItem, Group, Grown, PartitionSlot};
 use crate::shard::produce::{Appended, PendingProduce, ProduceOutcome};
-use crate::shard::request_queue::{ProduceAnswer, QueuedBatch};
+use crate::shard::request_queue::{ProduceAnswer, QueuedBatch, RequestQueue};
 
 /// Memory that is kept from turn to turn, so that a turn allocates nothing for each request.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    batches: Vec<Placed>,
+    /// What becomes of the batches at the front of the queue, which stay there until the entry is
+    /// made: they are read in place.
+    fates: Vec<Fate>,
     runs: Vec<RunInProgress>,
     lines: Vec<Run>,
     /// For each slot the run of this entry, if it has one.
     run_of_slot: Vec<u32>,
 }
 
-#[derive(Debug)]
-struct Placed {
-    batch: QueuedBatch,
-    base_offset: Offset,
-    /// The next batch of the same run.
-    next: u32,
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// It goes into the entry, at this offset; then comes this batch of the same run.
+    Append {
+        base_offset: Offset,
+        next: u32,
+    },
+    /// It is in the journal already.
+    Duplicate {
+        base_offset: Offset,
+    },
+    Refused(ProduceOutcome),
 }
 
 #[derive(Debug)]
@@ -108,80 +117,52 @@ fn append_entry<P: Page>(
     plan: EntryPlan,
     answered: &mut impl FnMut(QueuedBatch, ProduceOutcome),
 ) {
-    let mut duplicates = Vec::new();
-    workspace.run_of_slot.resize(group.partitions.slot_count(), NONE);
-    for _ in 0..plan.count {
-        let Some(batch) = group.queue.pop() else { break };
-        place(group, workspace, batch, plan.now, &mut duplicates, answered);
-    }
+    let count = plan.count.min(group.queue.len());
+    decide(group, workspace, count, plan.now);
     let (control, commands) = take_control(group);
     workspace.lines.clear();
-    workspace
-        .lines
-        .extend(control.iter().zip(&commands).map(|(item, data)| control_run(item, data)));
+    let control_runs = control.iter().zip(&commands).map(|(item, data)| control_run(item, data));
+    workspace.lines.extend(control_runs);
     workspace.lines.extend(workspace.runs.iter().map(|run| run.line));
-    if workspace.lines.is_empty() {
-        wait_for_original(group, duplicates);
-        return;
+    if !workspace.lines.is_empty() {
+        write_entry(group, workspace, &plan, control, &commands);
     }
-    let stamp = group.stamp(plan.term, plan.index, plan.now.wallclock);
-    let appended = group.journal.append(stamp, &workspace.lines, |into| {
-        let mut at = 0;
-        for data in &commands {
-            into[at..at + data.len()].copy_from_slice(data);
-            at += data.len();
-        }
-        copy_batches(workspace, &mut into[at..], &plan);
-    });
-    let data_at = ENTRY_HEADER_BYTES
-        + workspace.lines.len() * RUN_BYTES
-        + commands.iter().map(Vec::len).sum::<usize>();
-    let grown = grow_partitions(group, workspace, appended.position, data_at, plan.term);
-    let entry = AppendedEntry {
-        index: plan.index,
-        term: plan.term,
-        crc: appended.crc,
-        end: appended.end,
-        appended_at: plan.now.time,
-        flushed_at: None,
-        requests: workspace.batches.len() as u32,
-        grown,
-        control,
-    };
-    let bytes = (appended.end.0 - appended.position.0) as u32;
-    let descriptor = Descriptor { position: appended.position, bytes, crc: appended.crc };
-    group.appended(entry, descriptor);
-    group.metrics.entry(workspace.batches.len() as u32, bytes);
-    wait_for_original(group, duplicates);
-    wait(group, workspace, appended.end, plan.now);
+    settle(group, workspace, plan.now, answered);
 }
 
-/// Gives a batch its offset and its run, or answers it.
-fn place<P: Page>(
-    group: &mut Group<P>,
+/// Decides on the first `count` batches of the queue, and gives those that are appended their
+/// offsets and runs.
+fn decide<P: Page>(group: &mut Group<P>, workspace: &mut Workspace, count: usize, now: Now) {
+    workspace.fates.clear();
+    workspace.run_of_slot.resize(group.partitions.slot_count(), NONE);
+    for number in 0..count {
+        let batch = group.queue.get(number);
+        let fate = match group.partitions.get_live(batch.partition, batch.key) {
+            Some(partition) => place(partition, workspace, batch, number as u32, now),
+            None => Fate::Refused(ProduceOutcome::UnknownPartition),
+        };
+        workspace.fates.push(fate);
+    }
+}
+
+fn place(
+    partition: &mut Partition,
     workspace: &mut Workspace,
-    mut batch: QueuedBatch,
+    batch: &QueuedBatch,
+    number: u32,
     now: Now,
-    duplicates: &mut Vec<(QueuedBatch, Offset)>,
-    answered: &mut impl FnMut(QueuedBatch, ProduceOutcome),
-) {
-    let Some(partition) = group.partitions.get_live(batch.partition, batch.key) else {
-        return answered(batch, ProduceOutcome::UnknownPartition);
-    };
-    if let Some(sequence) = &batch.sequence {
-        match partition.producers.judge(sequence) {
-            Verdict::Append => {}
-            Verdict::Duplicate(offset) => return duplicates.push((batch, offset)),
-            Verdict::OutOfOrder => return answered(batch, ProduceOutcome::OutOfOrder),
-            Verdict::Fenced => return answered(batch, ProduceOutcome::Fenced),
-        }
+) -> Fate {
+    let verdict =
+        batch.sequence.as_ref().map_or(Verdict::Append, |it| partition.producers.judge(it));
+    match verdict {
+        Verdict::Append => {}
+        Verdict::Duplicate(base_offset) => return Fate::Duplicate { base_offset },
+        Verdict::OutOfOrder => return Fate::Refused(ProduceOutcome::OutOfOrder),
+        Verdict::Fenced => return Fate::Refused(ProduceOutcome::Fenced),
     }
-    if batch.append_time {
-        batch.max_timestamp = now.wallclock.0;
-    }
-    let slot = batch.partition.0 as usize;
-    let number = workspace.batches.len() as u32;
-    let base_offset = match workspace.run_of_slot[slot] {
+    let max_timestamp = if batch.append_time { now.wallclock.0 } else { batch.max_timestamp };
+    let slot = &mut workspace.run_of_slot[batch.partition.0 as usize];
+    let base_offset = match *slot {
         NONE => partition.log_end(),
         run => Offset(workspace.runs[run as usize].line.last_offset.0 + 1),
     };
@@ -189,54 +170,89 @@ fn place<P: Page>(
     if let Some(sequence) = &batch.sequence {
         partition.producers.appended(sequence, base_offset);
     }
-    match workspace.run_of_slot[slot] {
-        NONE => {
-            workspace.run_of_slot[slot] = workspace.runs.len() as u32;
-            workspace.runs.push(RunInProgress {
-                partition: batch.partition,
-                first: number,
-                last: number,
-                line: Run {
-                    kind: RunKind::Records,
-                    partition: partition.key,
-                    bytes: batch.records.len() as u32,
-                    batches: 1,
-                    base_offset,
-                    last_offset,
-                    max_timestamp: batch.max_timestamp,
-                },
-            });
+    if *slot == NONE {
+        *slot = workspace.runs.len() as u32;
+        let line = Run {
+            kind: RunKind::Records,
+            partition: batch.key,
+            bytes: batch.records.len() as u32,
+            batches: 1,
+            base_offset,
+            last_offset,
+            max_timestamp,
+        };
+        let run = RunInProgress { partition: batch.partition, first: number, last: number, line };
+        workspace.runs.push(run);
+    } else {
+        let run = &mut workspace.runs[*slot as usize];
+        if let Fate::Append { next, .. } = &mut workspace.fates[run.last as usize] {
+            *next = number;
         }
-        run => {
-            let run = &mut workspace.runs[run as usize];
-            workspace.batches[run.last as usize].next = number;
-            run.last = number;
-            run.line.bytes += batch.records.len() as u32;
-            run.line.batches += 1;
-            run.line.last_offset = last_offset;
-            run.line.max_timestamp = run.line.max_timestamp.max(batch.max_timestamp);
-        }
+        run.last = number;
+        run.line.bytes += batch.records.len() as u32;
+        run.line.batches += 1;
+        run.line.last_offset = last_offset;
+        run.line.max_timestamp = run.line.max_timestamp.max(max_timestamp);
     }
-    workspace.batches.push(Placed { batch, base_offset, next: NONE });
+    Fate::Append { base_offset, next: NONE }
+}
+
+/// Makes the entry, and hands it to the journal, to Raft and to its partitions.
+fn write_entry<P: Page>(
+    group: &mut Group<P>,
+    workspace: &mut Workspace,
+    plan: &EntryPlan,
+    control: Vec<ControlItem>,
+    commands: &[Vec<u8>],
+) {
+    let stamp = group.stamp(plan.term, plan.index, plan.now.wallclock);
+    let queue = &group.queue;
+    let appended = group.journal.append(stamp, &workspace.lines, |into| {
+        let mut at = 0;
+        for data in commands {
+            into[at..at + data.len()].copy_from_slice(data);
+            at += data.len();
+        }
+        copy_batches(queue, workspace, &mut into[at..], plan);
+    });
+    let directory_bytes = workspace.lines.len() * RUN_BYTES;
+    let command_bytes: usize = commands.iter().map(Vec::len).sum();
+    let data_at = ENTRY_HEADER_BYTES + directory_bytes + command_bytes;
+    let requests = workspace.fates.len() as u32;
+    let bytes = (appended.end.0 - appended.position.0) as u32;
+    let descriptor = Descriptor { position: appended.position, bytes, crc: appended.crc };
+    let entry = AppendedEntry {
+        index: plan.index,
+        term: plan.term,
+        crc: appended.crc,
+        end: appended.end,
+        appended_at: plan.now.time,
+        flushed_at: None,
+        requests,
+        grown: grow_partitions(group, workspace, appended.position, data_at, plan.term),
+        control,
+    };
+    group.appended(entry, descriptor);
+    group.metrics.entry(requests, bytes);
 }
 
 /// The one copy of a payload: from what the socket gave into the page that goes to the disk.
-fn copy_batches(workspace: &Workspace, into: &mut [u8], plan: &EntryPlan) {
+fn copy_batches(queue: &RequestQueue, workspace: &Workspace, into: &mut [u8], plan: &EntryPlan) {
     let epoch = plan.term.0 as i32;
     let mut at = 0;
     for run in &workspace.runs {
-        let mut next = run.first;
-        while next != NONE {
-            let placed = &workspace.batches[next as usize];
-            let records = &placed.batch.frame[placed.batch.records.clone()];
+        let mut number = run.first;
+        while let Some(Fate::Append { base_offset, next }) = workspace.fates.get(number as usize) {
+            let queued = queue.get(number as usize);
+            let records = &queued.frame[queued.records.clone()];
             let batch = &mut into[at..at + records.len()];
             batch.copy_from_slice(records);
-            set_base_offset_and_epoch(batch, placed.base_offset.0, epoch);
-            if placed.batch.append_time {
+            set_base_offset_and_epoch(batch, base_offset.0, epoch);
+            if queued.append_time {
                 set_append_time(batch, plan.now.wallclock.0);
             }
             at += records.len();
-            next = placed.next;
+            number = *next;
         }
     }
 }
@@ -274,40 +290,35 @@ fn grow_partitions<P: Page>(
     grown
 }
 
-/// Has the answers to what was appended wait for their level.
-fn wait<P: Page>(group: &mut Group<P>, workspace: &mut Workspace, end: Position, now: Now) {
-    for placed in workspace.batches.drain(..) {
-        let batch = placed.batch;
+/// Takes the batches that were decided on out of the queue: their answers wait for their level, or
+/// are given now. A duplicate waits like the rest: its original was appended before.
+fn settle<P: Page>(
+    group: &mut Group<P>,
+    workspace: &mut Workspace,
+    now: Now,
+    answered: &mut impl FnMut(QueuedBatch, ProduceOutcome),
+) {
+    let end = group.journal.append_position();
+    for fate in workspace.fates.drain(..) {
+        let batch = group.queue.pop().expect("it was decided on");
         group.metrics.queue_stage(now.time.since(batch.queued_at));
-        let append_time = if batch.append_time { now.wallclock.0 } else { -1 };
-        push_pending(group, batch, placed.base_offset, append_time, end);
+        let (base_offset, append_time) = match fate {
+            Fate::Append { base_offset, .. } if batch.append_time => (base_offset, now.wallclock.0),
+            Fate::Append { base_offset, .. } | Fate::Duplicate { base_offset } => (base_offset, -1),
+            Fate::Refused(outcome) => {
+                answered(batch, outcome);
+                continue;
+            }
+        };
+        if matches!(batch.answer, ProduceAnswer::None) {
+            continue;
+        }
+        let log_start = group.partitions.get(batch.partition).map_or(-1, |p| p.log_start().0);
+        let outcome = Appended { base_offset: base_offset.0, append_time, log_start };
+        let pending = PendingProduce { answer: batch.answer, queued_at: batch.queued_at, outcome };
+        group.pending.push(batch.qos, end, batch.deadline, pending);
     }
     group.metrics.end_of_entry();
-}
-
-/// A batch that is there already is answered when everything before now is where its level asks:
-/// the original was appended before.
-fn wait_for_original<P: Page>(group: &mut Group<P>, duplicates: Vec<(QueuedBatch, Offset)>) {
-    let end = group.journal.append_position();
-    for (batch, base_offset) in duplicates {
-        push_pending(group, batch, base_offset, -1, end);
-    }
-}
-
-fn push_pending<P: Page>(
-    group: &mut Group<P>,
-    batch: QueuedBatch,
-    base_offset: Offset,
-    append_time: i64,
-    end: Position,
-) {
-    let log_start = group.partitions.get(batch.partition).map_or(-1, |p| p.log_start().0);
-    if matches!(batch.answer, ProduceAnswer::None) {
-        return;
-    }
-    let outcome = Appended { base_offset: base_offset.0, append_time, log_start };
-    let pending = PendingProduce { answer: batch.answer, queued_at: batch.queued_at, outcome };
-    group.pending.push(batch.qos, end, batch.deadline, pending);
 }
 
 /// Takes what waits beside the queue, as much as an entry has room for.

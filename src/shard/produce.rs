@@ -1,6 +1,7 @@
 //! Produce: check a request, let go of it, and answer it when its level is reached.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -82,6 +83,13 @@ pub struct MultiProduce {
     silent: bool,
 }
 
+/// What a request asks for all its batches.
+#[derive(Clone, Copy)]
+struct Wanted {
+    acks: i16,
+    timeout_ms: i32,
+}
+
 /// A batch that was found good, and where it belongs.
 struct Checked {
     group: usize,
@@ -110,52 +118,50 @@ impl<'a, P: Page> Produce<'a, P> {
     ) -> Result<(), DecodeError> {
         let request = ProduceRequest::decode(&header, &frame)?;
         let mut partitions = request.partitions();
-        match (partitions.next(), partitions.next()) {
-            (Some(Ok(only)), None) => self.single(now, ticket, &header, &request, &frame, only),
-            _ => {
-                request.check()?;
-                self.multi(now, ticket, header, &request, &frame)
+        let (Some(Ok(only)), None) = (partitions.next(), partitions.next()) else {
+            request.check()?;
+            return self.multi(now, ticket, header, &request, &frame);
+        };
+        let wanted = Wanted { acks: request.acks, timeout_ms: request.timeout_ms };
+        let checked = self.check(&header, &request, &frame, &only);
+        match checked {
+            Ok((topic, checked)) => {
+                let (partition, records) = (only.partition, only.records.unwrap_or_default());
+                let answer = self.single_answer(ticket, &header, topic, partition, checked.qos);
+                // The frame moves on to the writer: no reference is counted for a request.
+                self.enqueue(now, wanted, frame, records, checked, answer);
             }
-        }
-    }
-
-    fn single(
-        &mut self,
-        now: Time,
-        ticket: Ticket,
-        header: &RequestHeader,
-        request: &ProduceRequest<'_>,
-        frame: &Bytes,
-        only: ProducePartition<'_>,
-    ) -> Result<(), DecodeError> {
-        let checked = self.check(header, request, frame, &only);
-        let (topic, checked) = match checked {
-            Ok(checked) => checked,
-            Err(_) if request.acks == 0 => return self.refuse_silent(ticket),
+            Err(_) if wanted.acks == 0 => return self.refuse_silent(ticket),
             Err(outcome) => {
                 let cluster = self.cluster;
                 self.connections.answer(ticket, |out| {
-                    encode_refusal(out, cluster, header, &only, outcome);
+                    encode_refusal(out, cluster, &header, &only, outcome);
                 });
-                return Ok(());
             }
-        };
-        let answer = if checked.qos == Qos::OneWay {
-            ProduceAnswer::None
-        } else {
-            ProduceAnswer::Single(SingleProduce {
-                ticket,
-                correlation_id: header.correlation_id,
-                version: header.api_version,
-                topic: topic.name.clone(),
-                partition: only.partition,
-            })
-        };
-        if checked.qos == Qos::OneWay {
-            self.connections.answer_parts(ticket, Vec::new());
         }
-        self.enqueue(now, request, frame, only, checked, answer);
         Ok(())
+    }
+
+    /// Who is told of a request's only batch. Nobody with `acks=0`: then the request is done with.
+    fn single_answer(
+        &mut self,
+        ticket: Ticket,
+        header: &RequestHeader,
+        topic: &Topic,
+        partition: i32,
+        qos: Qos,
+    ) -> ProduceAnswer {
+        if qos == Qos::OneWay {
+            self.connections.answer_parts(ticket, Vec::new());
+            return ProduceAnswer::None;
+        }
+        ProduceAnswer::Single(SingleProduce {
+            ticket,
+            correlation_id: header.correlation_id,
+            version: header.api_version,
+            topic: topic.name.clone(),
+            partition,
+        })
     }
 
     fn multi(
@@ -169,6 +175,7 @@ impl<'a, P: Page> Produce<'a, P> {
         let count = request.partitions().count();
         let pending = ProduceOutcome::TimedOut;
         let silent = request.acks == 0;
+        let wanted = Wanted { acks: request.acks, timeout_ms: request.timeout_ms };
         let slot = self.requests.insert(MultiProduce {
             ticket,
             header,
@@ -187,7 +194,8 @@ impl<'a, P: Page> Produce<'a, P> {
                     } else {
                         ProduceAnswer::Multi { request: slot, part }
                     };
-                    self.enqueue(now, request, frame, partition, checked, answer);
+                    let records = partition.records.unwrap_or_default();
+                    self.enqueue(now, wanted, frame.clone(), records, checked, answer);
                 }
                 Err(outcome) => {
                     failed = true;
@@ -253,9 +261,9 @@ impl<'a, P: Page> Produce<'a, P> {
     fn enqueue(
         &mut self,
         now: Time,
-        request: &ProduceRequest<'_>,
-        frame: &Bytes,
-        partition: ProducePartition<'_>,
+        wanted: Wanted,
+        frame: Bytes,
+        records: Range<usize>,
         checked: Checked,
         answer: ProduceAnswer,
     ) {
@@ -266,12 +274,12 @@ impl<'a, P: Page> Produce<'a, P> {
             first: batch.base_sequence,
             count: batch.record_count,
         });
-        let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
+        let timeout_ms = u64::try_from(wanted.timeout_ms).unwrap_or(0);
         self.groups.at_mut(checked.group).queue.push(QueuedBatch {
             partition: checked.partition,
             key: checked.key,
-            frame: frame.clone(),
-            records: partition.records.unwrap_or_default(),
+            frame,
+            records,
             record_count: batch.record_count,
             max_timestamp: batch.max_timestamp,
             sequence,

@@ -77,6 +77,11 @@ impl RequestQueue {
         self.batches.get(at).map(|batch| batch.records.len())
     }
 
+    /// The batch so many places behind the front, which must be there.
+    pub fn get(&self, at: usize) -> &QueuedBatch {
+        &self.batches[at]
+    }
+
     /// Takes the batch at the front.
     pub fn pop(&mut self) -> Option<QueuedBatch> {
         let batch = self.batches.pop_front()?;
