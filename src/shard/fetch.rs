@@ -263,6 +263,11 @@ impl<P: Page> Fetches<P> {
             part.reader = Some(reader);
         }
         let reader = part.reader.as_mut().expect("it was just made");
+        if reader.next_offset() < partition.log_start() {
+            // Trimmed while the disk was being read: what came may be another segment's bytes.
+            part.error = ErrorCode::OFFSET_OUT_OF_RANGE;
+            return true;
+        }
         if let Purpose::Fetch(fetch) = &job.purpose {
             let room = fetch.bytes_max.saturating_sub(taken - reader.bytes);
             reader.bound(part.asked.bytes_max.min(room), taken == reader.bytes);

@@ -86,6 +86,11 @@ impl<P: Page> PartitionReader<P> {
         self.first_at_any_size = first_at_any_size;
     }
 
+    /// The offset of the next record that is wanted.
+    pub fn next_offset(&self) -> Offset {
+        self.next
+    }
+
     /// Where the next reader of this partition may go on: the offset, and where on disk it is.
     pub fn cursor(&self) -> Option<(Offset, Position)> {
         self.scan.map(|scan| (self.next, scan))

@@ -59,16 +59,26 @@ pub struct SingleProduce {
 }
 
 /// The queue of one group.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RequestQueue {
     batches: VecDeque<QueuedBatch>,
     bytes: usize,
+    /// No batch's deadline is before this. May be early, as batches that left aren't looked for.
+    earliest_deadline: Time,
+}
+
+impl Default for RequestQueue {
+    fn default() -> Self {
+        let batches = VecDeque::new();
+        RequestQueue { batches, bytes: 0, earliest_deadline: Time::NEVER }
+    }
 }
 
 impl RequestQueue {
     /// Adds a batch at the end.
     pub fn push(&mut self, batch: QueuedBatch) {
         self.bytes += batch.records.len();
+        self.earliest_deadline = self.earliest_deadline.min(batch.deadline);
         self.batches.push_back(batch);
     }
 
@@ -86,25 +96,30 @@ impl RequestQueue {
     pub fn pop(&mut self) -> Option<QueuedBatch> {
         let batch = self.batches.pop_front()?;
         self.bytes -= batch.records.len();
+        if self.batches.is_empty() {
+            self.earliest_deadline = Time::NEVER;
+        }
         Some(batch)
     }
 
     /// Takes the batches whose deadline has come. They are few: the queue moves every turn unless
     /// the disk stands still.
     pub fn take_expired(&mut self, now: Time) -> Vec<QueuedBatch> {
-        if self.batches.iter().all(|batch| batch.deadline > now) {
+        if self.earliest_deadline > now {
             return Vec::new();
         }
-        let (expired, kept) =
-            std::mem::take(&mut self.batches).into_iter().partition(|batch| batch.deadline <= now);
-        self.batches = kept;
+        let (expired, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.batches).into_iter().partition(|it| it.deadline <= now);
+        self.batches = kept.into();
         self.bytes = self.batches.iter().map(|batch| batch.records.len()).sum();
-        VecDeque::into(expired)
+        let deadlines = self.batches.iter().map(|batch| batch.deadline);
+        self.earliest_deadline = deadlines.min().unwrap_or(Time::NEVER);
+        expired
     }
 
-    /// The earliest deadline in the queue.
+    /// When `take_expired` is to be called next. May be a little early, never late.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.batches.iter().map(|batch| batch.deadline).min()
+        (self.earliest_deadline < Time::NEVER).then_some(self.earliest_deadline)
     }
 
     /// Whether anything waits.

@@ -35,10 +35,9 @@ impl<P: Page> Shard<P> {
     }
 
     fn take_requests_of(&mut self, connection: ConnectionId, now: Now) {
+        let mut room = PENDING_RESPONSES_MAX.saturating_sub(self.groups.waiting_requests());
         loop {
-            let full = request_queue::is_full(self.groups.queued_bytes())
-                || self.groups.waiting_requests() >= PENDING_RESPONSES_MAX;
-            if full {
+            if room == 0 || request_queue::is_full(self.groups.queued_bytes()) {
                 self.queue_waiters.push(connection);
                 break;
             }
@@ -47,6 +46,7 @@ impl<P: Page> Shard<P> {
             }
             let Some((ticket, frame)) = self.connections.next_frame(connection) else { break };
             self.metrics.requests += 1;
+            room -= 1;
             self.on_request(now, ticket, frame);
         }
         self.connections.settle_reading(connection, &mut self.outputs);
