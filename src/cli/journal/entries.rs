@@ -107,15 +107,22 @@ pub fn to_text(entries: &[Value]) -> String {
     table.render()
 }
 
+fn batches(run: &Value) -> String {
+    match run["batches"].as_u64().unwrap_or(0) {
+        1 => "1 batch".to_owned(),
+        count => format!("{count} batches"),
+    }
+}
+
 fn run_to_text(run: &Value) -> String {
     let place = || format!("{}-{}", run["topic"].as_str().unwrap_or("?"), run["partition"]);
     match run["kind"].as_str() {
         Some("records") => format!(
-            "{}: offsets {} to {}, {} batches, {}",
+            "{}: offsets {} to {}, {}, {}",
             place(),
             run["base_offset"],
             run["last_offset"],
-            run["batches"],
+            batches(run),
             human_bytes(run["bytes"].as_u64().unwrap_or(0))
         ),
         Some("log start") => format!("{}: begins at offset {}", place(), run["log_start"]),

@@ -1,10 +1,8 @@
 //! The report of `journal inspect` for people, made of the one for machines.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-use super::super::output::{Table, human_bytes, human_duration, plural};
+use super::super::output::{Table, human_bytes, plural};
 use super::entries;
 
 /// The whole report.
@@ -55,11 +53,14 @@ fn group_to_text(group: &Value) -> String {
         let (segment, position) = (&kept["segment"], &kept["position"]);
         line("kept from", format!("segment {segment}, position {position}, by {by}"));
     }
+    text.push('\n');
     text.push_str(&segments_to_text(list(&group["segments"])));
     if !list(&group["partitions"]).is_empty() {
+        text.push('\n');
         text.push_str(&partitions_to_text(list(&group["partitions"])));
     }
     if !group["entries"].is_null() {
+        text.push('\n');
         text.push_str(&entries::to_text(list(&group["entries"])));
     }
     text
@@ -82,7 +83,7 @@ fn checkpoint_to_text(checkpoint: &Value) -> String {
 
 fn age_to_text(seconds: u64) -> String {
     match seconds {
-        0..60 => human_duration(Duration::from_secs(seconds)),
+        0..60 => plural(seconds as usize, "second"),
         60..7200 => plural((seconds / 60) as usize, "minute"),
         7200..172_800 => plural((seconds / 3600) as usize, "hour"),
         _ => plural((seconds / 86400) as usize, "day"),

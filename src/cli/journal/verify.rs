@@ -219,7 +219,7 @@ impl Checked {
 
     fn to_text(&self) -> String {
         let mut text = format!(
-            "group {}: {} entries, {}, {} record batches, {} records, up to index {} of term {}\n",
+            "group {}: entries {}, {}, record batches {}, records {}, up to index {} of term {}\n",
             self.group,
             human_count(self.entries),
             human_bytes(self.bytes),
