@@ -83,3 +83,105 @@ pub fn walk(
         _ => Ok(recovered),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::journal::page::{MemoryPage, Page};
+    use crate::journal::segments::Segments;
+    use crate::journal::{EntryStamp, Journal, JournalOutput, JournalTail};
+    use crate::model::position::{LogIndex, Term};
+    use crate::model::time::Wallclock;
+
+    const SEGMENT_BYTES: u64 = 16 << 10;
+    const NODE: NodeId = NodeId(1);
+    const FIRST: u64 = 5;
+
+    /// Whole segment files by number.
+    struct Disk(BTreeMap<u64, Vec<u8>>);
+
+    impl SegmentSource for Disk {
+        fn read(
+            &mut self,
+            _: GroupId,
+            segment: SegmentId,
+            at: u64,
+            into: &mut [u8],
+        ) -> Result<(), String> {
+            into.copy_from_slice(&self.0[&segment.0][at as usize..][..into.len()]);
+            Ok(())
+        }
+    }
+
+    /// A journal whose first segments were trimmed, with two entries in each that is left.
+    fn trimmed() -> (Disk, GroupFiles) {
+        let segments = Segments::new(SEGMENT_BYTES, SegmentId(FIRST), SegmentId(FIRST));
+        let append = Position(FIRST * SEGMENT_BYTES);
+        let tail = JournalTail { append, last_crc: 77 };
+        let mut journal: Journal<MemoryPage> =
+            Journal::new(GroupId(2), NODE, segments, tail, 1 << 20);
+        let mut disk = Disk(BTreeMap::new());
+        journal.prepare_segments();
+        for index in 0..5 {
+            carry(&mut journal, &mut disk);
+            let stamp = EntryStamp {
+                term: Term(3),
+                index: LogIndex(40 + index),
+                leader: NODE,
+                appended_at: Wallclock(0),
+            };
+            journal.append(stamp, &[], |_| ());
+        }
+        carry(&mut journal, &mut disk);
+        let segments = disk.0.keys().copied().map(SegmentId).collect();
+        (disk, GroupFiles { group: GroupId(2), segments, vote: Vec::new(), checkpoint: None })
+    }
+
+    fn carry(journal: &mut Journal<MemoryPage>, disk: &mut Disk) {
+        while let Some(output) = journal.poll_output() {
+            match output {
+                JournalOutput::CreateSegment { segment, header } => {
+                    let mut file = header.to_vec();
+                    file.resize(SEGMENT_BYTES as usize, 0);
+                    disk.0.insert(segment.0, file);
+                    journal.on_segment_created(segment);
+                }
+                JournalOutput::Write { write, segment, at, page } => {
+                    let file = disk.0.get_mut(&segment.0).unwrap();
+                    file[at as usize..][..page.bytes().len()].copy_from_slice(page.bytes());
+                    journal.on_written(write);
+                }
+                JournalOutput::RemoveSegment { .. } => {}
+            }
+        }
+    }
+
+    fn visited(disk: &mut Disk, files: &GroupFiles) -> (Vec<u64>, Option<BadPlace>) {
+        let mut seen = Vec::new();
+        let walked = walk(NODE, SEGMENT_BYTES, files, disk, |entry| {
+            seen.push(entry.header.index.0);
+        });
+        (seen, walked.err())
+    }
+
+    #[test]
+    fn a_trimmed_journal_is_walked_from_its_oldest_segment() {
+        let (mut disk, files) = trimmed();
+        assert_eq!(visited(&mut disk, &files), (vec![40, 41, 42, 43, 44], None));
+    }
+
+    #[test]
+    fn damage_before_the_first_whole_entry_is_found_too() {
+        let (mut disk, files) = trimmed();
+        // All of the oldest segment: the next begins with a whole entry, and no chain says that it
+        // isn't the first.
+        disk.0.get_mut(&FIRST).unwrap()[4096..].fill(9);
+        let (seen, bad) = visited(&mut disk, &files);
+        let bad = bad.expect("something is wrong");
+        assert!(seen.is_empty());
+        assert_eq!(bad.segment, Some(SegmentId(FIRST)));
+        assert_eq!(bad.position, Some(Position(FIRST * SEGMENT_BYTES + 4096)));
+    }
+}
