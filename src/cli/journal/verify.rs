@@ -89,13 +89,14 @@ fn check_group(stopped: &Stopped, files: &GroupFiles) -> Checked {
         checked.found_bad(BadPlace::of_group(files.group, format!("group {}: {why}", files.group)));
     }
     let checkpoint = checked.checkpoint(files);
-    let mut reached = None;
+    let mut reached = false;
     let walked = walk(stopped.node(), segment_bytes, files, &mut stopped.source(), |entry| {
         checked.entry(entry);
         if let Some(checkpoint) = &checkpoint
             && entry.end() == checkpoint.applied.end
         {
-            reached = Some(checked.meets(entry, checkpoint));
+            reached = true;
+            checked.meets(entry, checkpoint);
         }
     });
     match walked {
@@ -104,7 +105,7 @@ fn check_group(stopped: &Stopped, files: &GroupFiles) -> Checked {
         Err(bad) => checked.found_bad(bad),
     }
     let covered = checkpoint.map(|checkpoint| checkpoint.applied);
-    if let Some(applied) = covered.filter(|applied| applied.index.0 > 0 && reached.is_none()) {
+    if let Some(applied) = covered.filter(|applied| applied.index.0 > 0 && !reached) {
         let what = format!("no entry ends at position {}, up to which it goes", applied.end);
         checked.found_bad(bad_checkpoint(files.group, &what));
     }
