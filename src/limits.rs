@@ -60,6 +60,10 @@ pub const READ_CHUNK_BYTES: usize = 1 << 20;
 /// The most a Fetch response holds, whatever the client asks for.
 pub const FETCH_RESPONSE_BYTES_MAX: usize = 16 << 20;
 
+/// What one ListOffsets request has decompressed to find records by their timestamps. Lookups
+/// beyond it name a batch's first record instead of the exact one.
+pub const LOOKUP_BYTES_MAX: u64 = 128 << 20;
+
 /// Long polls are cut to this.
 pub const FETCH_WAIT_MS_MAX: i32 = 600_000;
 

@@ -30,10 +30,13 @@ fn assert_sentence(args: &[&str], code: i32, parts: &[&str]) {
 
 #[test]
 fn each_command_has_help_with_examples() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["completions"],
         &["doctor"],
+        &["journal"],
+        &["journal", "inspect"],
+        &["journal", "verify"],
         &["topic"],
         &["topic", "create"],
         &["topic", "list"],
@@ -70,6 +73,9 @@ fn bad_usage_is_a_sentence_and_code_2() {
     assert_sentence(&["topic", "alter", "a"], 2, &["--config", "--partitions"]);
     assert_sentence(&["topic", "delete"], 2, &["<NAME>"]);
     assert_sentence(&["completions", "cmd"], 2, &["bash", "fish"]);
+    assert_sentence(&["journal", "inspect"], 2, &["<DIR>"]);
+    assert_sentence(&["journal", "inspect", "x", "--limit", "1"], 2, &["--entries"]);
+    assert_sentence(&["journal", "verify", "/does/not/exist"], 1, &["/does/not/exist"]);
     assert_sentence(&["doctor", "/does/not/exist"], 2, &["/does/not/exist"]);
 }
 

@@ -9,6 +9,7 @@ mod client;
 mod client_tests;
 mod cluster;
 mod doctor;
+mod journal;
 mod output;
 mod serve;
 mod topic;
@@ -55,6 +56,7 @@ struct Cli {
 enum Command {
     Serve(ServeArgs),
     Topic(topic::TopicArgs),
+    Journal(journal::JournalArgs),
     Doctor(doctor::DoctorArgs),
     Completions(CompletionsArgs),
 }
@@ -93,6 +95,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(args),
         Command::Topic(args) => topic::run(args),
+        Command::Journal(args) => journal::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions(args.shell),
     }

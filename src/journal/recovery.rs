@@ -86,6 +86,19 @@ pub enum RecoverError {
     Checkpoint { group: GroupId, first: SegmentId, problem: String },
 }
 
+impl RecoverError {
+    /// The segment that is to blame, and the position in it if it is one.
+    pub fn place(&self) -> (SegmentId, Option<Position>) {
+        match self {
+            RecoverError::Damaged { segment, position, .. } => (*segment, Some(*position)),
+            RecoverError::Missing { segment, .. } | RecoverError::Segment { segment, .. } => {
+                (*segment, None)
+            }
+            RecoverError::Checkpoint { first, .. } => (*first, None),
+        }
+    }
+}
+
 /// Walks the journal from `from`, where `chain` ends (`None`: take the first whole entry as it
 /// is), and hands each entry that is believed to `visit`, in order.
 ///

@@ -9,6 +9,7 @@
 pub mod api;
 mod batch_builder;
 pub mod bounds;
+mod compression;
 pub mod crc;
 pub mod decode_error;
 pub mod error_code;

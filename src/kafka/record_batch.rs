@@ -239,6 +239,11 @@ pub fn check(
     Ok(header)
 }
 
+/// Whether a whole batch, and nothing behind it, is what its crc was made of.
+pub fn crc_matches(batch: &[u8]) -> bool {
+    BatchHeader::read(batch).is_some_and(|header| crc32c(&batch[ATTRIBUTES_AT..]) == header.crc)
+}
+
 /// Why no header could be read.
 #[cold]
 fn unreadable(records: &[u8]) -> BatchError {

@@ -1,17 +1,24 @@
 //! Looking for a record inside a batch, for ListOffsets.
 //!
-//! Walks the records of uncompressed batches only. A producer's records are taken without being
-//! looked at, so every step is checked; the walk ends at the first record that makes no sense.
+//! The records of a compressed batch are walked while they are decompressed. A producer's records
+//! are taken without being looked at, so every step is checked; where a record makes no sense, or
+//! too much comes out of a batch, the answer is what the batch's header says.
 
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+
+use super::compression;
 use super::record_batch::{BATCH_HEADER_BYTES, BatchHeader, CODEC_NONE};
+
+/// What is decompressed at a time.
+const DECOMPRESSED_PIECE_BYTES: usize = 16 << 10;
 
 /// The first record whose timestamp is `timestamp` (milliseconds since 1970) or later: its offset
 /// and its timestamp. `None` if the batch has none, or is no whole batch.
 ///
-/// Of a compressed batch with such a record, the answer is the batch's base offset and base
-/// timestamp: at or before the record in question, so a consumer that starts there misses
-/// nothing and may see some earlier records of the same batch.
-pub fn find_timestamp(batch: &[u8], timestamp: i64) -> Option<(i64, i64)> {
+/// `bytes_left` bounds what is decompressed, and is counted down. Of a batch that can't be walked
+/// to that record the answer is its base offset and base timestamp: at or before the record in
+/// question, so a consumer that starts there misses nothing and may see some earlier records.
+pub fn find_timestamp(batch: &[u8], timestamp: i64, bytes_left: &mut u64) -> Option<(i64, i64)> {
     let header = whole_batch(batch)?;
     if header.max_timestamp < timestamp {
         return None;
@@ -19,67 +26,115 @@ pub fn find_timestamp(batch: &[u8], timestamp: i64) -> Option<(i64, i64)> {
     if header.append_time() {
         return Some((header.base_offset, header.max_timestamp));
     }
-    if header.codec() != CODEC_NONE {
-        return Some((header.base_offset, header.base_timestamp));
+    let mut found = None;
+    let walked = walk(&header, batch, bytes_left, |record| {
+        found = Some(record).filter(|(_, at)| *at >= timestamp);
+        found.is_some()
+    });
+    match walked {
+        Ok(()) => found,
+        Err(_) => Some((header.base_offset, header.base_timestamp)),
     }
-    records(&header, batch).find(|(_, at)| *at >= timestamp)
 }
 
 /// The first record that has the batch's latest timestamp: its offset and that timestamp.
-/// `None` if it is no whole batch, or has no readable record.
+/// `None` if it is no whole batch, or has no record.
 ///
-/// Of a compressed batch, the answer is its last offset and max timestamp, as Kafka's brokers
-/// answered before they looked inside.
-pub fn max_timestamp_record(batch: &[u8]) -> Option<(i64, i64)> {
+/// Of a batch that can't be walked, the answer is its last offset and max timestamp, as Kafka's
+/// brokers answered before they looked inside.
+pub fn max_timestamp_record(batch: &[u8], bytes_left: &mut u64) -> Option<(i64, i64)> {
     let header = whole_batch(batch)?;
     if header.append_time() {
         return Some((header.base_offset, header.max_timestamp));
     }
-    if header.codec() != CODEC_NONE {
-        return Some((header.last_offset(), header.max_timestamp));
+    let mut best: Option<(i64, i64)> = None;
+    let walked = walk(&header, batch, bytes_left, |record| {
+        if best.is_none_or(|best| record.1 > best.1) {
+            best = Some(record);
+        }
+        record.1 >= header.max_timestamp
+    });
+    match walked {
+        Ok(()) => best,
+        Err(_) => Some((header.last_offset(), header.max_timestamp)),
     }
-    // Of equals `max_by_key` would take the last.
-    records(&header, batch).reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
 fn whole_batch(batch: &[u8]) -> Option<BatchHeader> {
     BatchHeader::read(batch).filter(|header| header.batch_bytes <= batch.len())
 }
 
-/// Offset and timestamp of each record of an uncompressed batch.
-fn records<'a>(
+/// Hands offset and timestamp of each record to `visit`, until that has seen enough.
+fn walk(
     header: &BatchHeader,
-    batch: &'a [u8],
-) -> impl Iterator<Item = (i64, i64)> + use<'a> {
-    let mut rest = &batch[BATCH_HEADER_BYTES..header.batch_bytes];
-    let mut left = header.record_count;
-    let (base_offset, base_timestamp) = (header.base_offset, header.base_timestamp);
-    std::iter::from_fn(move || {
-        if left <= 0 {
-            return None;
+    batch: &[u8],
+    bytes_left: &mut u64,
+    mut visit: impl FnMut((i64, i64)) -> bool,
+) -> io::Result<()> {
+    let bytes = &batch[BATCH_HEADER_BYTES..header.batch_bytes];
+    if header.codec() == CODEC_NONE {
+        return walk_records(header, bytes, &mut visit);
+    }
+    let records = compression::reader(header.codec(), bytes, bytes_left)
+        .ok_or_else(|| io::Error::from(ErrorKind::InvalidData))?;
+    walk_records(header, BufReader::with_capacity(DECOMPRESSED_PIECE_BYTES, records), &mut visit)
+}
+
+fn walk_records(
+    header: &BatchHeader,
+    mut records: impl BufRead,
+    visit: &mut impl FnMut((i64, i64)) -> bool,
+) -> io::Result<()> {
+    for _ in 0..header.record_count {
+        if visit(take_record(header, &mut records)?) {
+            break;
         }
-        left -= 1;
-        let record_bytes = usize::try_from(take_varint(&mut rest)?).ok()?;
-        let (mut record, behind) = rest.split_at_checked(record_bytes)?;
-        rest = behind;
-        let (_attributes, fields) = record.split_first()?;
-        record = fields;
-        let timestamp_delta = take_varint(&mut record)?;
-        let offset_delta = take_varint(&mut record)?;
-        Some((base_offset.checked_add(offset_delta)?, base_timestamp.checked_add(timestamp_delta)?))
-    })
+    }
+    Ok(())
+}
+
+/// Takes a record off the front: its offset and its timestamp.
+fn take_record(header: &BatchHeader, records: &mut impl BufRead) -> io::Result<(i64, i64)> {
+    let senseless = || io::Error::from(ErrorKind::InvalidData);
+    let record_bytes = take_varint(records)?;
+    let mut record = records.take(u64::try_from(record_bytes).map_err(|_| senseless())?);
+    let _attributes = take_byte(&mut record)?;
+    let timestamp_delta = take_varint(&mut record)?;
+    let offset_delta = take_varint(&mut record)?;
+    skip(&mut record)?;
+    let offset = header.base_offset.checked_add(offset_delta).ok_or_else(senseless)?;
+    let within = header.base_offset..=header.last_offset();
+    let timestamp = header.base_timestamp.checked_add(timestamp_delta).ok_or_else(senseless)?;
+    within.contains(&offset).then_some((offset, timestamp)).ok_or_else(senseless)
+}
+
+/// Skips the rest of a record without holding it.
+fn skip<R: BufRead>(record: &mut io::Take<R>) -> io::Result<()> {
+    while record.limit() > 0 {
+        let held = record.fill_buf()?.len();
+        if held == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        record.consume(held);
+    }
+    Ok(())
 }
 
 /// A signed varint of at most 64 bits off the front.
-fn take_varint(bytes: &mut &[u8]) -> Option<i64> {
+fn take_varint(bytes: &mut impl BufRead) -> io::Result<i64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
+        let byte = take_byte(bytes)?;
         value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
-            return Some((value >> 1) as i64 ^ -((value & 1) as i64));
+            return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
         }
     }
-    None
+    Err(ErrorKind::InvalidData.into())
+}
+
+fn take_byte(bytes: &mut impl BufRead) -> io::Result<u8> {
+    let byte = *bytes.fill_buf()?.first().ok_or(ErrorKind::UnexpectedEof)?;
+    bytes.consume(1);
+    Ok(byte)
 }

@@ -63,7 +63,7 @@ impl DataDir {
             .with_context(|| format!("can't make the data directory {shown}"))?;
         let path = fs::canonicalize(&config.data_dir)
             .with_context(|| format!("can't resolve the data directory {shown}"))?;
-        let lock = lock(&path)?;
+        let lock = lock(&path, "stop that one, or choose another directory with --data-dir")?;
         let facts = match read_facts(&path)? {
             Some(facts) => facts,
             None => make_facts(&path, config)?,
@@ -74,6 +74,22 @@ impl DataDir {
             dir.prepare_group(GroupId(group))?;
         }
         Ok(dir)
+    }
+
+    /// Opens the directory of a stopped node to look at it. Makes and changes nothing in it.
+    ///
+    /// # Errors
+    /// A sentence: it is no data directory, is used by a running node, is of another version, or
+    /// what the system said.
+    pub fn open_stopped(path: &Path) -> Result<DataDir> {
+        let shown = path.display();
+        let path = fs::canonicalize(path).with_context(|| format!("can't open {shown}"))?;
+        let no_facts = || anyhow!("{shown} is no data directory: it has no hutong.json");
+        // First without the lock, whose file must not be made where none belongs.
+        read_facts(&path)?.ok_or_else(no_facts)?;
+        let lock = lock(&path, "stop that node first")?;
+        let facts = read_facts(&path)?.ok_or_else(no_facts)?;
+        Ok(DataDir { path, facts, _lock: lock })
     }
 
     /// What was decided when it was made.
@@ -169,7 +185,7 @@ pub fn replace_file(dir: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()>
     sync_dir(dir)
 }
 
-fn lock(path: &Path) -> Result<Flock<File>> {
+fn lock(path: &Path, advice: &str) -> Result<Flock<File>> {
     let lock_path = path.join("lock");
     let mut file = File::options()
         .create(true)
@@ -185,11 +201,7 @@ fn lock(path: &Path) -> Result<Flock<File>> {
         }
         std::thread::sleep(LOCK_PAUSE);
     }
-    bail!(
-        "the data directory {} is in use by another hutong process: stop that one, or choose \
-         another directory with --data-dir",
-        path.display()
-    )
+    bail!("the data directory {} is in use by another hutong process: {advice}", path.display())
 }
 
 fn read_facts(path: &Path) -> Result<Option<DirFacts>> {

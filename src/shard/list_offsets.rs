@@ -15,6 +15,7 @@ use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
 use crate::kafka::record_batch;
+use crate::limits::LOOKUP_BYTES_MAX;
 use crate::metadata::PartitionPlacement;
 use crate::model::position::{Offset, Term};
 use crate::model::time::Time;
@@ -170,13 +171,14 @@ impl ListOffsets {
         found: &[JobPart<P>],
         connections: &mut Connections<P>,
     ) {
+        let mut bytes_left = LOOKUP_BYTES_MAX;
         for (lookup, part) in self.lookups.iter().zip(found) {
             let answer = &mut self.response.topics[lookup.topic].partitions[lookup.partition];
             if !part.error.is_none() {
                 answer.error_code = part.error.code();
                 continue;
             }
-            if let Some((offset, timestamp)) = look(lookup, part) {
+            if let Some((offset, timestamp)) = look(lookup, part, &mut bytes_left) {
                 answer.offset = offset;
                 answer.timestamp = timestamp;
             }
@@ -186,20 +188,23 @@ impl ListOffsets {
 }
 
 /// The record asked for, in the batches that were read.
-fn look<P: Page>(lookup: &Lookup, part: &JobPart<P>) -> Option<(i64, i64)> {
+fn look<P: Page>(lookup: &Lookup, part: &JobPart<P>, bytes_left: &mut u64) -> Option<(i64, i64)> {
     let pieces = &part.reader.as_ref()?.pieces;
     for piece in pieces {
         let records = &piece.page.bytes()[piece.start..piece.end];
         let batches: Vec<_> = record_batch::batches(records).collect();
         let found = match lookup.wanted {
-            Wanted::From(timestamp) => {
-                batches.iter().filter(|(_, batch)| batch.max_timestamp >= timestamp).find_map(
-                    |(range, _)| record_batch::find_timestamp(&records[range.clone()], timestamp),
-                )
-            }
+            Wanted::From(timestamp) => batches
+                .iter()
+                .filter(|(_, batch)| batch.max_timestamp >= timestamp)
+                .find_map(|(range, _)| {
+                    record_batch::find_timestamp(&records[range.clone()], timestamp, bytes_left)
+                }),
             Wanted::Largest => {
                 batches.iter().rev().max_by_key(|(_, batch)| batch.max_timestamp).and_then(
-                    |(range, _)| record_batch::max_timestamp_record(&records[range.clone()]),
+                    |(range, _)| {
+                        record_batch::max_timestamp_record(&records[range.clone()], bytes_left)
+                    },
                 )
             }
         };

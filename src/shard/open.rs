@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use crate::journal::Journal;
 use crate::journal::format::{Entry, Run, RunKind, SEGMENT_HEADER_BYTES};
 use crate::journal::page::Page;
-use crate::journal::recovery::{self, Cut, JournalFiles, RecoverError};
+use crate::journal::recovery::{self, Cut, JournalFiles, RecoverError, Recovered};
 use crate::journal::source::{GroupFiles, SegmentSource};
 use crate::kafka::record_batch;
 use crate::metadata::{Catalog, Command};
-use crate::model::ids::{GroupId, PartitionKey};
+use crate::model::ids::{GroupId, NodeId, PartitionKey};
 use crate::model::position::{Offset, Position, Term};
 use crate::model::time::Time;
 use crate::partition::Partition;
@@ -43,26 +43,9 @@ pub fn open_group<P: Page>(
 ) -> Result<Opened<P>, String> {
     let group = files.group;
     let vote_file = VoteFile::decode(&files.vote).map_err(|why| format!("group {group}: {why}"))?;
-    let start = checkpoint_of(files)?;
-    let mut replay =
-        Replay { partitions: start.partitions, entries: VecDeque::new(), raft: vec![] };
-    let journal_files = JournalFiles {
-        group,
-        node: config.node,
-        segment_bytes: config.segment_bytes,
-        segments: &files.segments,
-    };
-    let chain = recovery::Chain {
-        index: start.applied.index,
-        term: start.applied.term,
-        crc: start.applied.crc,
-    };
-    let from = start.applied.end;
-    let recovered = recovery::recover(&journal_files, from, Some(chain), source, |entry| {
-        replay.entry(entry);
-    })
-    .map_err(|error| error.to_string())?;
-    let notes = notes(group, &replay, recovered.cut);
+    let Replayed { applied, catalog, partitions, entries, raft, recovered } =
+        replay_group(config.node, config.segment_bytes, files, source)?;
+    let notes = notes(group, raft.len(), recovered.cut);
     let mut journal = Journal::new(
         group,
         config.node,
@@ -75,8 +58,8 @@ pub fn open_group<P: Page>(
         node: config.node,
         voters: vec![config.node],
         vote: vote_file.vote,
-        applied: (start.applied.index, start.applied.term, start.applied.end),
-        entries: replay.raft,
+        applied: (applied.index, applied.term, applied.end),
+        entries: raft,
         seed: config.seed ^ u64::from(group.0),
     });
     replica.campaign();
@@ -84,13 +67,59 @@ pub fn open_group<P: Page>(
         id: group,
         journal,
         replica,
-        partitions: replay.partitions,
+        partitions,
         vote_file,
-        applied: start.applied,
-        checkpoint: CheckpointState::new(start.applied.end),
-        entries: replay.entries,
+        applied,
+        checkpoint: CheckpointState::new(applied.end),
+        entries,
     });
-    Ok(Opened { group, catalog: start.catalog, notes })
+    Ok(Opened { group, catalog, notes })
+}
+
+/// What a group's checkpoint and journal say, before anything is made of it.
+pub struct Replayed {
+    /// What the checkpoint covers.
+    pub applied: Chain,
+    /// Of group 0: the catalog as of the checkpoint.
+    pub catalog: Option<Catalog>,
+    /// The partitions, grown by all entries; log starts are those of the checkpoint.
+    pub partitions: Partitions,
+    /// The entries behind the checkpoint.
+    pub entries: VecDeque<AppendedEntry>,
+    raft: Vec<(Term, Descriptor)>,
+    /// Where the journal ends.
+    pub recovered: Recovered,
+}
+
+/// Reads a group's checkpoint and all that lies behind it in the journal. Changes nothing.
+///
+/// # Errors
+/// A sentence that names the group, segment and position of what can't be trusted.
+pub fn replay_group(
+    node: NodeId,
+    segment_bytes: u64,
+    files: &GroupFiles,
+    source: &mut dyn SegmentSource,
+) -> Result<Replayed, String> {
+    let start = checkpoint_of(files)?;
+    let mut replay =
+        Replay { partitions: start.partitions, entries: VecDeque::new(), raft: vec![] };
+    let journal_files =
+        JournalFiles { group: files.group, node, segment_bytes, segments: &files.segments };
+    let Chain { index, term, crc, end } = start.applied;
+    let chain = recovery::Chain { index, term, crc };
+    let recovered = recovery::recover(&journal_files, end, Some(chain), source, |entry| {
+        replay.entry(entry);
+    })
+    .map_err(|error| error.to_string())?;
+    Ok(Replayed {
+        applied: start.applied,
+        catalog: start.catalog,
+        partitions: replay.partitions,
+        entries: replay.entries,
+        raft: replay.raft,
+        recovered,
+    })
 }
 
 /// Where replay begins: at the checkpoint, or at the very beginning.
@@ -113,13 +142,10 @@ fn checkpoint_of(files: &GroupFiles) -> Result<Checkpoint, String> {
     })
 }
 
-fn notes(group: GroupId, replay: &Replay, cut: Option<Cut>) -> Vec<String> {
+fn notes(group: GroupId, replayed: usize, cut: Option<Cut>) -> Vec<String> {
     let mut notes = Vec::new();
-    if !replay.raft.is_empty() {
-        notes.push(format!(
-            "group {group}: read {} journal entries behind the checkpoint",
-            replay.raft.len()
-        ));
+    if replayed > 0 {
+        notes.push(format!("group {group}: read {replayed} journal entries behind the checkpoint"));
     }
     if let Some(cut) = cut {
         notes.push(format!(

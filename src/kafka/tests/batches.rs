@@ -13,6 +13,8 @@ use super::super::record_batch::{
 };
 
 const MAX: usize = 1 << 20;
+/// The budget of a lookup.
+const LEFT: u64 = 1 << 20;
 
 fn batch() -> Vec<u8> {
     let producer = Producer { id: 9, epoch: 2, base_sequence: 40 };
@@ -133,17 +135,17 @@ fn records_are_found_by_their_timestamps() {
     for (timestamp, expected) in
         [(0, Some((70, 1000))), (1001, Some((71, 1050))), (1051, Some((73, 1090))), (1091, None)]
     {
-        assert_eq!(find_timestamp(&batch, timestamp), expected);
+        assert_eq!(find_timestamp(&batch, timestamp, &mut LEFT.clone()), expected);
     }
-    assert_eq!(max_timestamp_record(&batch), Some((73, 1090)));
+    assert_eq!(max_timestamp_record(&batch, &mut LEFT.clone()), Some((73, 1090)));
     // Compressed, as far as the header says: only the header's own answers.
     batch[22] |= 1;
-    assert_eq!(find_timestamp(&batch, 1051), Some((70, 1000)));
-    assert_eq!(max_timestamp_record(&batch), Some((74, 1090)));
+    assert_eq!(find_timestamp(&batch, 1051, &mut LEFT.clone()), Some((70, 1000)));
+    assert_eq!(max_timestamp_record(&batch, &mut LEFT.clone()), Some((74, 1090)));
     set_append_time(&mut batch, 2000);
-    assert_eq!(find_timestamp(&batch, 1999), Some((70, 2000)));
-    assert_eq!(find_timestamp(&batch, 2001), None);
-    assert_eq!(find_timestamp(&batch[..batch.len() - 1], 0), None);
+    assert_eq!(find_timestamp(&batch, 1999, &mut LEFT.clone()), Some((70, 2000)));
+    assert_eq!(find_timestamp(&batch, 2001, &mut LEFT.clone()), None);
+    assert_eq!(find_timestamp(&batch[..batch.len() - 1], 0, &mut LEFT.clone()), None);
 }
 
 proptest! {
@@ -162,8 +164,8 @@ proptest! {
             bytes[22] &= !0x0f;
         }
         let _ = check(&bytes, MAX, true);
-        find_timestamp(&bytes, timestamp);
-        max_timestamp_record(&bytes);
+        find_timestamp(&bytes, timestamp, &mut LEFT.clone());
+        max_timestamp_record(&bytes, &mut LEFT.clone());
         let walked: usize = batches(&bytes).map(|(range, _)| range.len()).sum();
         prop_assert!(walked <= bytes.len());
         prop_assert_eq!(BatchHeader::read(&bytes).is_some_and(|h| h.batch_bytes < BATCH_HEADER_BYTES), false);

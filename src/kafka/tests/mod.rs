@@ -1,6 +1,7 @@
 //! Tests of the protocol against the `kafka_protocol` crate, which was written by others.
 
 mod batches;
+mod compressed;
 mod fetch;
 mod frames_and_headers;
 mod generator;
