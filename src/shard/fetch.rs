@@ -67,6 +67,8 @@ pub struct Job<P> {
     pub parts: Vec<JobPart<P>>,
     /// The part being read.
     at: usize,
+    /// Bytes of the parts before it: added up as it goes, for a fetch may name 10,000 partitions.
+    taken: usize,
     parked: bool,
 }
 
@@ -164,7 +166,7 @@ impl<P: Page> Fetches<P> {
             })
             .collect();
         let purpose = Purpose::ListOffsets(request);
-        let job = Job { ticket, header, purpose, parts: job_parts, at: 0, parked: false };
+        let job = Job { ticket, header, purpose, parts: job_parts, at: 0, taken: 0, parked: false };
         let id = self.jobs.insert(job);
         self.run(id, now, parts);
     }
@@ -223,7 +225,7 @@ impl<P: Page> Fetches<P> {
             deadline: now + Duration::from_millis(wait_ms),
             missing: 0,
         });
-        Job { ticket, header, purpose, parts: job_parts, at: 0, parked: false }
+        Job { ticket, header, purpose, parts: job_parts, at: 0, taken: 0, parked: false }
     }
 
     /// Goes on with a job until it is answered, parked, or waits for the disk.
@@ -232,7 +234,9 @@ impl<P: Page> Fetches<P> {
             if !self.run_part(id, parts) {
                 return;
             }
-            self.jobs[id].at += 1;
+            let job = &mut self.jobs[id];
+            job.taken += job.parts[job.at].reader.as_ref().map_or(0, |reader| reader.bytes);
+            job.at += 1;
         }
         self.finish(id, now, parts);
     }
@@ -240,8 +244,7 @@ impl<P: Page> Fetches<P> {
     /// Reads the current part. False if it waits for the disk.
     fn run_part(&mut self, id: usize, parts: &mut Parts<'_, P>) -> bool {
         let job = &mut self.jobs[id];
-        let taken: usize =
-            job.parts.iter().filter_map(|part| part.reader.as_ref()).map(|r| r.bytes).sum();
+        let taken = job.taken;
         let part = &mut job.parts[job.at];
         if !part.error.is_none() {
             return true;
@@ -269,8 +272,8 @@ impl<P: Page> Fetches<P> {
             return true;
         }
         if let Purpose::Fetch(fetch) = &job.purpose {
-            let room = fetch.bytes_max.saturating_sub(taken - reader.bytes);
-            reader.bound(part.asked.bytes_max.min(room), taken == reader.bytes);
+            let room = fetch.bytes_max.saturating_sub(taken);
+            reader.bound(part.asked.bytes_max.min(room), taken == 0);
         }
         match reader.step(group, partition, &mut self.chunks) {
             Step::Done => {
@@ -343,8 +346,7 @@ impl<P: Page> Fetches<P> {
     fn finish(&mut self, id: usize, now: Time, parts: &mut Parts<'_, P>) {
         let job = &mut self.jobs[id];
         if let Purpose::Fetch(fetch) = &mut job.purpose {
-            let bytes: usize =
-                job.parts.iter().filter_map(|part| part.reader.as_ref()).map(|r| r.bytes).sum();
+            let bytes = job.taken;
             let failed = job.parts.iter().any(|part| !part.error.is_none());
             if bytes < fetch.bytes_min && !failed && now < fetch.deadline {
                 fetch.missing = (fetch.bytes_min - bytes) as i64;
@@ -378,7 +380,7 @@ impl<P: Page> Fetches<P> {
     fn unpark(&mut self, id: usize) {
         let job = &mut self.jobs[id];
         job.parked = false;
-        job.at = 0;
+        (job.at, job.taken) = (0, 0);
         for part in &job.parts {
             if let Some(parked) = self.parked_on.get_mut(&part.asked.key) {
                 parked.retain(|other| *other != id);

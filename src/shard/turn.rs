@@ -206,6 +206,13 @@ impl<P: Page> Shard<P> {
             retention::retire(group, &self.control.catalog, now);
             self.again |= !group.control.is_empty();
         }
+        // What a stop or a deleted topic left needless frees its space here: no log start moves
+        // for it, and the next checkpoint may be far away.
+        for index in 0..self.groups.len() {
+            if retention::trim(self.groups.at_mut(index)) > 0 {
+                self.give_out_journal(index);
+            }
+        }
     }
 
     fn take_checkpoint(&mut self, index: usize, now: Now) {

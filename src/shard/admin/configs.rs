@@ -1,5 +1,7 @@
 //! DescribeConfigs, AlterConfigs, IncrementalAlterConfigs: settings of topics and of brokers.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -35,7 +37,13 @@ impl<P: Page> Admin<'_, P> {
         header: RequestHeader,
         request: &DescribeConfigsRequest,
     ) {
-        let results = request.resources.iter().map(|resource| {
+        // Each is told once: a small request must not get a huge answer.
+        let mut told = BTreeSet::new();
+        let once = request
+            .resources
+            .iter()
+            .filter(|resource| told.insert((resource.resource_type, &resource.resource_name)));
+        let results = once.map(|resource| {
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());

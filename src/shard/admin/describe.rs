@@ -1,6 +1,8 @@
 //! Requests that only read: Metadata, DescribeCluster, DescribeTopicPartitions, ApiVersions, and
 //! those about consumer groups, which aren't there yet.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
@@ -69,7 +71,10 @@ impl<P: Page> Admin<'_, P> {
             }
             Some(topics) => {
                 let create = version < 4 || request.allow_auto_topic_creation;
-                let described = topics.iter().map(|topic| match &topic.name {
+                // Each is told once, as by Kafka: a small request must not get a huge answer.
+                let mut told = BTreeSet::new();
+                let once = topics.iter().filter(|topic| told.insert((&topic.name, topic.topic_id)));
+                let described = once.map(|topic| match &topic.name {
                     Some(name) => self.metadata_by_name(name, create),
                     None => self.metadata_by_id(TopicId(*topic.topic_id.as_bytes())),
                 });

@@ -1,0 +1,278 @@
+//! A broker of our own: found ports, a directory, its last words if a test fails.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A dev build beside five busy neighbours may take its time.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Other tests look for ports, too, and may be faster.
+const PORT_TRIES: usize = 20;
+
+/// A data directory, a run of ports and flags: what outlives a broker that is killed.
+pub struct Broker {
+    port: u16,
+    shards: u16,
+    flags: Vec<String>,
+    dir: Scratch,
+    child: Option<Running>,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+struct Running {
+    child: Child,
+    reader: JoinHandle<()>,
+}
+
+impl Broker {
+    /// A new directory, with shards that share the CPUs.
+    pub fn start(shards: u16, flags: &[&str]) -> Broker {
+        let mut flags = flags.to_vec();
+        flags.push("--no-pin");
+        Broker::start_placed(shards, &flags)
+    }
+
+    /// The same, and `flags` say on which CPUs.
+    pub fn start_placed(shards: u16, flags: &[&str]) -> Broker {
+        Broker::start_in(Scratch::new(), shards, flags)
+    }
+
+    /// The same, with its data below a directory that is there.
+    pub fn start_in(dir: Scratch, shards: u16, flags: &[&str]) -> Broker {
+        let flags = flags.iter().map(|flag| (*flag).to_string()).collect();
+        let lines = Arc::default();
+        let mut broker = Broker { port: 0, shards, flags, dir, child: None, lines };
+        for _ in 0..PORT_TRIES {
+            broker.port = free_ports(shards);
+            match broker.try_start() {
+                Ok(_) => return broker,
+                Err(said) if said.contains("the port is in use") => {}
+                Err(said) => panic!("the broker did not start: {said}"),
+            }
+        }
+        panic!("found no free ports");
+    }
+
+    /// Starts it again, after it was killed or stopped. Returns how long it took to get ready.
+    pub fn restart(&mut self) -> Duration {
+        assert!(self.child.is_none(), "it runs");
+        self.try_start().unwrap_or_else(|said| panic!("the broker did not restart: {said}"))
+    }
+
+    /// The same with another number of shards.
+    pub fn restart_with(&mut self, shards: u16) -> Duration {
+        self.shards = shards;
+        self.restart()
+    }
+
+    /// The same with other flags.
+    pub fn restart_with_flags(&mut self, flags: &[&str]) -> Duration {
+        self.flags = flags.iter().map(|flag| (*flag).to_string()).collect();
+        self.restart()
+    }
+
+    fn try_start(&mut self) -> Result<Duration, String> {
+        let began = Instant::now();
+        let mut command = serve(&self.data_dir(), self.port, self.shards);
+        let mut child = command.args(&self.flags).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let lines = self.lines.clone();
+        let (ready, wait_ready) = mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if line.starts_with("hutong ready:") {
+                    let _ = ready.send(());
+                }
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let is_ready = wait_ready.recv_timeout(READY_TIMEOUT);
+        let took = began.elapsed();
+        self.child = Some(Running { child, reader });
+        if is_ready.is_err() {
+            self.kill();
+            return Err(self.last_words());
+        }
+        Ok(took)
+    }
+
+    /// As kill -9 ends it.
+    pub fn kill(&mut self) {
+        if let Some(mut running) = self.child.take() {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+            let _ = running.reader.join();
+        }
+    }
+
+    /// Asks it to stop. Returns how it ended and how long that took.
+    pub fn stop(&mut self) -> (ExitStatus, Duration) {
+        let mut running = self.child.take().expect("it runs");
+        let began = Instant::now();
+        kill(Pid::from_raw(running.child.id() as i32), Signal::SIGTERM).unwrap();
+        let status = running.child.wait().unwrap();
+        let took = began.elapsed();
+        running.reader.join().unwrap();
+        (status, took)
+    }
+
+    /// Where shard 0 is.
+    pub fn address(&self) -> String {
+        self.shard_address(0)
+    }
+
+    /// Where a shard is.
+    pub fn shard_address(&self, shard: u16) -> String {
+        format!("127.0.0.1:{}", self.port + shard)
+    }
+
+    /// Shard 0's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its data.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path.join("data")
+    }
+
+    /// What it has said so far, all starts together.
+    pub fn said(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+
+    fn last_words(&self) -> String {
+        let lines = self.lines.lock().unwrap();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Memory it has, in bytes.
+    pub fn rss(&self) -> u64 {
+        let status = self.proc("status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it runs");
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// Files it has open.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// CPU time it has used, of all threads.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = self.proc("stat");
+        // The name, in parentheses, may hold anything; user and system time are fields 14 and 15.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        // The kernel shows them in hundredths of a second.
+        Duration::from_millis(ticks * 10)
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").child.id()
+    }
+
+    fn proc(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.pid())).unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the broker's last words:\n{}", self.last_words());
+        }
+        self.kill();
+    }
+}
+
+/// `hutong serve`, ready to be spawned. It dies with the thread that spawns it, so that nothing
+/// is left behind when the tests are interrupted.
+pub fn serve(data_dir: &Path, port: u16, shards: u16) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hutong"));
+    command
+        .arg("serve")
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(["--listen", &format!("127.0.0.1:{port}"), "--shards", &shards.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    // SAFETY: between fork and exec only one system call is made.
+    unsafe {
+        command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
+    }
+    command
+}
+
+/// A directory that is removed in any case.
+pub struct Scratch {
+    pub path: PathBuf,
+}
+
+impl Scratch {
+    /// A new one, on the disk that temporary files go to.
+    pub fn new() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("hutong-process-{}-{number}", std::process::id());
+        Scratch::at(std::env::temp_dir().join(name))
+    }
+
+    /// One in a directory that is there.
+    pub fn below(dir: &Path) -> Scratch {
+        Scratch::at(dir.join("broker"))
+    }
+
+    fn at(path: PathBuf) -> Scratch {
+        fs::create_dir(&path).unwrap();
+        Scratch { path }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Neighbouring ports, outside of the range from which the kernel gives ports to connections:
+/// while a broker is down, a client that keeps connecting to a port of that range sooner or
+/// later is connected to itself.
+pub fn free_ports(count: u16) -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let lowest: u32 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let highest = if lowest > 12_000 { lowest } else { 32_768 };
+    let span = highest - 10_000 - u32::from(count);
+    // Processes begin far apart, and no run of ports is offered twice by one.
+    let begin = std::process::id().wrapping_mul(2_654_435_761) % span;
+    for _ in 0..1000 {
+        let step = NEXT.fetch_add(u32::from(count), Ordering::Relaxed);
+        let first = (10_000 + (begin + step) % span) as u16;
+        let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if (first..first + count).all(is_free) {
+            return first;
+        }
+    }
+    panic!("found no {count} free ports in a row");
+}
+
+/// Waits for something to become true.
+pub fn wait_until(what: &str, timeout: Duration, mut is_true: impl FnMut() -> bool) {
+    let by = Instant::now() + timeout;
+    while !is_true() {
+        assert!(Instant::now() < by, "{what}: not within {timeout:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

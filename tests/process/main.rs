@@ -1,0 +1,21 @@
+//! The real process and real clients: started, loaded, killed, crowded, fed garbage, filled up.
+//!
+//! Each test starts a broker of its own on free ports of the loopback, in a directory of its own,
+//! and leaves nothing behind. What takes a minute says so in its name.
+
+mod broker;
+mod bystander;
+mod raw;
+mod records;
+
+mod amplifiers;
+mod bad_batches;
+mod bad_bytes;
+mod beside_a_hog;
+mod codecs_and_levels;
+mod crowds;
+mod full_disk;
+mod kills;
+mod restart_time;
+mod retention;
+mod stops_and_refusals;
