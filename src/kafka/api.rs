@@ -175,7 +175,8 @@ requests! {
     75 DescribeTopicPartitions DescribeTopicPartitionsRequest,
 }
 
-/// Decodes the body of any request but Produce (which is `UnknownApi` here), after walking it against its schema.
+/// Decodes the body of any request but Produce (which is `UnknownApi` here), after walking it
+/// against its schema.
 ///
 /// `header` must come from the same frame. Frames longer than `SMALL_FRAME_BYTES_MAX` are
 /// refused. For ApiVersions, an unsupported version is the caller's cue to answer with

@@ -212,7 +212,8 @@ proptest! {
     ) {
         let mut numbers = Numbers(seed);
         for (key, version) in versions() {
-            let mut bytes = frame(key, version, &generator::body(key, version, &mut numbers)).to_vec();
+            let body = generator::body(key, version, &mut numbers);
+            let mut bytes = frame(key, version, &body).to_vec();
             for (index, byte) in &damage {
                 let at = index.index(bytes.len());
                 bytes[at] = *byte;
