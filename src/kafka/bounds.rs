@@ -3,9 +3,10 @@
 //! The crate allocates as many elements as an array's count says, so twelve bytes from anybody
 //! could abort the process. Here every count is checked against the bytes that are left, every
 //! element is stepped over, and the crate must end where the walk did. Bytes behind that place are
-//! ignored, as Kafka does: librdkafka 2.16 asks for all topics with three too many. What passes costs
-//! memory in proportion to its bytes (at worst some forty times as much: an empty topic name in
-//! Metadata v9 takes 2 bytes here and 72 decoded), and `SMALL_FRAME_BYTES_MAX` bounds those.
+//! ignored, as Kafka does: librdkafka 2.16 asks for all topics with three bytes too many. What
+//! passes costs memory in proportion to its bytes (at worst some forty times as much: an empty
+//! topic name in Metadata v9 takes 2 bytes here and 72 decoded), and `SMALL_FRAME_BYTES_MAX`
+//! bounds those.
 
 use super::decode_error::DecodeError;
 use super::request_schemas::{self, Field, Kind, Struct};
