@@ -47,7 +47,8 @@ pub struct ServeArgs {
 #[derive(Args, Deserialize, Clone, Debug, Default)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct RawConfig {
-    /// Number of this node in its cluster; a data directory belongs to one node for good [default: 0]
+    /// Number of this node in its cluster; a data directory belongs to one node for good
+    /// [default: 0]
     #[arg(long, value_name = "N")]
     pub node_id: Option<u32>,
 

@@ -1,7 +1,8 @@
 //! Hutong, a message broker for Linux.
 //!
 //! Read in this order: the words everything is told in, the wire, the journal, consensus, what a
-//! consumer sees, the control plane, the core where they meet, and last the only part that does I/O.
+//! consumer sees, the control plane, the core where they meet, and last the only part that does
+//! I/O. `docs/ARCHITECTURE.md` is the map.
 
 pub mod cli;
 pub mod config;

@@ -175,7 +175,8 @@ requests! {
     75 DescribeTopicPartitions DescribeTopicPartitionsRequest,
 }
 
-/// Decodes the body of any request but Produce (which is `UnknownApi` here), after walking it against its schema.
+/// Decodes the body of any request but Produce (which is `UnknownApi` here), after walking it
+/// against its schema.
 ///
 /// `header` must come from the same frame. Frames longer than `SMALL_FRAME_BYTES_MAX` are
 /// refused. For ApiVersions, an unsupported version is the caller's cue to answer with
@@ -189,11 +190,12 @@ pub fn decode_request(header: &RequestHeader, frame: &Bytes) -> Result<Request, 
         return Err(DecodeError::UnsupportedVersion { api_key, api_version });
     }
     let body = frame.get(header.body_at..).ok_or(DecodeError::Truncated)?;
-    bounds::walk(api_key, api_version, body)?;
+    let walked = bounds::walk(api_key, api_version, body)?;
+    let ignored = body.len() - walked;
     let mut body = frame.slice(header.body_at..);
     let request = decode_body(api_key, api_version, &mut body)?;
-    if body.has_remaining() {
-        return Err(DecodeError::Malformed("bytes are left over behind the request"));
+    if body.remaining() != ignored {
+        return Err(DecodeError::Malformed("the request ends elsewhere than its schema says"));
     }
     Ok(request)
 }

@@ -217,8 +217,8 @@ pub(super) fn find<'a>(table: &'a [Setting], name: &str) -> Result<&'a Setting, 
 
 /// The settings `current`, changed. The values are still to be checked.
 ///
-/// Refused: unknown and read-only settings, a setting named twice, and `Append` or `Subtract` on what isn't a
-/// list.
+/// Refused: unknown and read-only settings, a setting named twice, and `Append` or `Subtract` on
+/// what isn't a list.
 pub(super) fn change_settings(
     table: &[Setting],
     current: &BTreeMap<String, String>,

@@ -11,6 +11,8 @@ use crate::config::ByteSize;
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// Each shard registers its disk buffers with three rings.
 const RINGS_PER_SHARD: u64 = 3;
+/// The rings themselves, of one shard: newer kernels count them as locked memory, too.
+const RING_BYTES_PER_SHARD: u64 = 384 << 10;
 /// The least disk buffers a shard has.
 const IO_MEMORY_BYTES_MIN: u64 = 64 << 10;
 /// The bit of CAP_IPC_LOCK in a capability set.
@@ -103,11 +105,12 @@ fn grant(wanted: u64, shards: u64, limit: u64, unlimited: bool) -> Result<(u64, 
             ByteSize(MEMLOCK_BYTES_MIN)
         );
     }
-    let needed = wanted * RINGS_PER_SHARD * shards;
+    let needed = (wanted * RINGS_PER_SHARD + RING_BYTES_PER_SHARD) * shards;
     if unlimited || needed <= limit {
         return Ok((wanted, None));
     }
-    let granted = (limit / (RINGS_PER_SHARD * shards)) & !4095;
+    let of_shard = (limit / shards).saturating_sub(RING_BYTES_PER_SHARD);
+    let granted = (of_shard / RINGS_PER_SHARD) & !4095;
     let granted = granted.max(IO_MEMORY_BYTES_MIN);
     let line = format!(
         "locked memory is limited to {}, so each shard registers {} of disk buffers instead of \
@@ -138,8 +141,8 @@ mod tests {
         assert_eq!(grant(64 << 20, 2, 8 << 20, true).unwrap(), (64 << 20, None));
         assert_eq!(grant(1 << 20, 2, 8 << 20, false).unwrap(), (1 << 20, None));
         let (granted, line) = grant(64 << 20, 2, 8 << 20, false).unwrap();
-        assert_eq!(granted, ((8 << 20) / 6) & !4095);
-        assert!(line.unwrap().contains("384MiB"));
+        assert_eq!(granted, 1236 << 10, "8 MiB, less two times 384 KiB, in six parts");
+        assert!(line.unwrap().contains("393984KiB"));
         assert!(grant(1, 1, 1 << 10, true).unwrap_err().to_string().contains("ulimit -l"));
     }
 

@@ -122,7 +122,8 @@ pub async fn accept_clients(io: Rc<ShardIo>, socket: OwnedFd) {
     let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
     let mut in_a_row = 0;
     loop {
-        // Keeps what it started across calls, so that no client gets lost; false: was there at once.
+        // Keeps what it started across calls, so that no client gets lost; false: was there at
+        // once.
         let mut waited = false;
         let accepted = poll_fn(|context| {
             if io.is_stopping(context.waker()) {

@@ -1,4 +1,5 @@
-//! Measurements of the runtime alone: `cargo test --release --lib measure -- --ignored --nocapture`.
+//! Measurements of the runtime alone:
+//! `cargo test --release --lib measure -- --ignored --nocapture`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -79,7 +80,8 @@ fn measure_echo() {
             trips.sort_unstable();
             let at = |q: f64| trips.get((trips.len() as f64 * q) as usize).copied();
             println!(
-                "{durability:?} {clients} x {window}: {} frames/s, window p50 {:?} p99 {:?} max {:?}",
+                "{durability:?} {clients} x {window}: {} frames/s, \
+                 window p50 {:?} p99 {:?} max {:?}",
                 count / 2,
                 at(0.5).unwrap_or_default(),
                 at(0.99).unwrap_or_default(),
@@ -137,7 +139,8 @@ fn measure_silent_connections() {
     let (count, mut trips) = client(shard.address, 1, Duration::from_secs(2));
     trips.sort_unstable();
     println!(
-        "{} silent connections: {each} bytes each; a busy one beside them: {} round trips/s, p50 {:?} max {:?}",
+        "{} silent connections: {each} bytes each; \
+         a busy one beside them: {} round trips/s, p50 {:?} max {:?}",
         silent.len(),
         count / 2,
         trips[trips.len() / 2],

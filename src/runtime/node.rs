@@ -71,7 +71,8 @@ pub fn run(config: &Config) -> Result<()> {
     host::check_io_uring()?;
     glommio::early_init();
 
-    // Never dropped: its lock must outlive every thread that writes, and those end with the process.
+    // Never dropped: its lock must outlive every thread that writes, and those end with the
+    // process.
     let dir: &DataDir = Box::leak(Box::new(DataDir::open(config)?));
     let (sockets, first) = bind_all(config.listen, config.shards)?;
     let (news, inbox) = flume::unbounded();

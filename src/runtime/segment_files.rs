@@ -137,8 +137,8 @@ fn create_segment(path: &Path, segment_bytes: u64, header: &[u8]) -> io::Result<
     named
 }
 
-/// A removed segment's file, under its new, half-made name. Its old bytes stay: entries carry
-/// their segment's epoch, so that none of them can be taken for one of this life.
+/// A removed segment's file, under its new, half-made name. Its old bytes stay: entries say at
+/// which position they lie, so that none of them can be taken for one of this life.
 fn take_spare(dir: &Path, half_made: &Path, segment_bytes: u64) -> io::Result<Option<File>> {
     for spare in spares(dir)? {
         if fs::metadata(&spare)?.len() != segment_bytes {

@@ -30,7 +30,8 @@ pub fn choose(asked: JournalSync, data_dir: &Path) -> (Durability, String) {
             let probed = probe(&path);
             let _ = fs::remove_file(&path);
             match probed {
-                // An fdatasync takes a thread of the kernel on the shard's own CPU: it must be worth it.
+                // An fdatasync takes a thread of the kernel on the shard's own CPU: it must be
+                // worth it.
                 Ok((dsync, fdatasync)) if fdatasync * 5 < dsync * 4 => (
                     Durability::Fdatasync,
                     format!("writes and fdatasync ({fdatasync:?}; O_DSYNC took {dsync:?})"),

@@ -31,9 +31,9 @@ const DIRECTORY_DEFAULT: &str = "hutong-data";
     long_about = "Tell what this host gives a broker, and what to do where that is too little.\n\n\
                   Looks at the kernel, its limits, the CPUs and the file system, and measures for \
                   about six seconds how fast the disk takes durable writes and how fast the \
-                  loopback answers. The disk is measured as the broker uses it: io_uring, O_DIRECT, \
-                  over blocks that were written before. Changes nothing and leaves nothing \
-                  behind. Exits with 1 if anything is bad.\n\n\
+                  loopback answers. The disk is measured as the broker uses it: io_uring, \
+                  O_DIRECT, over blocks that were written before. Changes nothing and leaves \
+                  nothing behind. Exits with 1 if anything is bad.\n\n\
                   Examples:\n\n  \
                   hutong doctor\n  \
                   hutong doctor /var/lib/hutong\n  \

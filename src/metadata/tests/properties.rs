@@ -31,7 +31,8 @@ fn changes() -> impl Strategy<Value = Vec<(String, ConfigChange)>> {
     vec((setting(), change()), 0..3)
 }
 
-/// Most creations succeed. Ids are few, so that commands meet; names collide in all the ways they can.
+/// Most creations succeed. Ids are few, so that commands meet; names collide in all the ways they
+/// can.
 fn command() -> impl Strategy<Value = Command> {
     let topic = || (0u8..12).prop_map(id);
     let name = prop_oneof![8 => "[a-c]{1,2}", 4 => "[ab][._][ab]", 1 => "\\PC{0,3}"];
@@ -69,7 +70,11 @@ fn encoded(command: &Command) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn commands_round_trip(command in command()) {
@@ -96,7 +101,9 @@ proptest! {
         let (mut given, mut producers) = (BTreeSet::new(), 0);
         for command in &commands {
             match apply(&mut catalog, command) {
-                Ok(Applied::TopicCreated { keys, .. } | Applied::PartitionsCreated { keys, .. }) => {
+                Ok(
+                    Applied::TopicCreated { keys, .. } | Applied::PartitionsCreated { keys, .. },
+                ) => {
                     prop_assert!(!keys.is_empty());
                     prop_assert!(keys.into_iter().all(|key| given.insert(key)));
                 }

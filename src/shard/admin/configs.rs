@@ -6,10 +6,10 @@ use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceRespon
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
-use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementalResponse;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    incremental_alter_configs_response as incremental,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -156,7 +156,7 @@ impl<P: Page> Admin<'_, P> {
             let command = self.alter_command(resource.resource_type, name, changes, false);
             let (command, code, message) = split(command);
             results.push(
-                IncrementalResponse::default()
+                incremental::AlterConfigsResourceResponse::default()
                     .with_resource_type(resource.resource_type)
                     .with_resource_name(name.clone())
                     .with_error_code(code.code())

@@ -1,0 +1,230 @@
+//! The measurements behind `kernel-notes/`: what Hutong relies on of Linux, in as few lines as show
+//! it. By hand, on a quiet machine, one at a time:
+//! `cargo test --test kernel_notes NAME -- --ignored --nocapture`.
+//!
+//! Files go to the current directory, which must lie on the disk in question.
+
+use std::fs::{File, OpenOptions, remove_file};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use glommio::{LocalExecutorBuilder, Placement};
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::libc;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+const FILE_BYTES: u64 = 512 << 20;
+const BLOCK: usize = 4096;
+
+#[test]
+#[ignore = "a measurement"]
+fn written_before() {
+    for written in [false, true] {
+        for (bytes, threads) in [(BLOCK, 1), (BLOCK, 8), (64 << 10, 8)] {
+            let file = Scratch::new(written, libc::O_DSYNC);
+            let took = write_for(&file.0, bytes, threads, |_| ());
+            let blocks = if written { "written before" } else { "only fallocated" };
+            report(&format!("{blocks}, {threads} x {bytes} bytes"), bytes, took);
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn dsync_or_fdatasync() {
+    for threads in [1, 2, 8] {
+        for (name, flags) in [("O_DSYNC", libc::O_DSYNC), ("write and fdatasync", 0)] {
+            let file = Scratch::new(true, flags);
+            let took = write_for(&file.0, BLOCK, threads, |file| {
+                if flags == 0 {
+                    file.sync_data().unwrap();
+                }
+            });
+            report(&format!("{name}, {threads} x {BLOCK} bytes"), BLOCK, took);
+        }
+    }
+}
+
+/// One durable write after the other: how many take how long, first as the machine is, then with
+/// a thread of the lowest priority that keeps each CPU from going idle.
+#[test]
+#[ignore = "a measurement"]
+fn two_modes() {
+    for busy in [false, true, false, true] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let cpus = std::thread::available_parallelism().unwrap().get();
+        let spinners: Vec<_> = (0..if busy { cpus } else { 0 })
+            .map(|cpu| spin(cpu, libc::SCHED_IDLE, stop.clone()))
+            .collect();
+        let file = Scratch::new(true, libc::O_DSYNC);
+        let (took, _) = write_for(&file.0, BLOCK, 1, |_| ());
+        stop.store(true, Ordering::Relaxed);
+        spinners.into_iter().for_each(|spinner| spinner.join().unwrap());
+        let edges = [100, 200, 500, 1000, 3900, 4100, 8100, u128::MAX];
+        let mut below = 0;
+        println!("CPUs {}: {} writes", if busy { "kept busy" } else { "as they are" }, took.len());
+        for edge in edges {
+            let until = took.iter().filter(|took| took.as_micros() < edge).count();
+            let share = 100.0 * (until - below) as f64 / took.len() as f64;
+            let edge = if edge == u128::MAX { "more".into() } else { format!("< {edge} us") };
+            println!("  {edge:>10}  {share:5.1} %");
+            below = until;
+        }
+    }
+}
+
+/// A server on an executor beside one busy thread on the same CPU; its client is now idle, now
+/// busy. An answer that takes longer than a second is a hang: the client gives up and comes again.
+#[test]
+#[ignore = "a measurement"]
+fn preempt_timer() {
+    for timer in [Duration::from_micros(300), Duration::from_millis(10)] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let spinner = spin(0, libc::SCHED_OTHER, stop.clone());
+        let address = echo_server(timer);
+        pin(1);
+        let (mut trips, mut hangs, mut worst) = (0, 0, Duration::ZERO);
+        let began = Instant::now();
+        let mut stream = connect(address);
+        while began.elapsed() < Duration::from_secs(20) {
+            for _ in 0..20 {
+                let sent = Instant::now();
+                stream.write_all(&[7; 64]).unwrap();
+                if stream.read_exact(&mut [0; 64]).is_err() {
+                    hangs += 1;
+                    stream = connect(address);
+                }
+                trips += 1;
+                worst = worst.max(sent.elapsed());
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        stop.store(true, Ordering::Relaxed);
+        spinner.join().unwrap();
+        println!("preempt timer {timer:?}: {trips} round trips, {hangs} hangs, worst {worst:?}");
+    }
+}
+
+fn echo_server(timer: Duration) -> SocketAddr {
+    let (told, address) = std::sync::mpsc::channel();
+    LocalExecutorBuilder::new(Placement::Fixed(0))
+        .preempt_timer(timer)
+        .spin_before_park(Duration::ZERO)
+        .spawn(move || async move {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let listener = glommio::net::TcpListener::bind(port).unwrap();
+            told.send(port).unwrap();
+            while let Ok(mut stream) = listener.accept().await {
+                glommio::spawn_local(async move {
+                    let mut bytes = [0; 64];
+                    while stream.read_exact(&mut bytes).await.is_ok() {
+                        if stream.write_all(&bytes).await.is_err() {
+                            return;
+                        }
+                    }
+                })
+                .detach();
+            }
+        })
+        .unwrap();
+    address.recv().unwrap()
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    stream
+}
+
+/// A thread that computes until it is told to stop.
+fn spin(cpu: usize, policy: i32, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        pin(cpu);
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: changes the policy of this thread alone; the kernel reads the parameters.
+        let changed = unsafe { libc::sched_setscheduler(0, policy, &parameters) };
+        assert_eq!(changed, 0);
+        while !stop.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    })
+}
+
+fn pin(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &set).unwrap();
+}
+
+/// A file that is gone when dropped.
+struct Scratch(File);
+
+impl Scratch {
+    fn new(written: bool, flags: i32) -> Scratch {
+        let path = "kernel-notes.tmp";
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let plain = options.clone().create(true).truncate(true).open(path).unwrap();
+        fallocate(&plain, FallocateFlags::empty(), 0, FILE_BYTES as i64).unwrap();
+        if written {
+            let zeros = vec![0; 1 << 20];
+            (0..FILE_BYTES >> 20).for_each(|at| plain.write_all_at(&zeros, at << 20).unwrap());
+        }
+        plain.sync_all().unwrap();
+        let file = options.custom_flags(libc::O_DIRECT | flags).open(path).unwrap();
+        remove_file(path).unwrap();
+        Scratch(file)
+    }
+}
+
+/// Writes block after block for three seconds, or to the end of the file. Returns how long each
+/// took, shortest first, and how long all took.
+fn write_for(
+    file: &File,
+    bytes: usize,
+    threads: usize,
+    then: impl Fn(&File) + Sync,
+) -> (Vec<Duration>, Duration) {
+    let next = AtomicU64::new(0);
+    let began = Instant::now();
+    let one = || {
+        let memory = vec![1; bytes + BLOCK];
+        let aligned = memory.as_ptr().align_offset(BLOCK);
+        let mut took = Vec::new();
+        while began.elapsed() < Duration::from_secs(3) {
+            let at = next.fetch_add(bytes as u64, Ordering::Relaxed);
+            if at + bytes as u64 > FILE_BYTES {
+                break;
+            }
+            let sent = Instant::now();
+            file.write_all_at(&memory[aligned..aligned + bytes], at).unwrap();
+            then(file);
+            took.push(sent.elapsed());
+        }
+        took
+    };
+    let mut took: Vec<Duration> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    took.sort_unstable();
+    (took, began.elapsed())
+}
+
+fn report(what: &str, bytes: usize, (took, all): (Vec<Duration>, Duration)) {
+    let at = |share: f64| took[(took.len() as f64 * share) as usize];
+    let each_second = took.len() as f64 / all.as_secs_f64();
+    let megabytes = each_second * bytes as f64 / f64::from(1 << 20);
+    println!(
+        "{what}: {each_second:.0} writes/s, {megabytes:.0} MiB/s, p50 {:?}, p99 {:?}",
+        at(0.5),
+        at(0.99)
+    );
+}
