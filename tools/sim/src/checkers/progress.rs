@@ -1,0 +1,68 @@
+//! Positions never go back while the process lives, and keep their order:
+//! `start <= apply <= min(commit, flush)` and `max(commit, flush) <= append`.
+
+use std::collections::BTreeMap;
+
+use hutong::journal::page::MemoryPage;
+use hutong::model::ids::GroupId;
+use hutong::model::position::Position;
+use hutong::shard::Shard;
+
+/// Each group's positions after its shard's last turn.
+#[derive(Debug, Default)]
+pub struct ProgressCheck {
+    last: BTreeMap<GroupId, Positions>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Positions {
+    start: Position,
+    apply: Position,
+    commit: Position,
+    received: Position,
+    flush: Position,
+    append: Position,
+}
+
+impl ProgressCheck {
+    /// A shard has taken a turn.
+    pub fn turned(&mut self, shard: &Shard<MemoryPage>) -> Result<(), String> {
+        for group in shard.groups().iter() {
+            let progress = group.progress();
+            let now = Positions {
+                start: group.journal.start(),
+                apply: group.applied().end,
+                commit: progress.commit,
+                received: progress.received,
+                flush: progress.flush,
+                append: progress.append,
+            };
+            let ordered = now.start <= now.apply
+                && now.apply <= now.commit.min(now.flush)
+                && now.commit.max(now.flush).max(now.received) <= now.append
+                && now.flush == group.journal.flush_position()
+                && now.append == group.journal.append_position();
+            if !ordered {
+                return Err(format!("progress: group {} is out of order: {now:?}", group.id));
+            }
+            let went_back = self.last.insert(group.id, now).filter(|before| {
+                now.start < before.start
+                    || now.apply < before.apply
+                    || now.commit < before.commit
+                    || now.received < before.received
+                    || now.flush < before.flush
+                    || now.append < before.append
+            });
+            if let Some(before) = went_back {
+                let id = group.id;
+                return Err(format!("progress: group {id} went back from {before:?} to {now:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The process has ended.
+    pub fn restarted(&mut self) {
+        self.last.clear();
+    }
+}

@@ -1,0 +1,129 @@
+//! A client's connection: frames on their way to the node, and what they are answered with.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use hutong::kafka::frame::next_frame;
+
+use crate::checkers::FetchedPart;
+use crate::wire::RecordId;
+
+/// A partition of one incarnation of a topic.
+pub type PartitionId = ([u8; 16], i32);
+
+/// A batch that was sent.
+#[derive(Clone, Debug)]
+pub struct SentBatch {
+    pub partition: PartitionId,
+    pub first: RecordId,
+    pub count: u32,
+}
+
+/// What a request was for.
+#[derive(Clone, Debug)]
+pub enum What {
+    Produce { acks: i16, batches: Vec<SentBatch> },
+    Fetch { wanted: Vec<(PartitionId, i64)>, wait: u64 },
+    ListOffsets { wanted: Vec<PartitionId>, timestamp: i64 },
+    InitProducerId,
+    Metadata,
+    CreateTopic { name: String },
+    DeleteTopic { name: String },
+    DeleteRecords { partition: PartitionId, offset: i64 },
+}
+
+/// A request that waits for its answer.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub correlation: i32,
+    pub version: i16,
+    pub what: What,
+    pub sent_at: u64,
+    /// How long the node may take by the request's own words.
+    pub timeout: Option<u64>,
+    /// When the node got it.
+    pub arrived_at: Option<u64>,
+    /// When the node must have answered, at the latest.
+    pub answer_by: Option<u64>,
+}
+
+/// An answer on its way to the client, read and checked.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// For each batch its error code and its base offset.
+    Produce(Vec<(SentBatch, i16, i64)>),
+    /// For each partition the offset to go on from, or that there is an error.
+    Fetch(Vec<(PartitionId, i16, i64)>, Vec<FetchedPart>),
+    /// For each partition its error code and the offset.
+    ListOffsets(Vec<(PartitionId, i16, i64)>, i64),
+    /// An error code and the id.
+    ProducerId(i16, i64),
+    /// Whatever needs no more than to be over.
+    Done,
+}
+
+/// One connection, both ends.
+#[derive(Debug)]
+pub struct Connection {
+    pub client: usize,
+    pub shard: u16,
+    /// Whoever sends rubbish on purpose may be closed, and is owed nothing.
+    pub vandal: bool,
+    /// A refused request without a response is answered by closing.
+    pub may_be_closed: bool,
+    pub paused: bool,
+    /// When it was last paused or resumed.
+    pub paused_at: u64,
+    /// The node has asked to close it.
+    pub closing: bool,
+    pub to_node: VecDeque<(i32, Bytes)>,
+    pub last_request_at: u64,
+    pub awaiting: VecDeque<Asked>,
+    pub to_client: VecDeque<(Option<Reply>, usize)>,
+    pub last_response_at: u64,
+    pub last_answer_by: u64,
+    unread: Vec<u8>,
+}
+
+impl Connection {
+    /// A connection of a client to a shard.
+    pub fn new(client: usize, shard: u16) -> Connection {
+        Connection {
+            client,
+            shard,
+            vandal: false,
+            may_be_closed: false,
+            paused: false,
+            paused_at: 0,
+            closing: false,
+            to_node: VecDeque::new(),
+            last_request_at: 0,
+            awaiting: VecDeque::new(),
+            to_client: VecDeque::new(),
+            last_response_at: 0,
+            last_answer_by: 0,
+            unread: Vec::new(),
+        }
+    }
+
+    /// The node gave out bytes. Returns the whole frames there are now, without their lengths.
+    pub fn cut(&mut self, bytes: Vec<u8>) -> Vec<Bytes> {
+        if self.unread.is_empty() {
+            self.unread = bytes;
+        } else {
+            self.unread.extend(bytes);
+        }
+        let mut rest = Bytes::from(std::mem::take(&mut self.unread));
+        let mut frames = Vec::new();
+        while let Some(frame) = next_frame(&mut rest) {
+            frames.push(frame);
+        }
+        self.unread = rest.to_vec();
+        frames
+    }
+
+    /// Whether the node has begun a response and not finished it.
+    pub fn in_the_middle(&self) -> bool {
+        !self.unread.is_empty()
+    }
+}

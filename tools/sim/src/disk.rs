@@ -1,0 +1,484 @@
+//! The disk: completes what it is asked for late and out of order, and keeps at a crash only what
+//! it has promised.
+//!
+//! A write that was reported is there for good. One that wasn't may be there, or not, or in part:
+//! each 512-byte sector for itself. Segments and checkpoints appear whole or not at all, as they
+//! are renamed into place. [`Lie`] breaks these promises on purpose, to see whether the checkers
+//! notice.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use hutong::journal::page::{MemoryPage, Page};
+use hutong::journal::source::{GroupFiles, SegmentSource};
+use hutong::limits::{ENTRY_ALIGN_BYTES, JOURNAL_WRITES_IN_FLIGHT_MAX};
+use hutong::model::ids::{GroupId, ReadId, SegmentId, WriteId};
+use hutong::model::position::Position;
+use hutong::replica::vote::VOTE_FILE_BYTES;
+use hutong::shard::input::{Input, IoFailure};
+
+use crate::random::Random;
+use crate::segment::Segment;
+
+/// The unit that a disk writes whole.
+const SECTOR_BYTES: usize = 512;
+/// Removed segments that are kept for reuse, for each group, as the runtime does.
+const SPARES_MAX: usize = 2;
+
+/// A promise that the disk breaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lie {
+    /// None.
+    #[default]
+    Honest,
+    /// Reports journal writes before they are done.
+    AcknowledgesEarly,
+    /// Loses a reported journal write at a crash.
+    DropsWritten,
+    /// Tears a reported journal write at a crash.
+    TearsWritten,
+    /// Loses a reported segment at a crash.
+    LosesSegment,
+    /// Reports checkpoints and keeps the old one.
+    KeepsOldCheckpoint,
+    /// Loses the vote file at a crash.
+    ForgetsVote,
+    /// Gives back a page with a flipped bit.
+    ReadsWrong,
+}
+
+/// All files of a node.
+#[derive(Debug)]
+pub struct Disk {
+    segment_bytes: u64,
+    groups: BTreeMap<u32, Files>,
+    operations: BTreeMap<u64, Operation>,
+    next_operation: u64,
+    /// Segments are made and removed by one thread, one after the other.
+    helper: VecDeque<u64>,
+    lie: Lie,
+    /// The last reported journal write, with what was there before.
+    last_reported: Option<Journal>,
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    segments: BTreeMap<u64, Segment>,
+    spares: VecDeque<Segment>,
+    vote: Vec<u8>,
+    checkpoint: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Debug)]
+struct Journal {
+    group: GroupId,
+    write: WriteId,
+    segment: SegmentId,
+    at: u64,
+    page: MemoryPage,
+    before: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Operation {
+    Journal(Journal),
+    Vote { group: GroupId, write: WriteId, at: u64, page: MemoryPage },
+    Read { group: GroupId, read: ReadId, segment: SegmentId, at: u64, bytes: usize },
+    Checkpoint { group: GroupId, position: Position, bytes: Bytes },
+    Create { group: GroupId, segment: SegmentId, header: Bytes },
+    Remove { group: GroupId, segment: SegmentId },
+}
+
+/// What the end of an operation means.
+#[derive(Debug)]
+pub struct Done {
+    pub group: GroupId,
+    pub input: Input<MemoryPage>,
+}
+
+impl Disk {
+    /// An empty disk.
+    pub fn new(segment_bytes: u64, groups: u32, lie: Lie) -> Disk {
+        Disk {
+            segment_bytes,
+            groups: (0..groups).map(|group| (group, Files::default())).collect(),
+            operations: BTreeMap::new(),
+            next_operation: 0,
+            helper: VecDeque::new(),
+            lie,
+            last_reported: None,
+        }
+    }
+
+    fn begin(&mut self, operation: Operation) -> u64 {
+        self.next_operation += 1;
+        self.operations.insert(self.next_operation, operation);
+        self.next_operation
+    }
+
+    fn files(&mut self, group: GroupId) -> &mut Files {
+        self.groups.get_mut(&group.0).expect("a group of this node")
+    }
+
+    /// Begins a journal write.
+    ///
+    /// # Errors
+    /// What the core must not ask for.
+    pub fn write_journal(
+        &mut self,
+        group: GroupId,
+        write: WriteId,
+        segment: SegmentId,
+        at: u64,
+        page: MemoryPage,
+    ) -> Result<u64, String> {
+        let bytes = page.bytes().len() as u64;
+        let align = ENTRY_ALIGN_BYTES as u64;
+        if !at.is_multiple_of(align) || !bytes.is_multiple_of(align) || bytes == 0 {
+            return Err(format!("a write of {bytes} bytes at {at} isn't aligned"));
+        }
+        if at + bytes > self.segment_bytes {
+            return Err(format!("a write of {bytes} bytes at {at} leaves its segment"));
+        }
+        let mut out = 0;
+        for operation in self.operations.values() {
+            let Operation::Journal(other) = operation else { continue };
+            out += usize::from(other.group == group);
+            let apart = other.at + other.page.bytes().len() as u64 <= at || at + bytes <= other.at;
+            if other.group == group && other.segment == segment && !apart {
+                return Err(format!("writes {} and {write} of one place are out", other.write));
+            }
+        }
+        if out >= JOURNAL_WRITES_IN_FLIGHT_MAX && self.lie != Lie::AcknowledgesEarly {
+            return Err(format!("{out} journal writes of group {group} are out already"));
+        }
+        if !self.files(group).segments.contains_key(&segment.0) {
+            return Err(format!("a write to segment {segment}, which isn't there"));
+        }
+        let before = Vec::new();
+        Ok(self.begin(Operation::Journal(Journal { group, write, segment, at, page, before })))
+    }
+
+    /// Begins a journal read.
+    pub fn read_journal(
+        &mut self,
+        group: GroupId,
+        read: ReadId,
+        segment: SegmentId,
+        at: u64,
+        bytes: usize,
+    ) -> Result<u64, String> {
+        let aligned = at.is_multiple_of(4096) && bytes.is_multiple_of(4096) && bytes > 0;
+        if !aligned || at + bytes as u64 > self.segment_bytes {
+            return Err(format!(
+                "a read of {bytes} bytes at {at} isn't aligned or leaves its file"
+            ));
+        }
+        Ok(self.begin(Operation::Read { group, read, segment, at, bytes }))
+    }
+
+    /// Begins the write of a vote.
+    ///
+    /// # Errors
+    /// Another one is out.
+    pub fn write_vote(
+        &mut self,
+        group: GroupId,
+        write: WriteId,
+        at: u64,
+        page: MemoryPage,
+    ) -> Result<u64, String> {
+        self.alone(|other| matches!(other, Operation::Vote { group: of, .. } if *of == group))?;
+        Ok(self.begin(Operation::Vote { group, write, at, page }))
+    }
+
+    /// Begins to replace a checkpoint.
+    ///
+    /// # Errors
+    /// Another one is out.
+    pub fn write_checkpoint(
+        &mut self,
+        group: GroupId,
+        position: Position,
+        bytes: Bytes,
+    ) -> Result<u64, String> {
+        self.alone(
+            |other| matches!(other, Operation::Checkpoint { group: of, .. } if *of == group),
+        )?;
+        Ok(self.begin(Operation::Checkpoint { group, position, bytes }))
+    }
+
+    /// Begins to make a segment.
+    ///
+    /// # Errors
+    /// Another one is being made.
+    pub fn create_segment(
+        &mut self,
+        group: GroupId,
+        segment: SegmentId,
+        header: Bytes,
+    ) -> Result<u64, String> {
+        self.alone(|other| matches!(other, Operation::Create { group: of, .. } if *of == group))?;
+        let operation = self.begin(Operation::Create { group, segment, header });
+        self.helper.push_back(operation);
+        Ok(operation)
+    }
+
+    /// Begins to remove a segment.
+    pub fn remove_segment(&mut self, group: GroupId, segment: SegmentId) -> u64 {
+        let operation = self.begin(Operation::Remove { group, segment });
+        self.helper.push_back(operation);
+        operation
+    }
+
+    fn alone(&self, other: impl Fn(&Operation) -> bool) -> Result<(), String> {
+        match self.operations.values().find(|operation| other(operation)) {
+            Some(operation) => Err(format!("asked for while one is out: {operation:.200?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an operation must wait for another one before it.
+    pub fn is_behind(&self, operation: u64) -> bool {
+        self.helper.contains(&operation) && self.helper.front() != Some(&operation)
+    }
+
+    /// The disk is told to report a write at once, if it is one that lies about that.
+    pub fn early_report(&mut self, operation: u64) -> Option<Done> {
+        if self.lie != Lie::AcknowledgesEarly {
+            return None;
+        }
+        match self.operations.get(&operation)? {
+            Operation::Journal(journal) => {
+                let (group, write) = (journal.group, journal.write);
+                Some(Done { group, input: Input::JournalWritten { group, write, result: Ok(()) } })
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends an operation. `None` if nobody is to be told.
+    pub fn complete(&mut self, operation: u64, full: bool) -> Option<Done> {
+        if self.helper.front() == Some(&operation) {
+            self.helper.pop_front();
+        }
+        let lie = self.lie;
+        let failed = |why: &str| Err(IoFailure::Failed(why.to_string()));
+        match self.operations.remove(&operation)? {
+            Operation::Journal(mut journal) => {
+                journal.before = self.apply_journal(&journal);
+                let (group, write) = (journal.group, journal.write);
+                self.last_reported = Some(journal);
+                (lie != Lie::AcknowledgesEarly).then(|| Done {
+                    group,
+                    input: Input::JournalWritten { group, write, result: Ok(()) },
+                })
+            }
+            Operation::Vote { group, write, at, page } => {
+                self.apply_vote(group, at, page.bytes());
+                Some(Done { group, input: Input::VoteWritten { group, write, result: Ok(()) } })
+            }
+            Operation::Read { group, read, segment, at, bytes } => {
+                let result = match self.files(group).segments.get(&segment.0) {
+                    Some(file) => Ok(MemoryPage::build(bytes, |into| {
+                        file.read(at, into);
+                        if lie == Lie::ReadsWrong && into.len() > 200 {
+                            into[150] ^= 4;
+                        }
+                    })),
+                    None => failed("no such file"),
+                };
+                Some(Done { group, input: Input::JournalRead { group, read, result } })
+            }
+            Operation::Checkpoint { group, position, bytes } => {
+                let result = if full { Err(IoFailure::NoSpace) } else { Ok(()) };
+                if !full && lie != Lie::KeepsOldCheckpoint {
+                    self.files(group).checkpoint = Some(bytes.to_vec());
+                }
+                Some(Done { group, input: Input::CheckpointWritten { group, position, result } })
+            }
+            Operation::Create { group, segment, header } => {
+                let result = if full { Err(IoFailure::NoSpace) } else { Ok(()) };
+                if !full {
+                    self.apply_create(group, segment, &header);
+                }
+                Some(Done { group, input: Input::SegmentCreated { group, segment, result } })
+            }
+            Operation::Remove { group, segment } => {
+                self.apply_remove(group, segment);
+                None
+            }
+        }
+    }
+
+    /// Returns what was there before.
+    fn apply_journal(&mut self, journal: &Journal) -> Vec<u8> {
+        let lie = self.lie;
+        let file = self.files(journal.group).segments.get_mut(&journal.segment.0);
+        let file = file.expect("it was there when the write began");
+        let mut before = Vec::new();
+        if matches!(lie, Lie::DropsWritten | Lie::TearsWritten) {
+            before.resize(journal.page.bytes().len(), 0);
+            file.read(journal.at, &mut before);
+        }
+        file.write(journal.at, &journal.page);
+        before
+    }
+
+    fn apply_vote(&mut self, group: GroupId, at: u64, bytes: &[u8]) {
+        let vote = &mut self.files(group).vote;
+        vote.resize(VOTE_FILE_BYTES, 0);
+        vote[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn apply_create(&mut self, group: GroupId, segment: SegmentId, header: &Bytes) {
+        let blocks = self.segment_bytes / ENTRY_ALIGN_BYTES as u64;
+        let files = self.files(group);
+        // What a spare held stays in it, as in the runtime.
+        let mut file = files.spares.pop_front().unwrap_or_else(|| Segment::new(blocks));
+        file.write(0, &MemoryPage::from(header.to_vec()));
+        files.segments.insert(segment.0, file);
+    }
+
+    fn apply_remove(&mut self, group: GroupId, segment: SegmentId) {
+        let files = self.files(group);
+        if let Some(file) = files.segments.remove(&segment.0)
+            && files.spares.len() < SPARES_MAX
+        {
+            files.spares.push_back(file);
+        }
+    }
+
+    /// The node is killed: what is under way is done, not done, or done in part.
+    pub fn crash(&mut self, random: &mut Random) {
+        let mut helper_goes_on = true;
+        // All at once or one by one: both must be survived.
+        let fate = random.below(4);
+        for (_, operation) in std::mem::take(&mut self.operations) {
+            let done = match fate {
+                0 => false,
+                1 => true,
+                _ => random.chance(50),
+            };
+            match operation {
+                Operation::Journal(journal) if done => {
+                    self.apply_journal(&journal);
+                }
+                Operation::Journal(journal) if random.chance(60) => self.tear(&journal, random),
+                Operation::Journal(_) | Operation::Read { .. } => {}
+                Operation::Vote { group, at, page, .. } => self.tear_vote(group, at, &page, random),
+                Operation::Checkpoint { group, bytes, .. } if done => {
+                    self.files(group).checkpoint = Some(bytes.to_vec());
+                }
+                Operation::Checkpoint { .. } => {}
+                Operation::Create { group, segment, header } => {
+                    helper_goes_on &= done;
+                    if helper_goes_on {
+                        self.apply_create(group, segment, &header);
+                    }
+                }
+                Operation::Remove { group, segment } => {
+                    helper_goes_on &= done;
+                    if helper_goes_on {
+                        self.apply_remove(group, segment);
+                    }
+                }
+            }
+        }
+        self.helper.clear();
+        self.break_promise(random);
+    }
+
+    fn tear(&mut self, journal: &Journal, random: &mut Random) {
+        let new = journal.page.bytes();
+        let file = self.files(journal.group).segments.get_mut(&journal.segment.0);
+        let Some(file) = file else { return };
+        let mut torn = vec![0; new.len()];
+        file.read(journal.at, &mut torn);
+        let sectors = (new.len() / SECTOR_BYTES) as u64;
+        let (low, high) = (random.below(sectors), random.below(sectors));
+        let shape = random.below(4);
+        for (number, (old, new)) in
+            (0..).zip(torn.chunks_mut(SECTOR_BYTES).zip(new.chunks(SECTOR_BYTES)))
+        {
+            let written = match shape {
+                0 => number < low,
+                1 => number > low,
+                2 => number < low.min(high) || number > low.max(high),
+                _ => random.chance(50),
+            };
+            if written {
+                old.copy_from_slice(new);
+            }
+        }
+        file.write(journal.at, &MemoryPage::from(torn));
+    }
+
+    fn tear_vote(&mut self, group: GroupId, at: u64, page: &MemoryPage, random: &mut Random) {
+        let bytes = match random.below(3) {
+            0 => return,
+            1 => page.bytes(),
+            _ => &page.bytes()[..SECTOR_BYTES * random.between(0, 7) as usize],
+        };
+        let bytes = bytes.to_vec();
+        self.apply_vote(group, at, &bytes);
+    }
+
+    fn break_promise(&mut self, random: &mut Random) {
+        match self.lie {
+            Lie::DropsWritten | Lie::TearsWritten => {
+                let Some(journal) = self.last_reported.take() else { return };
+                let Some(file) = self.files(journal.group).segments.get_mut(&journal.segment.0)
+                else {
+                    return;
+                };
+                file.write(journal.at, &MemoryPage::from(journal.before.clone()));
+                if self.lie == Lie::TearsWritten {
+                    self.tear(&journal, random);
+                }
+            }
+            Lie::LosesSegment => {
+                for files in self.groups.values_mut() {
+                    files.segments.pop_last();
+                }
+            }
+            Lie::ForgetsVote => {
+                for files in self.groups.values_mut() {
+                    files.vote.clear();
+                }
+            }
+            _ => {}
+        }
+        self.last_reported = None;
+    }
+
+    /// What is found of a group at a start.
+    pub fn group_files(&self, group: GroupId) -> GroupFiles {
+        let files = &self.groups[&group.0];
+        GroupFiles {
+            group,
+            segments: files.segments.keys().copied().map(SegmentId).collect(),
+            vote: files.vote.clone(),
+            checkpoint: files.checkpoint.clone(),
+        }
+    }
+
+    /// Operations under way.
+    pub fn operations(&self) -> usize {
+        self.operations.len()
+    }
+}
+
+impl SegmentSource for Disk {
+    fn read(
+        &mut self,
+        group: GroupId,
+        segment: SegmentId,
+        at: u64,
+        into: &mut [u8],
+    ) -> Result<(), String> {
+        let file = self.files(group).segments.get(&segment.0).ok_or("no such file")?;
+        file.read(at, into);
+        Ok(())
+    }
+}

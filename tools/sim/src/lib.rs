@@ -1,0 +1,77 @@
+//! A deterministic simulator of one Hutong node.
+//!
+//! One thread drives the product's own shards by their four calls, on a simulated disk, clock,
+//! mesh and clients. A seed decides everything, so a failure can be replayed.
+//!
+//! Read in this order: `plan` (what a seed decides), `events` and `world` (the loop), `node`,
+//! `disk` and `carry` (the driver's part), `faults`, `clients` and `replies` (the load), and
+//! `checkers` (what must hold).
+
+pub mod carry;
+pub mod checkers;
+pub mod clients;
+pub mod connection;
+pub mod disk;
+pub mod events;
+pub mod faults;
+pub mod node;
+pub mod plan;
+pub mod random;
+pub mod replies;
+pub mod segment;
+pub mod topics;
+pub mod trace;
+pub mod wire;
+pub mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::disk::Lie;
+use crate::world::World;
+
+/// What one run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub trace_hash: u64,
+    /// Nanoseconds of simulated time.
+    pub simulated: u64,
+    pub crashes: u64,
+    pub clean_stops: u64,
+    pub requests: u64,
+    pub acknowledged: u64,
+    pub fetched: u64,
+    pub journal_reads: u64,
+    pub segments_removed: u64,
+    pub checkpoints: u64,
+    pub storage_errors: u64,
+}
+
+impl Report {
+    /// Adds another run's numbers. The hashes are mixed.
+    pub fn add(&mut self, other: &Report) {
+        self.trace_hash = self.trace_hash.rotate_left(1) ^ other.trace_hash;
+        self.simulated += other.simulated;
+        self.crashes += other.crashes;
+        self.clean_stops += other.clean_stops;
+        self.requests += other.requests;
+        self.acknowledged += other.acknowledged;
+        self.fetched += other.fetched;
+        self.journal_reads += other.journal_reads;
+        self.segments_removed += other.segments_removed;
+        self.checkpoints += other.checkpoints;
+        self.storage_errors += other.storage_errors;
+    }
+}
+
+/// Runs one seed. A broken assertion of the core counts as a failure.
+///
+/// # Errors
+/// The rule that was broken, in words.
+pub fn run(seed: u64, lie: Lie, print: bool) -> Result<Report, String> {
+    let run = AssertUnwindSafe(|| World::new(seed, lie, print).run());
+    catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("panic: {}", text.unwrap_or("without words")))
+    })
+}

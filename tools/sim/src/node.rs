@@ -1,0 +1,97 @@
+//! The process under test: its shards, what lies in front of each, and the mesh between them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hutong::journal::page::MemoryPage;
+use hutong::model::ids::{GroupId, NodeId, ShardId, shard_of_group};
+use hutong::model::time::Now;
+use hutong::shard::input::Input;
+use hutong::shard::message::ShardMessage;
+use hutong::shard::{Shard, ShardConfig};
+
+use crate::disk::Disk;
+use crate::plan::Plan;
+
+/// One life of the process, from start to crash or stop.
+pub struct Node {
+    pub shards: Vec<Running>,
+    pub mesh: BTreeMap<(u16, u16), Lane>,
+    /// It was told to stop.
+    pub stopping: bool,
+}
+
+/// Messages from one shard to another, in order.
+#[derive(Debug, Default)]
+pub struct Lane {
+    pub messages: VecDeque<ShardMessage>,
+    pub last_at: u64,
+}
+
+/// A shard with its driver's state.
+pub struct Running {
+    pub shard: Shard<MemoryPage>,
+    pub inbox: VecDeque<Input<MemoryPage>>,
+    pub turn_scheduled: bool,
+    pub wake_at: u64,
+    pub ready: bool,
+    pub stopped: bool,
+    /// Journal reads under way, and when the last one ended: fetches may wait for these.
+    pub reads: usize,
+    pub last_read_at: u64,
+}
+
+impl Node {
+    /// Starts `shards` shards from what the disk holds.
+    ///
+    /// # Errors
+    /// What recovery refuses.
+    pub fn start(
+        plan: &Plan,
+        shards: u16,
+        disk: &mut Disk,
+        now: Now,
+        seed: u64,
+    ) -> Result<Node, String> {
+        let mut running = Vec::new();
+        for shard in (0..shards).map(ShardId) {
+            let files = (0..plan.groups)
+                .map(GroupId)
+                .filter(|group| shard_of_group(*group, shards) == shard)
+                .map(|group| disk.group_files(group))
+                .collect();
+            let config = ShardConfig {
+                node: NodeId(0),
+                shard,
+                shards,
+                groups: plan.groups,
+                cluster_id: "simulated".into(),
+                advertised_host: "sim".into(),
+                base_port: 9092,
+                data_directory: "/sim".into(),
+                segment_bytes: plan.segment_bytes,
+                journal_cache_bytes: plan.journal_cache_bytes,
+                auto_create_topics: false,
+                default_partitions: 1,
+                seed: seed.wrapping_add(u64::from(shard.0)),
+            };
+            let shard = Shard::open(config, files, disk, now)
+                .map_err(|why| format!("the node refuses to start: {why}"))?;
+            running.push(Running {
+                shard,
+                inbox: VecDeque::new(),
+                turn_scheduled: false,
+                wake_at: u64::MAX,
+                ready: false,
+                stopped: false,
+                reads: 0,
+                last_read_at: 0,
+            });
+        }
+        Ok(Node { shards: running, mesh: BTreeMap::new(), stopping: false })
+    }
+
+    /// The shard that runs a group.
+    pub fn shard_of(&self, group: GroupId) -> u16 {
+        shard_of_group(group, self.shards.len() as u16).0
+    }
+}

@@ -1,0 +1,86 @@
+//! What a seed decides before anything runs: sizes, speeds, and which faults to expect.
+
+use hutong::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN};
+
+use crate::random::Random;
+
+/// A millisecond in the simulator's unit of time.
+pub const MS: u64 = 1_000_000;
+/// A second.
+pub const SECOND: u64 = 1000 * MS;
+
+/// One run's circumstances.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub shards: u16,
+    pub groups: u32,
+    pub segment_bytes: u64,
+    pub journal_cache_bytes: usize,
+    /// How long faults go on.
+    pub faults_for: u64,
+    /// Record batches up to a megabyte or more, so that segments roll and checkpoints are taken.
+    pub fat: bool,
+    /// Bytes that producers may send in all.
+    pub produce_bytes_max: u64,
+    pub producers: u32,
+    pub consumers: u32,
+    pub topics: u32,
+    /// Mean time between two requests of a producer.
+    pub think: u64,
+    /// Mean time of a journal write.
+    pub write: u64,
+    /// Mean time of a journal read.
+    pub read: u64,
+    /// Mean time between crashes or clean stops.
+    pub crash_every: u64,
+    /// How many of a hundred of these are clean stops.
+    pub clean_percent: u64,
+    /// Mean time between stand-stills of the disk.
+    pub stall_every: u64,
+    /// Mean time between times without disk space.
+    pub full_every: u64,
+    /// Mean time between disconnects.
+    pub disconnect_every: u64,
+    /// How many of a hundred restarts change the number of shards.
+    pub move_percent: u64,
+}
+
+impl Plan {
+    /// The circumstances of a seed.
+    pub fn new(random: &mut Random) -> Plan {
+        let fat = random.chance(15);
+        let groups = random.between(1, 3) as u32;
+        let rare = 1_000_000 * SECOND;
+        let mut or_rare = |percent: u64, low: u64, high: u64| {
+            let every = random.between(low, high) * SECOND;
+            if random.chance(percent) { every } else { rare }
+        };
+        let crash_every = or_rare(90, 2, 25);
+        let stall_every = or_rare(60, 3, 20);
+        let full_every = or_rare(40, 4, 20);
+        let disconnect_every = or_rare(60, 1, 10);
+        let segment_bytes =
+            if random.chance(90) { SEGMENT_BYTES_MIN } else { SEGMENT_BYTES_DEFAULT };
+        Plan {
+            shards: random.between(1, 3) as u16,
+            groups,
+            segment_bytes,
+            journal_cache_bytes: random.pick(&[64 << 10, 1 << 20, 8 << 20]),
+            faults_for: random.between(20, 60) * SECOND,
+            fat,
+            produce_bytes_max: if fat { random.between(60, 400) << 20 } else { 64 << 20 },
+            producers: random.between(1, 6) as u32,
+            consumers: random.between(1, 4) as u32,
+            topics: random.between(1, 4) as u32,
+            think: random.pick(&[1, 5, 20, 50]) * MS,
+            write: random.pick(&[MS / 10, MS, 5 * MS, 30 * MS]),
+            read: random.pick(&[MS / 10, 2 * MS, 40 * MS]),
+            crash_every,
+            clean_percent: random.pick(&[0, 20, 50, 100]),
+            stall_every,
+            full_every,
+            disconnect_every,
+            move_percent: random.pick(&[0, 30, 100]),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! A segment file: blocks that are parts of the pages written, so that a write copies nothing.
+
+use hutong::journal::page::{MemoryPage, Page};
+use hutong::limits::ENTRY_ALIGN_BYTES;
+
+/// One file. Blocks that were never written are zeros.
+#[derive(Debug)]
+pub struct Segment {
+    blocks: Vec<Option<(MemoryPage, u32)>>,
+}
+
+impl Segment {
+    /// A file of so many blocks of zeros.
+    pub fn new(blocks: u64) -> Segment {
+        Segment { blocks: vec![None; blocks as usize] }
+    }
+
+    /// Puts a page at byte `at`, which is aligned.
+    pub fn write(&mut self, at: u64, page: &MemoryPage) {
+        let first = at as usize / ENTRY_ALIGN_BYTES;
+        for number in 0..page.bytes().len() / ENTRY_ALIGN_BYTES {
+            self.blocks[first + number] = Some((page.clone(), number as u32));
+        }
+    }
+
+    /// Fills `into` from byte `at`, which is aligned.
+    pub fn read(&self, at: u64, into: &mut [u8]) {
+        let first = at as usize / ENTRY_ALIGN_BYTES;
+        for (number, into) in into.chunks_mut(ENTRY_ALIGN_BYTES).enumerate() {
+            match self.blocks.get(first + number) {
+                Some(Some((page, block))) => {
+                    let from = *block as usize * ENTRY_ALIGN_BYTES;
+                    into.copy_from_slice(&page.bytes()[from..from + into.len()]);
+                }
+                _ => into.fill(0),
+            }
+        }
+    }
+}
