@@ -21,7 +21,6 @@ use glommio::net::TcpStream;
 use crate::journal::page::Page;
 use crate::model::ids::ConnectionId;
 use crate::model::time::Time;
-use crate::runtime::buffers::ReadBuffer;
 use crate::runtime::frames::{Cut, Partial};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::shard_io::ShardIo;
@@ -30,6 +29,8 @@ use crate::shard::output::Part;
 
 /// Half a frame, then no progress for so long: the client is gone.
 const HALF_FRAME_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
+/// The same while frames of others wait for memory.
+const HALF_FRAME_TIMEOUT_CONTENDED: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// Responses lie ready and the client takes no byte for so long: it is gone, too.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 300 });
 /// What was queued before a close may take so long to leave.
@@ -138,10 +139,15 @@ impl Connection {
     pub fn sweep(&self, now: Time, io: &ShardIo) {
         let over =
             |since: &Cell<Option<Time>>, limit| since.get().is_some_and(|t| now.since(t) >= limit);
+        let half_frame_timeout = if io.budgets.is_contended() {
+            HALF_FRAME_TIMEOUT_CONTENDED
+        } else {
+            HALF_FRAME_TIMEOUT
+        };
         let closing_over = self.close_by.get().is_some_and(|by| now >= by);
         if !self.dead.get()
             && (closing_over
-                || over(&self.half_frame_since, HALF_FRAME_TIMEOUT)
+                || over(&self.half_frame_since, half_frame_timeout)
                 || over(&self.unread_since, UNREAD_TIMEOUT))
         {
             io.counters.connections_timed_out.up();
@@ -180,7 +186,7 @@ impl Connection {
             let Some((bytes, cut)) = read else { return Err(Ended) };
             progress += bytes;
             if self.half_frame_since.get().is_none()
-                || !io.budget.is_contended()
+                || !io.budgets.is_contended()
                 || progress >= PROGRESS_BYTES_CONTENDED
             {
                 self.half_frame_since.set(Some(io.clock.time()));
@@ -197,8 +203,7 @@ impl Connection {
             if let Some(total) = cut.reserve {
                 // Not the client's fault, so not on its clock.
                 self.half_frame_since.set(None);
-                let cost = ReadBuffer::cost(total);
-                let reservation = io.budget.reserve(cost).await;
+                let reservation = io.budgets.reserve(total).await;
                 partial.grant(total, reservation);
                 self.half_frame_since.set(Some(io.clock.time()));
             }
@@ -244,7 +249,7 @@ impl Connection {
             return Poll::Ready(Err(Ended));
         }
         let mut scratch = io.scratch.borrow_mut();
-        let space = partial.space(&mut scratch, io.budget.is_contended());
+        let space = partial.space(&mut scratch, io.budgets.is_contended());
         let asked = space.len();
         let mut stream = self.stream.borrow_mut();
         let read = match Pin::new(&mut *stream).poll_read(context, space) {

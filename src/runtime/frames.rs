@@ -3,7 +3,10 @@
 //! Three ways, by size: small leftovers are carried to the front of the next read; whole frames
 //! of a small read are copied out so that they don't pin the read buffer; a large frame gets a
 //! buffer of its own into which the rest of it is read directly. What is held of frames begun is
-//! paid for from a budget of the shard, all at once, so that no two of them wait for each other.
+//! paid for from budgets of the shard before it is read. Small frames have one of their own, and a
+//! large one pays as a small one until some of it has come: to announce large frames and then
+//! fall silent must not keep others waiting. Who waits for the large budget may hold some of the
+//! small one, never the other way round, so that no two wait for each other.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -27,8 +30,12 @@ const HAND_OVER_BYTES_MIN: usize = 32 << 10;
 const CARRIED_FRAME_BYTES_MAX: usize = 64 << 10;
 /// A frame begun costs nothing of the budget up to this size.
 const FREE_FRAME_BYTES_MAX: usize = 4 << 10;
-/// Bytes of frames begun but not whole, of all connections of a shard.
-pub const PARTIAL_FRAME_BYTES_MAX: usize = 256 << 20;
+/// A frame too large to be carried is paid for in full when so much of it has come.
+const LARGE_FRAME_BEGUN_BYTES: usize = CARRIED_FRAME_BYTES_MAX / 2;
+/// Bytes of frames begun but not whole, of all connections of a shard: of those that are carried,
+const CARRIED_BUDGET_BYTES: usize = 64 << 20;
+/// and of those that have buffers of their own.
+const LARGE_BUDGET_BYTES: usize = 192 << 20;
 
 /// A length that no frame has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +66,35 @@ pub struct Budget {
     left: Cell<usize>,
     waiting: RefCell<VecDeque<(u64, Waker)>>,
     tickets: Cell<u64>,
+}
+
+/// The two budgets of a shard.
+#[derive(Debug)]
+pub struct Budgets {
+    carried: Rc<Budget>,
+    large: Rc<Budget>,
+}
+
+impl Default for Budgets {
+    fn default() -> Budgets {
+        Budgets {
+            carried: Budget::new(CARRIED_BUDGET_BYTES),
+            large: Budget::new(LARGE_BUDGET_BYTES),
+        }
+    }
+}
+
+impl Budgets {
+    /// Whether somebody waits for memory.
+    pub fn is_contended(&self) -> bool {
+        self.carried.is_contended() || self.large.is_contended()
+    }
+
+    /// Takes the memory that [`Cut::reserve`] asked for, waiting for it.
+    pub async fn reserve(&self, bytes: usize) -> Reservation {
+        let budget = if bytes > CARRIED_FRAME_BYTES_MAX { &self.large } else { &self.carried };
+        budget.reserve(ReadBuffer::cost(bytes)).await
+    }
 }
 
 /// Part of the budget; goes back when dropped.
@@ -147,6 +183,8 @@ pub struct Partial {
     /// A large frame, with how much of it there is and how much there will be.
     large: Option<(ReadBuffer, usize, usize)>,
     reservation: Option<Reservation>,
+    /// The bytes that were asked for with it.
+    reserved: usize,
 }
 
 /// What a read has led to.
@@ -154,7 +192,7 @@ pub struct Partial {
 pub struct Cut {
     /// Whole frames, if there are any.
     pub frames: Option<Bytes>,
-    /// The size of the frame begun, if memory must be reserved for it before the next read.
+    /// Bytes of the frame begun for which memory must be reserved before the next read.
     pub reserve: Option<usize>,
 }
 
@@ -182,7 +220,7 @@ impl Partial {
                 self.large = Some((buffer, have, total));
                 return Ok(Cut { frames: None, reserve: None });
             }
-            self.reservation = None;
+            self.give_back();
             return Ok(Cut { frames: Some(buffer.into_bytes(total)), reserve: None });
         }
         let filled = self.carried.len() + read;
@@ -191,7 +229,7 @@ impl Partial {
         self.carried.clear();
         self.carried.extend_from_slice(&scratch.as_ref()[whole..filled]);
         if whole > 0 {
-            self.reservation = None;
+            self.give_back();
         }
         let frames = match whole {
             0 => None,
@@ -200,13 +238,29 @@ impl Partial {
             }
             _ => Some(Bytes::copy_from_slice(&scratch.as_ref()[..whole])),
         };
-        let unpaid = self.reservation.is_none();
-        Ok(Cut { frames, reserve: next.filter(|next| unpaid && *next > FREE_FRAME_BYTES_MAX) })
+        let paid = self.reserved.max(FREE_FRAME_BYTES_MAX);
+        let wanted = next.map(|next| self.wanted(next)).filter(|wanted| *wanted > paid);
+        Ok(Cut { frames, reserve: wanted })
     }
 
-    /// Takes the memory for a frame of `total` bytes that [`Cut::reserve`] asked for.
+    /// What is to be paid for a frame of `total` bytes, given how much of it there is.
+    fn wanted(&self, total: usize) -> usize {
+        if total > CARRIED_FRAME_BYTES_MAX && self.carried.len() < LARGE_FRAME_BEGUN_BYTES {
+            CARRIED_FRAME_BYTES_MAX
+        } else {
+            total
+        }
+    }
+
+    fn give_back(&mut self) {
+        self.reservation = None;
+        self.reserved = 0;
+    }
+
+    /// Takes the memory that [`Cut::reserve`] asked for: of the whole frame, or for its beginning.
     pub fn grant(&mut self, total: usize, reservation: Reservation) {
         self.reservation = Some(reservation);
+        self.reserved = total;
         if total > CARRIED_FRAME_BYTES_MAX {
             let mut buffer = ReadBuffer::take(total);
             let have = self.carried.len();
@@ -248,7 +302,7 @@ mod tests {
 
     /// Feeds `bytes` in reads of the given sizes and returns what came out.
     fn feed(bytes: &[u8], mut sizes: impl Iterator<Item = usize>) -> Vec<u8> {
-        let budget = Budget::new(PARTIAL_FRAME_BYTES_MAX);
+        let budget = Budget::new(LARGE_BUDGET_BYTES);
         let mut scratch = ReadBuffer::take(READ_BYTES + CARRIED_FRAME_BYTES_MAX);
         let (mut partial, mut out, mut at) = (Partial::default(), Vec::new(), 0);
         while at < bytes.len() {
@@ -267,7 +321,7 @@ mod tests {
             }
         }
         assert!(!partial.is_begun());
-        assert_eq!(budget.left.get(), PARTIAL_FRAME_BYTES_MAX, "all memory came back");
+        assert_eq!(budget.left.get(), LARGE_BUDGET_BYTES, "all memory came back");
         out
     }
 
@@ -282,6 +336,23 @@ mod tests {
                 lens.iter().enumerate().flat_map(|(i, len)| frame(*len, i as u8 + 1)).collect();
             prop_assert!(feed(&bytes, sizes.into_iter()) == bytes);
         }
+    }
+
+    #[test]
+    fn a_large_frame_that_was_only_announced_is_paid_for_as_a_small_one() {
+        let budget = Budget::new(LARGE_BUDGET_BYTES);
+        let mut scratch = ReadBuffer::take(READ_BYTES + CARRIED_FRAME_BYTES_MAX);
+        let (mut partial, large) = (Partial::default(), frame(1 << 20, 1));
+        let mut read = |partial: &mut Partial, from: usize, to: usize| {
+            let space = partial.space(&mut scratch, false);
+            space[..to - from].copy_from_slice(&large[from..to]);
+            partial.take(&mut scratch, to - from).unwrap().reserve
+        };
+        assert_eq!(read(&mut partial, 0, 4), Some(CARRIED_FRAME_BYTES_MAX));
+        let reserved = futures_lite::future::block_on(budget.reserve(CARRIED_FRAME_BYTES_MAX));
+        partial.grant(CARRIED_FRAME_BYTES_MAX, reserved);
+        assert_eq!(read(&mut partial, 4, 10_000), None);
+        assert_eq!(read(&mut partial, 10_000, LARGE_FRAME_BEGUN_BYTES), Some(large.len()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::connection::Connection;
 use crate::runtime::counters::Counters;
 use crate::runtime::flush_task::SyncQueue;
-use crate::runtime::frames::{Budget, PARTIAL_FRAME_BYTES_MAX, READ_BYTES};
+use crate::runtime::frames::{Budgets, READ_BYTES};
 use crate::runtime::inbox::Inbox;
 use crate::runtime::journal_files::JournalFiles;
 use crate::runtime::logging::Complaints;
@@ -37,7 +37,7 @@ pub struct ShardIo {
     pub counters: Counters,
     pub complaints: Complaints,
     /// Memory for frames begun.
-    pub budget: Rc<Budget>,
+    pub budgets: Budgets,
     /// The buffer that all connections read into, one at a time.
     pub scratch: RefCell<ReadBuffer>,
     pub connections: RefCell<FxHashMap<ConnectionId, Rc<Connection>>>,
@@ -69,7 +69,7 @@ impl ShardIo {
             inbox: Inbox::default(),
             counters: Counters::default(),
             complaints: Complaints::new(clock),
-            budget: Budget::new(PARTIAL_FRAME_BYTES_MAX),
+            budgets: Budgets::default(),
             scratch: RefCell::new(ReadBuffer::take(READ_BYTES)),
             connections: RefCell::default(),
             connections_max,

@@ -18,14 +18,17 @@ use crate::raw::{FETCH, create_topic, fetch, list_offsets, one_record, topic_nam
 const PARTITIONS: i32 = 100;
 const REPEATS: usize = 20_000;
 
-fn ask<R: Request>(arena: &Arena, what: &str, version: i16, request: &R) {
+/// Asks once. `None`: the connection was closed, which is an answer, too.
+fn ask<R: Request>(arena: &Arena, what: &str, version: i16, request: &R) -> Option<R::Response> {
     let began = Instant::now();
-    let answered = arena.client().try_call(version, request).is_ok();
+    let answer = arena.client().try_call(version, request).ok();
     println!(
-        "{what}: answered {answered}, in {:?}; {} MB resident",
+        "{what}: {} in {:?}; {} MB resident",
+        if answer.is_some() { "answered" } else { "refused" },
         began.elapsed(),
         arena.broker.rss() >> 20
     );
+    answer
 }
 
 #[test]
@@ -38,13 +41,15 @@ fn what_is_named_twenty_thousand_times_is_answered_once_or_refused() {
     }
     let topic = MetadataRequestTopic::default().with_name(Some(topic_name("t")));
     let request = MetadataRequest::default().with_topics(Some(vec![topic; REPEATS]));
-    ask(&arena, "Metadata", 9, &request);
+    let answer = ask(&arena, "Metadata", 9, &request);
+    assert!(answer.is_none_or(|answer| answer.topics.len() == 1));
     let resource = DescribeConfigsResource::default()
         .with_resource_type(2)
         .with_resource_name(StrBytes::from_static_str("t"))
         .with_configuration_keys(None);
     let request = DescribeConfigsRequest::default().with_resources(vec![resource; REPEATS]);
-    ask(&arena, "DescribeConfigs", 4, &request);
+    let answer = ask(&arena, "DescribeConfigs", 4, &request);
+    assert!(answer.is_none_or(|answer| answer.results.len() == 1));
     let topic = DescribableLogDirTopic::default()
         .with_topic(topic_name("t"))
         .with_partitions((0..PARTITIONS).collect());
@@ -76,6 +81,9 @@ fn a_request_that_makes_many_topics_or_partitions_is_bounded() {
         .with_topics(Some(topics.collect()))
         .with_allow_auto_topic_creation(true);
     ask(&arena, "Metadata that creates", 9, &request);
-    ask(&arena, "Metadata of all", 9, &MetadataRequest::default().with_topics(None));
+    let request = MetadataRequest::default().with_topics(None);
+    let answer = ask(&arena, "Metadata of all", 9, &request).unwrap();
+    println!("{} topics are there", answer.topics.len());
+    assert!(answer.topics.iter().any(|topic| topic.partitions.len() == 100_000));
     arena.finish("many topics");
 }

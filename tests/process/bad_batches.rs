@@ -124,6 +124,13 @@ fn records_that_lie_inside_a_good_batch_harm_only_their_reader() {
     }
     let (error, ..) = client.fetch("liars", 0, 0);
     assert_eq!(error, 0);
+    // The same in batches that say they are compressed, and aren't.
+    for codec in 1..=4 {
+        let batch = altered_with_crc(21, &[0, codec]);
+        assert_eq!(client.produce("liars", 0, batch).0, 0, "codec {codec}");
+        let _ = client.offset("liars", 0, 1);
+        let _ = client.offset("liars", 0, -3);
+    }
     arena.finish("records that lie");
 }
 

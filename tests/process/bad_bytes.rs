@@ -1,7 +1,7 @@
 //! Bytes that are no frames, frames that are no requests, and counts that can't be true.
 
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hutong::kafka::api::{API_VERSIONS_KEY, APIS};
 use hutong::limits::FRAME_BYTES_MAX;
@@ -91,6 +91,11 @@ fn frames_cut_off_or_begun_or_in_single_bytes_cost_the_others_nothing() {
     // There is no partition 7.
     assert_eq!(answer.unwrap().responses[0].partition_responses[0].error_code, 3);
     arena.check_memory();
+    let mut large = arena.client();
+    let began = Instant::now();
+    let answer = large.produce("bystander", 7, one_record(100_000));
+    println!("a large frame beside {} begun: {:?}", silent.len(), began.elapsed());
+    assert_eq!(answer.0, 3);
     drop(silent);
     arena.finish("frames cut off or begun");
 }

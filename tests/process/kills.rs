@@ -188,3 +188,22 @@ fn partitions_are_served_by_two_shards_and_one_and_two_again() {
         assert!(began.elapsed() < Duration::from_secs(30));
     }
 }
+
+#[test]
+fn a_shard_without_a_group_sends_its_clients_to_those_that_have_one() {
+    let broker = Broker::start(3, &["--segment-bytes", "32MiB", "--groups", "2"]);
+    let bootstrap = broker.shard_address(2);
+    create_topic(&bootstrap, TOPIC, PARTITIONS);
+    let ledger = Ledger::default();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let loader = scope.spawn(|| load(&bootstrap, 0, ledger.clone(), &stop));
+        let stop_in_any_case = SetOnDrop(&stop);
+        wait_until("records", Duration::from_secs(30), || {
+            ledger.count.load(Ordering::Relaxed) >= 200
+        });
+        drop(stop_in_any_case);
+        compare(&bootstrap, &ledger, &[loader.join().unwrap()]);
+    });
+    assert_eq!(*ledger.failures.lock().unwrap(), Vec::<String>::new());
+}
