@@ -85,7 +85,8 @@ const LINE_CHARS_MAX: usize = 100;
 const LONG_FILES: &[(&str, &str)] = &[];
 
 /// Longer functions, with the reason. Better cut the function than add a line.
-const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
+const LONG_FUNCTIONS: &[(&str, &str, &str)] =
+    &[("tests/api_versions.rs", "body", "a list: one short arm for each API")];
 
 /// Files of the core with test code outside of a module of tests, with the reason.
 const TEST_CODE: &[(&str, &str)] = &[
