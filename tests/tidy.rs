@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a module may import of this crate, besides itself. The first line that fits counts.
 ///
@@ -410,7 +410,7 @@ fn files(folder: &str, ending: &str) -> Vec<String> {
     found
 }
 
-fn relative(path: &PathBuf) -> String {
+fn relative(path: &Path) -> String {
     let path = path.strip_prefix(root()).expect("it lies below the root");
     path.to_str().expect("our names are plain").to_string()
 }
