@@ -2,8 +2,8 @@
 //!
 //! One record of 100 bytes to a request, acks=all. What is timed is all that a shard does for a
 //! request: cutting frames, checking, appending, Raft, commit, the response. What isn't: sockets
-//! and the disk. Time is the thread's CPU time. `cargo bench --bench shard_loop` prints requests a second; under
-//! `cargo test --benches` a small size runs, so that it can't rot.
+//! and the disk. Time is the thread's CPU time. `cargo bench --bench shard_loop` prints requests a
+//! second; under `cargo test --benches` a small size runs, so that it can't rot.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

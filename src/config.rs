@@ -33,6 +33,7 @@ const IO_MEMORY_BYTES_MAX: u64 = 16 << 30;
 
 /// The arguments of `hutong serve`.
 #[derive(Args, Debug, Default)]
+#[command(about = "Run a node until a signal stops it", long_about = None)]
 pub struct ServeArgs {
     /// Read settings from this TOML file. It takes the names of the options below (`data-dir =
     /// "/var/lib/hutong"`); an option given on the command line beats the file

@@ -4,10 +4,12 @@
 //!
 //! Files go to the current directory, which must lie on the disk in question.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions, remove_file};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,18 +23,60 @@ use nix::unistd::Pid;
 
 const FILE_BYTES: u64 = 512 << 20;
 const BLOCK: usize = 4096;
+const RUN: Duration = Duration::from_secs(3);
+const PATH: &str = "kernel-notes.tmp";
 
+/// As the broker writes: io_uring, from one thread. Then as threads would.
 #[test]
 #[ignore = "a measurement"]
 fn written_before() {
-    for written in [false, true] {
-        for (bytes, threads) in [(BLOCK, 1), (BLOCK, 8), (64 << 10, 8)] {
-            let file = Scratch::new(written, libc::O_DSYNC);
-            let took = write_for(&file.0, bytes, threads, |_| ());
+    for (bytes, in_flight) in [(BLOCK, 1), (BLOCK, 8), (64 << 10, 8)] {
+        for written in [false, true] {
             let blocks = if written { "written before" } else { "only fallocated" };
-            report(&format!("{blocks}, {threads} x {bytes} bytes"), bytes, took);
+            drop(Scratch::new(written, 0, true));
+            let took = write_by_uring(bytes, in_flight);
+            report(&format!("io_uring, {blocks}, {in_flight} x {bytes} bytes"), bytes, took);
+            remove_file(PATH).unwrap();
+            let file = Scratch::new(written, libc::O_DSYNC, false);
+            let took = write_for(&file.0, bytes, in_flight, |_| ());
+            report(&format!("threads,  {blocks}, {in_flight} x {bytes} bytes"), bytes, took);
         }
     }
+}
+
+fn write_by_uring(bytes: usize, in_flight: usize) -> (Vec<Duration>, Duration) {
+    let run = move || async move {
+        let mut options = glommio::io::OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_DSYNC);
+        let file = Rc::new(options.dma_open(PATH).await.unwrap());
+        let next = Rc::new(Cell::new(0));
+        let began = Instant::now();
+        let writers: Vec<_> = (0..in_flight)
+            .map(|_| {
+                let (file, next) = (file.clone(), next.clone());
+                glommio::spawn_local(async move {
+                    let mut took = Vec::new();
+                    while began.elapsed() < RUN && next.get() + bytes as u64 <= FILE_BYTES {
+                        let at = next.replace(next.get() + bytes as u64);
+                        let mut buffer = file.alloc_dma_buffer(bytes);
+                        buffer.as_bytes_mut().fill(1);
+                        let sent = Instant::now();
+                        file.write_at(buffer, at).await.unwrap();
+                        took.push(sent.elapsed());
+                    }
+                    took
+                })
+            })
+            .collect();
+        let mut all = Vec::new();
+        for writer in writers {
+            all.extend(writer.await);
+        }
+        all.sort_unstable();
+        (all, began.elapsed())
+    };
+    let executor = LocalExecutorBuilder::new(Placement::Unbound).spin_before_park(Duration::ZERO);
+    executor.spawn(run).unwrap().join().unwrap()
 }
 
 #[test]
@@ -40,7 +84,7 @@ fn written_before() {
 fn dsync_or_fdatasync() {
     for threads in [1, 2, 8] {
         for (name, flags) in [("O_DSYNC", libc::O_DSYNC), ("write and fdatasync", 0)] {
-            let file = Scratch::new(true, flags);
+            let file = Scratch::new(true, flags, false);
             let took = write_for(&file.0, BLOCK, threads, |file| {
                 if flags == 0 {
                     file.sync_data().unwrap();
@@ -62,7 +106,7 @@ fn two_modes() {
         let spinners: Vec<_> = (0..if busy { cpus } else { 0 })
             .map(|cpu| spin(cpu, libc::SCHED_IDLE, stop.clone()))
             .collect();
-        let file = Scratch::new(true, libc::O_DSYNC);
+        let file = Scratch::new(true, libc::O_DSYNC, false);
         let (took, _) = write_for(&file.0, BLOCK, 1, |_| ());
         stop.store(true, Ordering::Relaxed);
         spinners.into_iter().for_each(|spinner| spinner.join().unwrap());
@@ -163,23 +207,24 @@ fn pin(cpu: usize) {
     sched_setaffinity(Pid::from_raw(0), &set).unwrap();
 }
 
-/// A file that is gone when dropped.
+/// A file to write into. It is gone when dropped unless it keeps its name.
 struct Scratch(File);
 
 impl Scratch {
-    fn new(written: bool, flags: i32) -> Scratch {
-        let path = "kernel-notes.tmp";
+    fn new(written: bool, flags: i32, named: bool) -> Scratch {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
-        let plain = options.clone().create(true).truncate(true).open(path).unwrap();
+        let plain = options.clone().create(true).truncate(true).open(PATH).unwrap();
         fallocate(&plain, FallocateFlags::empty(), 0, FILE_BYTES as i64).unwrap();
         if written {
             let zeros = vec![0; 1 << 20];
             (0..FILE_BYTES >> 20).for_each(|at| plain.write_all_at(&zeros, at << 20).unwrap());
         }
         plain.sync_all().unwrap();
-        let file = options.custom_flags(libc::O_DIRECT | flags).open(path).unwrap();
-        remove_file(path).unwrap();
+        let file = options.custom_flags(libc::O_DIRECT | flags).open(PATH).unwrap();
+        if !named {
+            remove_file(PATH).unwrap();
+        }
         Scratch(file)
     }
 }
@@ -198,7 +243,7 @@ fn write_for(
         let memory = vec![1; bytes + BLOCK];
         let aligned = memory.as_ptr().align_offset(BLOCK);
         let mut took = Vec::new();
-        while began.elapsed() < Duration::from_secs(3) {
+        while began.elapsed() < RUN {
             let at = next.fetch_add(bytes as u64, Ordering::Relaxed);
             if at + bytes as u64 > FILE_BYTES {
                 break;

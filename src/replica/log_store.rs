@@ -199,9 +199,6 @@ impl Storage for LogStore {
 }
 
 fn recovered_entry(index: u64, term: Term, descriptor: &Descriptor) -> Entry {
-    let mut entry = Entry::default();
-    entry.index = index;
-    entry.term = term.0;
-    entry.data = Bytes::from(descriptor.encode());
-    entry
+    let data = Bytes::from(descriptor.encode());
+    Entry { index, term: term.0, data, ..Entry::default() }
 }

@@ -82,16 +82,14 @@ impl Replica {
     pub fn new(start: ReplicaStart) -> Replica {
         let (applied, applied_term, applied_end) = start.applied;
         let last_term = start.entries.last().map_or(applied_term, |(term, _)| *term);
-        let mut hard_state = HardState::default();
         // An entry may have reached the disk before the vote of its term: then the term is known
         // and the vote isn't, and can't have been given to anyone else (raft thesis, 3.8).
-        hard_state.term = start.vote.term.0.max(last_term.0);
-        if hard_state.term == start.vote.term.0 {
-            hard_state.vote = start.vote.voted_for.map_or(0, raft_id);
-        }
-        hard_state.commit = applied.0;
-        let mut conf_state = ConfState::default();
-        conf_state.voters = start.voters.iter().copied().map(raft_id).collect();
+        let term = start.vote.term.0.max(last_term.0);
+        let voted_for = start.vote.voted_for.filter(|_| term == start.vote.term.0);
+        let vote = voted_for.map_or(0, raft_id);
+        let hard_state = HardState { term, vote, commit: applied.0, ..HardState::default() };
+        let voters = start.voters.iter().copied().map(raft_id).collect();
+        let conf_state = ConfState { voters, ..ConfState::default() };
         let flushed = start.entries.last().map_or(applied_end, |(_, entry)| entry.end());
         let store = LogStore::new(hard_state, conf_state, start.applied, start.entries);
         let election_ticks = ELECTION_TICKS + (start.seed % ELECTION_TICKS as u64) as usize;

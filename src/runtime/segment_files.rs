@@ -1,8 +1,8 @@
 //! Files that are made, recycled and replaced by an ordinary thread, out of the shards' way.
 //!
 //! A segment gets its name only when all of it has been written once and synced: writes over
-//! blocks written before are twenty times faster than writes that must allocate, and durable
-//! without a change of the file's metadata.
+//! blocks written before are faster than writes that must allocate (`kernel-notes/001-*`), and
+//! durable without a change of the file's metadata.
 
 use std::fs::{self, File};
 use std::io;

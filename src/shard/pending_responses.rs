@@ -148,7 +148,7 @@ impl<T> Ring<T> {
         while self.waiting.front().is_some_and(|front| front.end <= reached) {
             let front = self.waiting.pop_front().expect("it was just seen");
             self.first += 1;
-            if self.first % BLOCK == 0 {
+            if self.first.is_multiple_of(BLOCK) {
                 self.deadlines.pop_front();
             }
             if let Some(response) = front.response {

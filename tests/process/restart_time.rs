@@ -37,7 +37,8 @@ fn a_gibibyte_of_journal_is_ready_again_soon_after_a_kill_and_after_a_stop() {
     assert_eq!(client.offset("much", 0, -1), i64::from(BATCHES));
     assert_eq!(client.produce("much", 0, one_record(10)), (0, i64::from(BATCHES)));
     println!(
-        "ready with {BATCHES} MB of journal: {after_kill:?} after a kill, {after_stop:?} after a stop"
+        "ready with {BATCHES} MB of journal: {after_kill:?} after a kill, \
+         {after_stop:?} after a stop"
     );
     assert!(after_kill < READY_MAX, "{after_kill:?}");
     assert!(after_stop < READY_MAX, "{after_stop:?}");

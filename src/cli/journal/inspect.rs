@@ -108,7 +108,7 @@ fn inspect_group(
         "last_index": end.as_ref().map(|end| end.last.index.0),
         "last_term": end.as_ref().map(|end| end.last.term.0),
         "torn_tail_bytes": end.as_ref().and_then(|end| end.cut).map(|cut| cut.bytes),
-        "checkpoint": state.checkpoint.as_ref().and_then(|facts| facts.as_ref().ok()).map(checkpoint),
+        "checkpoint": state.checkpoint.as_ref().and_then(|c| c.as_ref().ok()).map(checkpoint),
         "vote": state.vote.as_ref().ok().map(|vote| json!({
             "term": vote.term.0,
             "voted_for": vote.voted_for.map(|node| node.0),
