@@ -73,6 +73,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
         "cluster_id": facts.cluster_id,
         "node_id": facts.node_id,
         "segment_bytes": facts.segment_bytes,
+        "group_count": facts.groups,
         "groups": groups,
     });
     if args.json {

@@ -13,7 +13,7 @@ pub fn to_text(report: &Value) -> String {
         words(&report["directory"]),
         report["node_id"],
         words(&report["cluster_id"]),
-        plural(groups.len(), "group"),
+        plural(report["group_count"].as_u64().unwrap_or(0) as usize, "group"),
         bytes(&report["segment_bytes"])
     );
     for group in groups {
