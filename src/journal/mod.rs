@@ -249,6 +249,11 @@ impl<P: Page> Journal<P> {
         self.segments.locate(position)
     }
 
+    /// Where the entry behind one that ends at `end` begins, if it lies next to it.
+    pub fn entry_start(&self, end: Position) -> Position {
+        self.segments.entry_start(end)
+    }
+
     /// The first position of the segment after the one that holds `position`, where reading goes
     /// on when nothing more lies in that one.
     pub fn next_segment_start(&self, position: Position) -> Position {

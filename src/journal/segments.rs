@@ -75,6 +75,15 @@ impl Segments {
         (SegmentId(position.0 / self.segment_bytes), position.0 % self.segment_bytes)
     }
 
+    /// Where the entry behind one that ends at `end` begins, if it lies next to it: behind the
+    /// header, when `end` is the very end of a segment.
+    pub fn entry_start(&self, end: Position) -> Position {
+        match self.locate(end) {
+            (_, 0) => Position(end.0 + SEGMENT_HEADER_BYTES),
+            _ => end,
+        }
+    }
+
     /// The first entry position of the segment after the one that holds `position`.
     pub fn next_segment_start(&self, position: Position) -> Position {
         let segment = position.0 / self.segment_bytes + 1;

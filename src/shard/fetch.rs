@@ -315,8 +315,13 @@ impl<P: Page> Fetches<P> {
         let (readers, ahead) = self.chunks.on_read(group, read, result);
         match ahead {
             Ok(Some(position)) => {
-                if let Some(group) = parts.groups.get(group)
+                let group = parts.groups.get(group);
+                let position = group.map_or(position, |g| g.journal.entry_start(position));
+                // What isn't flushed can't be read, and when an entry didn't fit into the segment
+                // anything that is flushed may end before the cache begins.
+                if let Some(group) = group
                     && position < group.journal.cache_start()
+                    && position < group.journal.flush_position()
                 {
                     let journal = &group.journal;
                     let bytes = self.chunks.bytes_needed(group.id, position);

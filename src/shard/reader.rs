@@ -146,7 +146,7 @@ impl<P: Page> PartitionReader<P> {
                     return Step::Done;
                 }
             }
-            self.scan = Some(end);
+            self.scan = Some(group.journal.entry_start(end));
         }
     }
 

@@ -5,7 +5,7 @@
 //! log start, is an *admin request*: it has a part for each topic (or setting, or partition) it
 //! names, and is answered when every part is done, or when its time is up.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kafka_protocol::messages::{
@@ -13,7 +13,6 @@ use kafka_protocol::messages::{
     DeleteTopicsResponse, IncrementalAlterConfigsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
-use slab::Slab;
 
 use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
@@ -48,7 +47,10 @@ pub struct Admin<'a, P> {
 /// The admin requests under way.
 #[derive(Debug, Default)]
 pub struct AdminRequests {
-    requests: Slab<AdminRequest>,
+    /// By a number that is never used twice: a part may be done long after its request timed out,
+    /// and must not be taken for a part of another one.
+    requests: BTreeMap<usize, AdminRequest>,
+    next: usize,
     deadlines: BTreeSet<(Time, usize)>,
 }
 
@@ -89,14 +91,16 @@ impl AdminRequests {
     ) -> usize {
         connections.hold(ticket);
         let request = AdminRequest { ticket, header, deadline, response, missing };
-        let id = self.requests.insert(request);
+        let id = self.next;
+        self.next += 1;
+        self.requests.insert(id, request);
         self.deadlines.insert((deadline, id));
         id
     }
 
     /// Answers a request that has no part under way.
     fn settle<P>(&mut self, id: usize, connections: &mut Connections<P>) {
-        if self.requests.get(id).is_some_and(|request| request.missing == 0) {
+        if self.requests.get(&id).is_some_and(|request| request.missing == 0) {
             self.finish(id, connections);
         }
     }
@@ -109,7 +113,7 @@ impl AdminRequests {
         fill: impl FnOnce(&mut Response),
     ) {
         // A request that timed out has been answered; its commands were carried out all the same.
-        let Some(request) = self.requests.get_mut(id) else { return };
+        let Some(request) = self.requests.get_mut(&id) else { return };
         fill(&mut request.response);
         request.missing -= 1;
         self.settle(id, connections);
@@ -161,7 +165,8 @@ impl AdminRequests {
     }
 
     fn finish<P>(&mut self, id: usize, connections: &mut Connections<P>) {
-        let AdminRequest { ticket, header, deadline, response, .. } = self.requests.remove(id);
+        let Some(request) = self.requests.remove(&id) else { return };
+        let AdminRequest { ticket, header, deadline, response, .. } = request;
         self.deadlines.remove(&(deadline, id));
         match &response {
             Response::CreateTopics(response) => connections.respond(ticket, &header, response),
