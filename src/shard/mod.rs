@@ -229,7 +229,7 @@ impl<P: Page> Shard<P> {
         self.expire(now);
         self.retire(now);
         self.change_state();
-        self.again |= self.connections.has_runnable();
+        self.again |= self.connections.has_runnable() || self.has_room_again();
         self.connections.give_out(&mut self.outputs);
     }
 
