@@ -232,7 +232,7 @@ impl<P: Page> Shard<P> {
         self.expire(now);
         self.retire(now);
         self.change_state();
-        self.again |= self.connections.has_runnable();
+        self.again |= self.connections.has_runnable() || self.has_room_again();
         for line in self.connections.take_faults() {
             self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
         }

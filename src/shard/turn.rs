@@ -86,7 +86,6 @@ impl<P: Page> Shard<P> {
         group.apply(now.time, |event| events.push((index, event)));
         group.evict();
         self.release(index, now);
-        self.take_checkpoint(index, now);
         self.give_out_journal(index);
     }
 
@@ -171,7 +170,17 @@ impl<P: Page> Shard<P> {
             }
         }
         self.events = events;
-        let _ = now;
+        // Not before: a checkpoint says that all commands up to its position are in its catalog.
+        for index in 0..self.groups.len() {
+            self.take_checkpoint(index, now);
+        }
+    }
+
+    /// Whether connections that were held up for lack of room may go on.
+    pub(super) fn has_room_again(&self) -> bool {
+        !self.queue_waiters.is_empty()
+            && request_queue::has_room_again(self.groups.queued_bytes())
+            && self.groups.waiting_requests() < PENDING_RESPONSES_MAX
     }
 
     /// Goes on with fetches that have something to give now.
