@@ -110,7 +110,7 @@ pub struct Grown {
 #[derive(Debug)]
 pub enum GroupEvent {
     /// Consumers of the partition may see so many more bytes.
-    Committed { partition: PartitionSlot, bytes: u32 },
+    Committed { partition: PartitionKey, bytes: u32 },
     /// Apply this command, of group 0, to the catalog.
     Command { command: Command, ticket: Option<CommandTicket> },
     /// A partition's log start has moved.
@@ -322,7 +322,7 @@ impl<P: Page> Group<P> {
                 continue;
             };
             partition.commit(grown.end);
-            event(GroupEvent::Committed { partition: grown.partition, bytes: grown.bytes });
+            event(GroupEvent::Committed { partition: grown.key, bytes: grown.bytes });
         }
         for item in entry.control {
             match item {

@@ -145,22 +145,20 @@ impl<P: Page> Shard<P> {
     /// Carries out what the groups have applied.
     pub(super) fn carry_out_events(&mut self, now: Now) {
         let mut events = std::mem::take(&mut self.events);
+        let mut trimmable = vec![false; self.groups.len()];
         for (index, event) in events.drain(..) {
             match event {
                 GroupEvent::Committed { partition, bytes } => {
-                    if let Some(partition) = self.groups.at(index).partitions.get(partition) {
-                        self.fetches.on_committed(partition.key, bytes);
-                    }
+                    self.fetches.on_committed(partition, bytes);
                 }
                 GroupEvent::Command { command, ticket } => {
                     let (cluster, groups) = (&self.cluster, &mut self.groups);
                     self.control.committed(command, ticket, cluster, groups, &mut self.outputs);
                 }
                 GroupEvent::LogStart { partition, request } => {
-                    let group = self.groups.at_mut(index);
+                    let group = self.groups.at(index);
                     let log_start = group.partitions.by_key(partition).map(|p| p.log_start().0);
-                    retention::trim(group);
-                    self.give_out_journal(index);
+                    trimmable[index] = true;
                     if let Some(request) = request {
                         let (id, part) = (request.request, request.part);
                         let connections = &mut self.connections;
@@ -170,6 +168,11 @@ impl<P: Page> Shard<P> {
             }
         }
         self.events = events;
+        // Once, however many log starts have moved: trimming looks at every partition.
+        for index in trimmable.iter().enumerate().filter_map(|(at, moved)| moved.then_some(at)) {
+            retention::trim(self.groups.at_mut(index));
+            self.give_out_journal(index);
+        }
         // Not before: a checkpoint says that all commands up to its position are in its catalog.
         for index in 0..self.groups.len() {
             self.take_checkpoint(index, now);
