@@ -51,6 +51,12 @@ pub const PENDING_RESPONSES_MAX: usize = 1 << 20;
 /// Bytes of responses that a connection may leave unread before we read no more from it.
 pub const CONNECTION_UNSENT_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of responses that all clients of a shard may leave unread before consumers get no more
+/// than `FETCH_RESPONSE_BYTES_SHORT` at a time.
+pub const SHARD_UNSENT_BYTES_MAX: usize = 64 << 20;
+/// What a Fetch response holds at most while so much is unread.
+pub const FETCH_RESPONSE_BYTES_SHORT: usize = 64 << 10;
+
 /// The journal cache of a shard.
 pub const JOURNAL_CACHE_BYTES_DEFAULT: usize = 48 << 20;
 
@@ -111,4 +117,6 @@ const _: () = {
     assert!(FRAME_BYTES_MAX <= REQUEST_QUEUE_BYTES_MAX);
     assert!(READ_CHUNK_BYTES.is_multiple_of(ENTRY_ALIGN_BYTES));
     assert!(SMALL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
+    assert!(FETCH_RESPONSE_BYTES_SHORT <= FETCH_RESPONSE_BYTES_MAX);
+    assert!(FETCH_RESPONSE_BYTES_MAX <= SHARD_UNSENT_BYTES_MAX);
 };

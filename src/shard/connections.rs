@@ -35,6 +35,8 @@ pub struct Connections<P> {
     /// Those that may go on with their backlog.
     runnable: Vec<ConnectionId>,
     faults: Vec<String>,
+    /// Given out and not yet taken by the sockets, all connections together.
+    unsent_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,7 @@ impl<P> Default for Connections<P> {
             dirty: Vec::new(),
             runnable: Vec::new(),
             faults: Vec::new(),
+            unsent_bytes: 0,
         }
     }
 }
@@ -76,7 +79,14 @@ impl<P> Connections<P> {
 
     /// A client is gone: whatever it is owed is forgotten.
     pub fn closed(&mut self, id: ConnectionId) {
-        self.by_id.remove(&id);
+        if let Some(connection) = self.by_id.remove(&id) {
+            self.unsent_bytes -= connection.unsent_bytes;
+        }
+    }
+
+    /// Bytes that clients have been given and have not read.
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
     }
 
     /// How many there are.
@@ -207,7 +217,9 @@ impl<P> Connections<P> {
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
         let was_over = connection.unsent_bytes > CONNECTION_UNSENT_BYTES_MAX;
-        connection.unsent_bytes = connection.unsent_bytes.saturating_sub(bytes);
+        let bytes = bytes.min(connection.unsent_bytes);
+        connection.unsent_bytes -= bytes;
+        self.unsent_bytes -= bytes;
         if was_over && connection.unsent_bytes <= CONNECTION_UNSENT_BYTES_MAX {
             self.runnable.push(id);
         }
@@ -238,10 +250,13 @@ impl<P> Connections<P> {
             connection.settle_tail();
             let parts = std::mem::take(&mut connection.parts);
             if !parts.is_empty() {
-                connection.unsent_bytes += parts.iter().map(Part::len).sum::<usize>();
+                let bytes = parts.iter().map(Part::len).sum::<usize>();
+                connection.unsent_bytes += bytes;
+                self.unsent_bytes += bytes;
                 outputs.push_back(Output::Respond { connection: id, parts });
             }
             if connection.closing {
+                self.unsent_bytes -= connection.unsent_bytes;
                 self.by_id.remove(&id);
                 outputs.push_back(Output::CloseConnection { connection: id });
             }

@@ -17,7 +17,9 @@ use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetch::{FETCH_TOPIC_IDS_FROM, FetchPartitionHeader, FetchResponseEncoder};
 use crate::kafka::header::RequestHeader;
 use crate::kafka::leader_hint::NodeEndpoint;
-use crate::limits::{FETCH_RESPONSE_BYTES_MAX, FETCH_WAIT_MS_MAX};
+use crate::limits::{
+    FETCH_RESPONSE_BYTES_MAX, FETCH_RESPONSE_BYTES_SHORT, FETCH_WAIT_MS_MAX, SHARD_UNSENT_BYTES_MAX,
+};
 use crate::metadata::{Catalog, PartitionPlacement, Topic};
 use crate::model::ids::{ConnectionId, GroupId, PartitionKey, ReadId, TopicId};
 use crate::model::position::{Offset, Position};
@@ -215,13 +217,17 @@ impl<P: Page> Fetches<P> {
                 });
             }
         }
+        // Clients that don't read hold what they were given: the more that is, the less there is
+        // for each response, so that their number doesn't count.
+        let crowded = parts.connections.unsent_bytes() > SHARD_UNSENT_BYTES_MAX;
+        let allowed = if crowded { FETCH_RESPONSE_BYTES_SHORT } else { FETCH_RESPONSE_BYTES_MAX };
+        let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(allowed);
         let wait_ms = request.max_wait_ms.clamp(0, FETCH_WAIT_MS_MAX) as u64;
         let purpose = Purpose::Fetch(Fetch {
             topics,
-            bytes_max: usize::try_from(request.max_bytes)
-                .unwrap_or(0)
-                .min(FETCH_RESPONSE_BYTES_MAX),
-            bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
+            bytes_max,
+            // More than a response may hold would never come together.
+            bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
             deadline: now + Duration::from_millis(wait_ms),
             missing: 0,
         });
