@@ -105,7 +105,7 @@ fn readers_that_never_read_are_owed_no_more_than_a_bounded_amount() {
     let greedy = |correlation_id, offset| {
         frame_of(FETCH, correlation_id, &fetch("big", 0, offset, 64 << 20, 0))
     };
-    let mut readers: Vec<RawClient> = (0..20).map(|_| arena.client()).collect();
+    let mut readers: Vec<RawClient> = (0..60).map(|_| arena.client()).collect();
     for (number, reader) in readers.iter_mut().enumerate() {
         reader.stream.set_nonblocking(true).unwrap();
         let mut requests = Vec::new();
@@ -121,7 +121,7 @@ fn readers_that_never_read_are_owed_no_more_than_a_bounded_amount() {
         assert_eq!(client.produce("big", 0, one_record(1 << 20 >> 1)).0, 0);
         arena.check_memory();
     }
-    println!("20 readers that never read: {} MB resident", arena.check_memory() >> 20);
+    println!("60 readers that never read: {} MB resident", arena.check_memory() >> 20);
     drop(readers);
     arena.finish("readers that never read");
 }
