@@ -220,3 +220,27 @@ fn a_reader_goes_on_where_a_full_segment_ends() {
          1: fetched 2..3",
     );
 }
+
+#[test]
+fn a_reader_takes_nothing_that_recovery_has_cut() {
+    // Of two writes the second is on disk, and cut at the restart for lack of the first. One entry
+    // goes over the first; the next doesn't fit into what is left of the segment, so the second
+    // stays there, whole, with three records that never were.
+    check(
+        "connect 2
+         produce 2 acks=3 bytes=16772000
+         written all
+         grow 2
+         produce 2 acks=0 records=3
+         written 5
+         restart
+         produce 1 acks=3 bytes=16768000
+         written all
+         fetch 1 from=0
+         fetch 1 from=1",
+        "2: produced at 0
+         1: produced at 1
+         1: fetched 0..1
+         1: fetched 1..2",
+    );
+}

@@ -35,8 +35,8 @@ pub enum Then {
     More { bytes: usize },
     /// Nothing more in this segment.
     NextSegment,
-    /// An entry whose checksum is wrong.
-    Damaged,
+    /// An entry whose checksum is wrong, if it is one that follows that of this checksum.
+    Damaged { previous_crc: u32 },
 }
 
 /// A reader that waits for a chunk: its job.
@@ -163,7 +163,7 @@ impl<P: Page> Chunk<P> {
                 break Then::More { bytes: head.entry_bytes() };
             }
             if Entry::read(rest, position).is_none() {
-                break Then::Damaged;
+                break Then::Damaged { previous_crc: head.header.previous_crc };
             }
             at += head.entry_bytes();
         };

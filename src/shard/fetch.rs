@@ -22,7 +22,7 @@ use crate::limits::{
 };
 use crate::metadata::{Catalog, PartitionPlacement, Topic};
 use crate::model::ids::{ConnectionId, GroupId, PartitionKey, ReadId, TopicId};
-use crate::model::position::{Offset, Position};
+use crate::model::position::Offset;
 use crate::model::time::Time;
 use crate::partition::Partition;
 use crate::shard::chunks::Chunks;
@@ -32,7 +32,7 @@ use crate::shard::groups::Groups;
 use crate::shard::input::IoFailure;
 use crate::shard::list_offsets::ListOffsets;
 use crate::shard::output::{LogLevel, Output, Part};
-use crate::shard::reader::{Goal, PartitionReader, Piece, Step};
+use crate::shard::reader::{Cursor, Goal, PartitionReader, Piece, Step};
 
 /// All jobs of a shard.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Fetches<P> {
     /// Parked jobs that may have enough now.
     ready: Vec<usize>,
     /// Where readers that are behind go on, so that the next fetch needs no search.
-    cursors: FxHashMap<(PartitionKey, Offset), Position>,
+    cursors: FxHashMap<(PartitionKey, Offset), Cursor>,
 }
 
 /// Cursors kept. They only save a search: when there are too many, all are forgotten.
@@ -267,8 +267,8 @@ impl<P: Page> Fetches<P> {
                 part.error = ErrorCode::OFFSET_OUT_OF_RANGE;
                 return true;
             }
-            let scan = self.cursors.remove(&(part.asked.key, offset));
-            let reader = PartitionReader::new(part.asked.key, Goal::Batches, offset, scan);
+            let cursor = self.cursors.remove(&(part.asked.key, offset));
+            let reader = PartitionReader::new(part.asked.key, Goal::Batches, offset, cursor);
             part.reader = Some(reader);
         }
         let reader = part.reader.as_mut().expect("it was just made");
@@ -283,11 +283,11 @@ impl<P: Page> Fetches<P> {
         }
         match reader.step(group, partition, &mut self.chunks) {
             Step::Done => {
-                if let Some((offset, position)) = reader.cursor() {
+                if let Some((offset, cursor)) = reader.cursor() {
                     if self.cursors.len() >= CURSORS_MAX {
                         self.cursors.clear();
                     }
-                    self.cursors.insert((part.asked.key, offset), position);
+                    self.cursors.insert((part.asked.key, offset), cursor);
                 }
                 true
             }

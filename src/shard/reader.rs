@@ -30,12 +30,23 @@ pub struct PartitionReader<P> {
     next: Offset,
     /// Where in the journal to look for it, if it isn't in the cache.
     scan: Option<Position>,
+    /// The checksum of the entry before `scan`, if that was read.
+    previous_crc: Option<u32>,
     chunks_read: u32,
     bytes_max: usize,
     /// A batch larger than the bound may be taken if it is the first.
     first_at_any_size: bool,
     pub pieces: Vec<Piece<P>>,
     pub bytes: usize,
+}
+
+/// Where on disk a reader goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    position: Position,
+    /// The checksum of the entry before. What recovery has cut may lie behind the last entry of a
+    /// segment, whole and at its position: only the chain tells it from what is believed.
+    previous_crc: Option<u32>,
 }
 
 /// Whole batches, side by side in a page.
@@ -66,12 +77,13 @@ const CHUNKS_PER_FETCH: u32 = 4;
 
 impl<P: Page> PartitionReader<P> {
     /// A reader from `offset`, which lies between log start and high watermark.
-    pub fn new(key: PartitionKey, goal: Goal, offset: Offset, scan: Option<Position>) -> Self {
+    pub fn new(key: PartitionKey, goal: Goal, offset: Offset, cursor: Option<Cursor>) -> Self {
         PartitionReader {
             key,
             goal,
             next: offset,
-            scan,
+            scan: cursor.map(|cursor| cursor.position),
+            previous_crc: cursor.and_then(|cursor| cursor.previous_crc),
             chunks_read: 0,
             bytes_max: usize::MAX,
             first_at_any_size: true,
@@ -92,8 +104,14 @@ impl<P: Page> PartitionReader<P> {
     }
 
     /// Where the next reader of this partition may go on: the offset, and where on disk it is.
-    pub fn cursor(&self) -> Option<(Offset, Position)> {
-        self.scan.map(|scan| (self.next, scan))
+    pub fn cursor(&self) -> Option<(Offset, Cursor)> {
+        let previous_crc = self.previous_crc;
+        self.scan.map(|position| (self.next, Cursor { position, previous_crc }))
+    }
+
+    /// Whether an entry continues what was read before it.
+    fn continues(&self, previous_crc: u32) -> bool {
+        self.previous_crc.is_none_or(|crc| crc == previous_crc)
     }
 
     /// Takes all there is without waiting.
@@ -126,13 +144,19 @@ impl<P: Page> PartitionReader<P> {
             };
             if scan == chunk.end {
                 match chunk.then {
-                    Then::Damaged => return Step::Damaged { position: scan },
+                    Then::Damaged { previous_crc } if self.continues(previous_crc) => {
+                        return Step::Damaged { position: scan };
+                    }
                     _ => self.scan = Some(group.journal.next_segment_start(scan)),
                 }
                 continue;
             }
             let (entry, page_at) = chunk.entry(scan);
-            let end = entry.end();
+            if !self.continues(entry.header.previous_crc) {
+                self.scan = Some(group.journal.next_segment_start(scan));
+                continue;
+            }
+            let (end, crc) = (entry.end(), entry.crc);
             let page = chunk.page.clone();
             let mine = entry.runs().find(|(run, _)| {
                 run.partition == self.key && run.batches > 0 && run.last_offset >= self.next
@@ -147,6 +171,7 @@ impl<P: Page> PartitionReader<P> {
                 }
             }
             self.scan = Some(group.journal.entry_start(end));
+            self.previous_crc = Some(crc);
         }
     }
 
@@ -159,6 +184,7 @@ impl<P: Page> PartitionReader<P> {
 
     fn take_recent(&mut self, group: &Group<P>, partition: &Partition, at: usize) -> Step {
         self.scan = None;
+        self.previous_crc = None;
         for run in partition.index.recent_from(at) {
             if run.last_offset >= partition.high_watermark() || self.is_satisfied() {
                 break;

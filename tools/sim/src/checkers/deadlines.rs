@@ -6,7 +6,7 @@ use crate::plan::MS;
 /// What turns and timers may add.
 const SLACK: u64 = 2 * MS;
 
-/// A response was given out at `now`. `fetches_may_be_late`: the disk was being read.
+/// A response was given out at `now`. `excused`: it may be late.
 ///
 /// # Errors
 /// It came too late.
