@@ -35,6 +35,7 @@ pub struct CheckpointState {
     /// The writer pauses, until then at most.
     pause_until: Option<Time>,
     writing: bool,
+    failed: bool,
 }
 
 impl CheckpointState {
@@ -45,6 +46,7 @@ impl CheckpointState {
             due: Position(position.0 + CHECKPOINT_JOURNAL_BYTES),
             pause_until: None,
             writing: false,
+            failed: false,
         }
     }
 
@@ -89,9 +91,16 @@ impl CheckpointState {
         self.writing
     }
 
+    /// Whether the last one that was begun could not be written. A stop doesn't wait for another:
+    /// without it a restart reads more of the journal, and that is all.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// It has been written, or not.
     pub fn done(&mut self, position: Position, written: bool) {
         self.writing = false;
+        self.failed = !written;
         if written {
             self.position = position;
             self.due = Position(position.0 + CHECKPOINT_JOURNAL_BYTES);

@@ -89,6 +89,11 @@ impl<P> Connections<P> {
         self.unsent_bytes
     }
 
+    /// Whether a client is still there.
+    pub fn is_open(&self, id: ConnectionId) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.by_id.len()

@@ -359,7 +359,9 @@ impl<P: Page> Fetches<P> {
         if let Purpose::Fetch(fetch) = &mut job.purpose {
             let bytes = job.taken;
             let failed = job.parts.iter().any(|part| !part.error.is_none());
-            if bytes < fetch.bytes_min && !failed && now < fetch.deadline {
+            // A client that went while the disk was read has nobody to wake its long poll.
+            let open = parts.connections.is_open(job.ticket.connection);
+            if bytes < fetch.bytes_min && !failed && open && now < fetch.deadline {
                 fetch.missing = (fetch.bytes_min - bytes) as i64;
                 return self.park(id);
             }

@@ -30,7 +30,8 @@ pub enum Output<P> {
     /// Make the segment's file: full size, zeros but for `header` at its start, on disk, under
     /// its name. One at a time for a group.
     CreateSegment { group: GroupId, segment: SegmentId, header: Bytes },
-    /// The segment is needed no more: keep its file for reuse, or delete it.
+    /// The segment is needed no more: keep its file for reuse, or delete it. Those of a group go in
+    /// the order they are given out, oldest first, so that a crash leaves no gap.
     RemoveSegment { group: GroupId, segment: SegmentId },
     /// Put this in the place of the group's checkpoint, atomically. One at a time for a group.
     WriteCheckpoint { group: GroupId, position: Position, bytes: Bytes },

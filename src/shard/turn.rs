@@ -237,6 +237,7 @@ impl<P: Page> Shard<P> {
             && settled
             && group.queue.is_empty()
             && !group.checkpoint.is_writing()
+            && !group.checkpoint.has_failed()
             && applied > group.checkpoint.position;
         if last {
             group.checkpoint.begin();
@@ -263,10 +264,9 @@ impl<P: Page> Shard<P> {
             );
             self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
         }
-        let stopping = self.state == State::Stopping;
         let index = self.groups.index(group).expect("it is of this shard");
         let group = self.groups.at_mut(index);
-        group.checkpoint.done(position, written || stopping);
+        group.checkpoint.done(position, written);
         if written {
             retention::trim(group);
             self.give_out_journal(index);
@@ -333,7 +333,8 @@ impl<P: Page> Shard<P> {
             group.queue.is_empty()
                 && group.is_settled()
                 && !group.checkpoint.is_writing()
-                && group.applied().end <= group.checkpoint.position
+                && (group.checkpoint.has_failed()
+                    || group.applied().end <= group.checkpoint.position)
         });
         if done {
             self.state = State::Stopped;
