@@ -20,8 +20,8 @@ fn twenty_fixed_seeds_pass() {
 
 #[test]
 fn seeds_that_once_found_something_pass() {
-    // Reused admin requests, the retention timer, full segments, reading ahead of the disk, and checkpoints
-    // without the commands they cover.
+    // Reused admin requests, the retention timer, full segments, reading ahead of the disk, and
+    // checkpoints without the commands they cover.
     all_pass([5, 10, 11, 25, 29, 41, 43, 293, 327].into_iter());
 }
 
