@@ -164,7 +164,7 @@ impl<P> Connections<P> {
             encode(&mut bytes);
             connection.early.insert(ticket.sequence, vec![Part::Bytes(bytes.into())]);
         }
-        self.answered(ticket);
+        connection.answered(ticket, &mut self.dirty, &mut self.runnable);
     }
 
     /// Answers a request with a message of the protocol.
@@ -202,20 +202,7 @@ impl<P> Connections<P> {
         } else {
             connection.early.insert(ticket.sequence, parts);
         }
-        self.answered(ticket);
-    }
-
-    fn answered(&mut self, ticket: Ticket) {
-        let id = ticket.connection;
-        let connection = self.by_id.get_mut(&id).expect("it was just seen");
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(id);
-        }
-        if connection.held_by == Some(ticket.sequence) {
-            connection.held_by = None;
-            self.runnable.push(id);
-        }
+        connection.answered(ticket, &mut self.dirty, &mut self.runnable);
     }
 
     /// The socket has taken bytes.
@@ -305,8 +292,28 @@ impl<P> Connection<P> {
         }
     }
 
+    /// A request of this connection has its answer.
+    fn answered(
+        &mut self,
+        ticket: Ticket,
+        dirty: &mut Vec<ConnectionId>,
+        runnable: &mut Vec<ConnectionId>,
+    ) {
+        if !self.dirty {
+            self.dirty = true;
+            dirty.push(ticket.connection);
+        }
+        if self.held_by == Some(ticket.sequence) {
+            self.held_by = None;
+            runnable.push(ticket.connection);
+        }
+    }
+
     /// Moves up the answers that waited for the one just given.
     fn follow_up(&mut self) {
+        if self.early.is_empty() {
+            return;
+        }
         while let Some(parts) = self.early.remove(&self.next_answer) {
             self.take_parts(parts);
             self.next_answer += 1;
