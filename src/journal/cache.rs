@@ -54,13 +54,8 @@ impl<P: Page> Cache<P> {
 
     /// The entry that begins at just this position.
     pub fn get(&self, position: Position) -> Option<&CachedEntry<P>> {
-        self.first_from(position).filter(|entry| entry.position == position)
-    }
-
-    /// The first entry that begins at or after `position`.
-    pub fn first_from(&self, position: Position) -> Option<&CachedEntry<P>> {
         let at = self.entries.partition_point(|entry| entry.position < position);
-        self.entries.get(at)
+        self.entries.get(at).filter(|entry| entry.position == position)
     }
 
     /// Where the oldest entry begins.

@@ -214,11 +214,6 @@ impl<P: Page> Journal<P> {
         self.cache.get(position)
     }
 
-    /// The first cached entry that begins at or after `position`.
-    pub fn cached_from(&self, position: Position) -> Option<&CachedEntry<P>> {
-        self.cache.first_from(position)
-    }
-
     /// Where the cache begins: everything from here on is in memory.
     pub fn cache_start(&self) -> Position {
         self.cache.start().unwrap_or(self.append)

@@ -252,11 +252,6 @@ impl Replica {
         self.raw.raft.state == StateRole::Leader
     }
 
-    /// The group's leader, as far as this replica knows.
-    pub fn leader(&self) -> Option<NodeId> {
-        (self.raw.raft.leader_id != 0).then(|| NodeId((self.raw.raft.leader_id - 1) as u32))
-    }
-
     /// This replica's node.
     pub fn node(&self) -> NodeId {
         self.node
@@ -271,11 +266,6 @@ impl Replica {
     pub fn committed(&self) -> (LogIndex, Position) {
         let index = LogIndex(self.raw.raft.raft_log.committed);
         (index, self.raw.store().end_of(index))
-    }
-
-    /// The term of an entry that is still in memory.
-    pub fn term_of(&self, index: LogIndex) -> Option<Term> {
-        self.raw.store().term_at(index)
     }
 }
 

@@ -145,7 +145,7 @@ impl<P: Page> Shard<P> {
     /// Carries out what the groups have applied.
     pub(super) fn carry_out_events(&mut self, now: Now) {
         let mut events = std::mem::take(&mut self.events);
-        let mut trimmable = vec![false; self.groups.len()];
+        let mut trimmable = Vec::new();
         for (index, event) in events.drain(..) {
             match event {
                 GroupEvent::Committed { partition, bytes } => {
@@ -158,7 +158,9 @@ impl<P: Page> Shard<P> {
                 GroupEvent::LogStart { partition, request } => {
                     let group = self.groups.at(index);
                     let log_start = group.partitions.by_key(partition).map(|p| p.log_start().0);
-                    trimmable[index] = true;
+                    if trimmable.last() != Some(&index) {
+                        trimmable.push(index);
+                    }
                     if let Some(request) = request {
                         let (id, part) = (request.request, request.part);
                         let connections = &mut self.connections;
@@ -169,7 +171,7 @@ impl<P: Page> Shard<P> {
         }
         self.events = events;
         // Once, however many log starts have moved: trimming looks at every partition.
-        for index in trimmable.iter().enumerate().filter_map(|(at, moved)| moved.then_some(at)) {
+        for index in trimmable {
             retention::trim(self.groups.at_mut(index));
             self.give_out_journal(index);
         }

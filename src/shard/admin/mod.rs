@@ -79,7 +79,7 @@ pub enum Response {
 const CONFIG_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl AdminRequests {
-    /// Starts a request whose parts `missing` are under way. Answers at once if there are none.
+    /// Starts a request of which so many parts are under way. `settle` answers it if none is.
     fn begin<P>(
         &mut self,
         ticket: Ticket,
@@ -129,23 +129,7 @@ impl AdminRequests {
     ) {
         self.done(id, connections, |response| match response {
             Response::CreateTopics(response) => topics::fill_created(response, part, result),
-            Response::DeleteTopics(response) => {
-                let topic = &mut response.responses[part];
-                (topic.error_code, topic.error_message) = outcome(result);
-            }
-            Response::CreatePartitions(response) => {
-                let topic = &mut response.results[part];
-                (topic.error_code, topic.error_message) = outcome(result);
-            }
-            Response::AlterConfigs(response) => {
-                let resource = &mut response.responses[part];
-                (resource.error_code, resource.error_message) = outcome(result);
-            }
-            Response::IncrementalAlterConfigs(response) => {
-                let resource = &mut response.responses[part];
-                (resource.error_code, resource.error_message) = outcome(result);
-            }
-            Response::DeleteRecords(_) => {}
+            response => response.fill(part, result),
         });
     }
 
@@ -193,16 +177,6 @@ impl AdminRequests {
     pub fn next_deadline(&self) -> Option<Time> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
-
-    /// How many are under way.
-    pub fn len(&self) -> usize {
-        self.requests.len()
-    }
-
-    /// Whether none is under way.
-    pub fn is_empty(&self) -> bool {
-        self.requests.is_empty()
-    }
 }
 
 impl<P: Page> Admin<'_, P> {
@@ -221,10 +195,10 @@ impl<P: Page> Admin<'_, P> {
         for (part, command) in commands.into_iter().enumerate() {
             let Some(command) = command else { continue };
             let checked = self.control.catalog.check(&command);
-            match checked {
-                Ok(()) if !validate_only => proposed.push((part, command)),
-                Ok(()) => fill_checked(&mut response, part, Ok(())),
-                Err(error) => fill_checked(&mut response, part, Err(error)),
+            if checked.is_ok() && !validate_only {
+                proposed.push((part, command));
+            } else {
+                response.fill(part, &checked);
             }
         }
         let missing = proposed.len();
@@ -238,33 +212,34 @@ impl<P: Page> Admin<'_, P> {
     }
 }
 
-fn fill_checked(response: &mut Response, part: usize, result: Result<(), CatalogError>) {
-    let (code, message) = match &result {
-        Ok(()) => (ErrorCode::NONE.code(), None),
-        Err(error) => (error_code(error).code(), Some(text(error))),
-    };
-    match response {
-        Response::CreateTopics(response) => {
-            let topic = &mut response.topics[part];
-            (topic.error_code, topic.error_message) = (code, message);
-        }
-        Response::DeleteTopics(response) => {
-            let topic = &mut response.responses[part];
-            (topic.error_code, topic.error_message) = (code, message);
-        }
-        Response::CreatePartitions(response) => {
-            let topic = &mut response.results[part];
-            (topic.error_code, topic.error_message) = (code, message);
-        }
-        Response::AlterConfigs(response) => {
-            let resource = &mut response.responses[part];
-            (resource.error_code, resource.error_message) = (code, message);
-        }
-        Response::IncrementalAlterConfigs(response) => {
-            let resource = &mut response.responses[part];
-            (resource.error_code, resource.error_message) = (code, message);
-        }
-        Response::DeleteRecords(_) => {}
+impl Response {
+    /// Puts the result of a command, or of its check, in its part's place.
+    fn fill<T>(&mut self, part: usize, result: &Result<T, CatalogError>) {
+        let (code, message) = match self {
+            Response::CreateTopics(response) => {
+                let topic = &mut response.topics[part];
+                (&mut topic.error_code, &mut topic.error_message)
+            }
+            Response::DeleteTopics(response) => {
+                let topic = &mut response.responses[part];
+                (&mut topic.error_code, &mut topic.error_message)
+            }
+            Response::CreatePartitions(response) => {
+                let topic = &mut response.results[part];
+                (&mut topic.error_code, &mut topic.error_message)
+            }
+            Response::AlterConfigs(response) => {
+                let resource = &mut response.responses[part];
+                (&mut resource.error_code, &mut resource.error_message)
+            }
+            Response::IncrementalAlterConfigs(response) => {
+                let resource = &mut response.responses[part];
+                (&mut resource.error_code, &mut resource.error_message)
+            }
+            // Its parts are log starts, not commands: see `records`.
+            Response::DeleteRecords(_) => return,
+        };
+        (*code, *message) = outcome(result);
     }
 }
 
