@@ -138,10 +138,20 @@ pub fn add(to: &mut Histogram<u64>, from: &Histogram<u64>) {
         let digits = to.sigfig().max(from.sigfig());
         // The one with the most digits was possible, and a lower low only makes it easier.
         let mut wider = Histogram::new_with_bounds(low, high, digits).expect("it is possible");
-        wider.add(&*to).expect("its range is wider");
+        absorb(&mut wider, to);
         *to = wider;
     }
-    to.add(from).expect("its range is as wide");
+    absorb(to, from);
+}
+
+/// Adds what fits. Where the range ends with 64 bits, the crate takes some values to lie beyond it
+/// that it can record, and refuses before it changes anything.
+fn absorb(to: &mut Histogram<u64>, from: &Histogram<u64>) {
+    if to.add(from).is_err() {
+        for value in from.iter_recorded() {
+            to.saturating_record_n(value.value_iterated_to(), value.count_at_value());
+        }
+    }
 }
 
 #[cfg(test)]

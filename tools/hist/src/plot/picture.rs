@@ -17,7 +17,7 @@ const TABLE_TOP: f64 = 74.0;
 const PERCENTILES_HEIGHT: f64 = 300.0;
 const TIMES_HEIGHT: f64 = 240.0;
 /// Between a panel and the heading of the next.
-const GAP: f64 = 62.0;
+const GAP: f64 = 80.0;
 /// Letters of a name in the table.
 const NAME_CHARS_MAX: usize = 34;
 
@@ -130,7 +130,7 @@ fn draw_percentiles(svg: &mut Svg, runs: &[Run], panel: Panel, domain: (f64, f64
         let points: Vec<(f64, f64)> = run.curve.iter().map(place).collect();
         svg.curve(at, "bold", &thin_out(&points));
         if let Some(last) = points.last() {
-            svg.dot(at, *last, 3.0);
+            svg.dot(&format!("fill{at}"), *last, 3.0);
         }
     }
 }
@@ -163,7 +163,7 @@ fn draw_times(svg: &mut Svg, runs: &[Run], panel: Panel, domain: (f64, f64)) {
             run.moments.iter().map(place).collect()
         };
         for point in line(|moment| moment.max_ns) {
-            svg.dot(at, point, 1.75);
+            svg.dot(&format!("fill{at}"), point, 1.75);
         }
         svg.curve(at, "thin", &line(|moment| moment.p50_ns));
         svg.curve(at, "bold", &line(|moment| moment.p99_ns));
@@ -171,14 +171,14 @@ fn draw_times(svg: &mut Svg, runs: &[Run], panel: Panel, domain: (f64, f64)) {
     styles(svg, panel.top - 18.0);
 }
 
-/// What the three kinds of line over time are.
+/// What the three kinds of mark over time are, in no run's colour.
 fn styles(svg: &mut Svg, y: f64) {
     let middle = y - 4.5;
     svg.text("faint", (RIGHT, y), Anchor::End, "maximum");
-    svg.dot(0, (RIGHT - 66.0, middle), 1.75);
-    svg.dot(0, (RIGHT - 74.0, middle), 1.75);
+    svg.dot("neutral-fill", (RIGHT - 66.0, middle), 1.75);
+    svg.dot("neutral-fill", (RIGHT - 74.0, middle), 1.75);
     svg.text("faint", (RIGHT - 92.0, y), Anchor::End, "p99");
-    svg.curve(0, "bold", &[(RIGHT - 146.0, middle), (RIGHT - 122.0, middle)]);
+    svg.line("neutral bold", (RIGHT - 146.0, middle), (RIGHT - 122.0, middle));
     svg.text("faint", (RIGHT - 164.0, y), Anchor::End, "p50");
-    svg.curve(0, "thin", &[(RIGHT - 218.0, middle), (RIGHT - 194.0, middle)]);
+    svg.line("neutral thin", (RIGHT - 218.0, middle), (RIGHT - 194.0, middle));
 }

@@ -71,7 +71,7 @@ impl Svg {
         Svg { text }
     }
 
-    /// A straight line of a class: `grid` or `axis`.
+    /// A straight line of a class: `grid`, `axis`, or `neutral` as thick as a run's.
     pub fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         self.put(format_args!(
             "<path class=\"{class}\" d=\"M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}\"/>\n"
@@ -86,14 +86,15 @@ impl Svg {
             write!(path, "{letter}{x:.1} {y:.1}").expect("a string");
         }
         if let [(x, y)] = points {
-            return self.dot(run, (*x, *y), 3.0);
+            return self.dot(&format!("fill{run}"), (*x, *y), 3.0);
         }
         self.put(format_args!("<path class=\"run{run} {style}\" d=\"{path}\"/>\n"));
     }
 
-    pub fn dot(&mut self, run: usize, (x, y): (f64, f64), radius: f64) {
+    /// A dot of a class: `fill0` and so on for the runs, or `neutral-fill`.
+    pub fn dot(&mut self, class: &str, (x, y): (f64, f64), radius: f64) {
         self.put(format_args!(
-            "<circle class=\"fill{run}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>\n"
+            "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>\n"
         ));
     }
 
@@ -143,7 +144,8 @@ fn colours(ink: &Ink, runs: &[&str; COLOURS]) -> String {
     let Ink { background, text, faint_text, grid, axis } = ink;
     let mut css = format!(
         ".background{{fill:{background}}}\n.grid{{stroke:{grid}}}\n.axis{{stroke:{axis}}}\n\
-         .title,.heading,.text{{fill:{text}}}\n.faint{{fill:{faint_text}}}\n"
+         .title,.heading,.text{{fill:{text}}}\n.faint{{fill:{faint_text}}}\n\
+         .neutral{{stroke:{faint_text}}}.neutral-fill{{fill:{faint_text}}}\n"
     );
     for (run, colour) in runs.iter().enumerate() {
         writeln!(css, ".run{run}{{stroke:{colour}}}.fill{run}{{fill:{colour}}}").expect("a string");
