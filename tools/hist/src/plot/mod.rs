@@ -21,7 +21,8 @@ pub const RUNS_MAX: usize = svg::COLOURS;
 /// What is to be printed, and what is to be told aside.
 ///
 /// # Errors
-/// A log can't be read or holds no values, there are too many runs, or the picture can't be written.
+/// A log can't be read or holds no values, there are too many runs, or the picture can't be
+/// written.
 pub fn run(args: &Plot) -> Result<(String, Vec<String>), Error> {
     let (runs, warnings) = data::read(args)?;
     if runs.len() > RUNS_MAX {
