@@ -1,7 +1,8 @@
 //! From the bytes of a V2 histogram to the histogram, for bytes that nobody vouches for.
 //!
 //! The crate does the decoding, but trusts lengths: it would take 4 GiB of memory on the word of a
-//! broken line. So what the header claims is checked against what is there before the crate sees it.
+//! broken line. So what the header claims is checked against what is there before the crate sees
+//! it.
 
 use std::io::Read;
 

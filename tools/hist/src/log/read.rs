@@ -57,10 +57,9 @@ pub struct Interval {
     pub max_column: f64,
     /// The histogram as it is in the file, in base64.
     pub encoded: String,
-    pub histogram: Histogram<u64>,
 }
 
-/// Yields the intervals of a log in the order of the file.
+/// Yields the intervals of a log, each with its histogram, in the order of the file.
 pub struct LogReader<R: BufRead = BufReader<File>> {
     path: PathBuf,
     input: R,
@@ -115,7 +114,7 @@ impl<R: BufRead> LogReader<R> {
         self.origin.filter(|origin| *origin >= CLOCK_MIN)
     }
 
-    fn next_interval(&mut self) -> Result<Option<Interval>, ReadError> {
+    fn next_interval(&mut self) -> Result<Option<(Interval, Histogram<u64>)>, ReadError> {
         loop {
             self.buffer.clear();
             let read = (&mut self.input)
@@ -150,7 +149,7 @@ impl<R: BufRead> LogReader<R> {
     }
 
     /// What a line says: an interval, or something about the ones to come, or nothing.
-    fn take_line(&mut self, bytes: &[u8]) -> Result<Option<Interval>, String> {
+    fn take_line(&mut self, bytes: &[u8]) -> Result<Option<(Interval, Histogram<u64>)>, String> {
         let line = std::str::from_utf8(bytes)
             .map_err(|_| "it is not text; is this an .hlog?".to_string())?
             .trim_end_matches(['\n', '\r']);
@@ -178,7 +177,7 @@ impl<R: BufRead> LogReader<R> {
             Some(run) if (run - start).abs() < YEAR => run,
             _ => start,
         });
-        Ok(Some(Interval {
+        let interval = Interval {
             line: self.line,
             tag: fields.tag.map(str::to_string),
             start,
@@ -186,8 +185,8 @@ impl<R: BufRead> LogReader<R> {
             length: fields.length,
             max_column: fields.max,
             encoded: fields.encoded.to_string(),
-            histogram,
-        }))
+        };
+        Ok(Some((interval, histogram)))
     }
 
     /// What to add to starts, decided with the first of them.
@@ -200,7 +199,7 @@ impl<R: BufRead> LogReader<R> {
 }
 
 impl<R: BufRead> Iterator for LogReader<R> {
-    type Item = Result<Interval, ReadError>;
+    type Item = Result<(Interval, Histogram<u64>), ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {

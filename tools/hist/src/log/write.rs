@@ -45,11 +45,15 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
+/// Since the epoch.
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 /// Writes an interval log. Histograms hold nanoseconds, if other tools are to understand them.
 pub struct LogWriter<W: Write = File> {
     path: PathBuf,
     out: W,
-    start: f64,
     serializer: V2DeflateSerializer,
     encoded: Vec<u8>,
     line: String,
@@ -62,9 +66,14 @@ impl LogWriter<File> {
     /// # Errors
     /// The file can't be made or written.
     pub fn create(path: &Path, start: SystemTime) -> Result<LogWriter<File>, WriteError> {
+        LogWriter::create_at(path, seconds(start))
+    }
+
+    /// As [`LogWriter::create`], with the start in seconds since the epoch.
+    pub(crate) fn create_at(path: &Path, start: f64) -> Result<LogWriter<File>, WriteError> {
         let out = File::create(path)
             .map_err(|source| WriteError::Create { path: path.to_path_buf(), source })?;
-        LogWriter::new(path, out, start)
+        LogWriter::with_start(path, out, start)
     }
 }
 
@@ -74,16 +83,13 @@ impl<W: Write> LogWriter<W> {
     /// # Errors
     /// `out` takes no more.
     pub fn new(path: &Path, out: W, start: SystemTime) -> Result<LogWriter<W>, WriteError> {
-        let start = start.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        LogWriter::with_start(path, out, start)
+        LogWriter::with_start(path, out, seconds(start))
     }
 
-    /// As [`LogWriter::new`], with the start in seconds since the epoch.
-    pub(crate) fn with_start(path: &Path, out: W, start: f64) -> Result<LogWriter<W>, WriteError> {
+    fn with_start(path: &Path, out: W, start: f64) -> Result<LogWriter<W>, WriteError> {
         let mut writer = LogWriter {
             path: path.to_path_buf(),
             out,
-            start,
             serializer: V2DeflateSerializer::new(),
             encoded: Vec::new(),
             line: String::new(),
@@ -124,6 +130,16 @@ impl<W: Write> LogWriter<W> {
         histogram: &Histogram<u64>,
     ) -> Result<(), WriteError> {
         let times = (since_start.as_secs_f64(), length.as_secs_f64());
+        self.write_at(tag, times, histogram)
+    }
+
+    /// As [`LogWriter::write`], with start and length in seconds.
+    pub(crate) fn write_at(
+        &mut self,
+        tag: Option<&str>,
+        times: (f64, f64),
+        histogram: &Histogram<u64>,
+    ) -> Result<(), WriteError> {
         let max = histogram.max() as f64 / MAX_COLUMN_DIVISOR;
         self.encoded.clear();
         self.serializer
@@ -133,19 +149,11 @@ impl<W: Write> LogWriter<W> {
         self.put_interval(tag, times, max, &encoded)
     }
 
-    /// Writes an interval of another log as it is, but for the time, which is `offset` seconds
-    /// after the start of this one.
-    ///
-    /// # Errors
-    /// The file takes no more.
-    pub fn copy(&mut self, interval: &Interval, offset: f64) -> Result<(), WriteError> {
-        let times = (offset, interval.length);
+    /// Writes an interval of another log as it is. Its offset is taken for seconds after the start
+    /// of this one.
+    pub(crate) fn copy(&mut self, interval: &Interval) -> Result<(), WriteError> {
+        let times = (interval.offset, interval.length);
         self.put_interval(interval.tag.as_deref(), times, interval.max_column, &interval.encoded)
-    }
-
-    /// When the run began, in seconds since the epoch.
-    pub fn start(&self) -> f64 {
-        self.start
     }
 
     fn put_interval(
