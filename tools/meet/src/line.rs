@@ -133,8 +133,13 @@ impl Line {
             side.speak(&mut self.out);
             let sent = self.send()?;
             let heard = !side.is_done() && self.listen(side)?;
-            if side.is_done() && self.out.is_empty() {
-                return Ok(());
+            if side.is_done() {
+                match (self.out.is_empty(), self.deaf) {
+                    (true, _) => return Ok(()),
+                    // His last words reach nobody.
+                    (false, true) => return Err(lost(side)),
+                    (false, false) => {}
+                }
             }
             if !sent && !heard {
                 self.wait(side)?;
@@ -174,16 +179,14 @@ impl Line {
     /// Reads once and hears all frames that are whole. Whether anything came.
     fn listen<S: Side>(&mut self, side: &mut S) -> Result<bool, TalkError> {
         match self.stream.read(&mut self.heard[self.heard_bytes..]) {
-            Ok(0) => Err(TalkError::Gone { who: S::OTHER, progress: side.progress() }),
+            Ok(0) => Err(lost(side)),
             Ok(bytes) => {
                 self.effort.reads += 1;
                 self.heard_bytes += bytes;
                 self.hear(side)?;
                 Ok(true)
             }
-            Err(error) if gone(&error) => {
-                Err(TalkError::Gone { who: S::OTHER, progress: side.progress() })
-            }
+            Err(error) if gone(&error) => Err(lost(side)),
             Err(error) => Ok(later(error)?),
         }
     }
@@ -234,6 +237,10 @@ impl Line {
 
 const _: () = assert!(HEARD_BYTES > 2 * (PAYLOAD_BYTES_MAX + hutong::duplex::HEAD_BYTES));
 
+fn lost<S: Side>(side: &S) -> TalkError {
+    TalkError::Gone { who: S::OTHER, progress: side.progress() }
+}
+
 /// Whether an error says that the other one has closed the connection.
 fn gone(error: &io::Error) -> bool {
     matches!(
@@ -249,5 +256,78 @@ fn later(error: io::Error) -> io::Result<bool> {
         // Try again at once.
         ErrorKind::Interrupted => Ok(true),
         _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use hutong::duplex::{Frame, Kind, Serial, put};
+
+    use super::*;
+
+    /// Says so many frames of the largest size as soon as he may, and hears as many.
+    struct Talker {
+        said: u32,
+        heard: u32,
+        frames: u32,
+    }
+
+    impl Side for Talker {
+        const OTHER: Who = Who::Li;
+
+        fn speak(&mut self, out: &mut Vec<u8>) {
+            for serial in self.said..self.frames {
+                put(out, Kind::Request, Serial::new(serial), &[7; PAYLOAD_BYTES_MAX]);
+            }
+            self.said = self.frames;
+        }
+
+        fn hear(&mut self, frame: Frame<'_>, _: &mut Vec<u8>) -> Result<(), Wrong> {
+            assert_eq!((frame.serial.number(), frame.payload.len()), (self.heard, 256));
+            self.heard += 1;
+            Ok(())
+        }
+
+        fn is_done(&self) -> bool {
+            self.heard == self.frames
+        }
+
+        fn progress(&self) -> String {
+            String::new()
+        }
+    }
+
+    fn lines() -> [Line; 2] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let other = listener.accept().unwrap().0;
+        [one, other].map(|stream| Line::new(stream, Duration::from_secs(60)).unwrap())
+    }
+
+    /// Each has more to say than all buffers of the system hold.
+    #[test]
+    fn two_who_both_say_all_at_once_hear_each_other() {
+        thread::scope(|scope| {
+            for mut line in lines() {
+                scope.spawn(move || {
+                    let mut side = Talker { said: 0, heard: 0, frames: 200_000 };
+                    line.talk(&mut side).unwrap();
+                    assert_eq!(side.heard, side.said);
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn last_words_that_reach_nobody_are_no_end() {
+        let [mut line, other] = lines();
+        // More than fits, so that he must find out.
+        line.out = vec![0; 64 << 20];
+        drop(other);
+        let mut done = Talker { said: 0, heard: 0, frames: 0 };
+        assert!(matches!(line.talk(&mut done), Err(TalkError::Gone { .. })));
     }
 }

@@ -80,7 +80,7 @@ impl Zhang {
     }
 
     fn ask(&mut self, what: Asked, words: &[u8], out: &mut Vec<u8>) -> Serial {
-        let serial = self.asked.ask(what).expect("meetings under way are counted");
+        let serial = self.asked.ask(what).expect("he looks for room before he asks");
         put(out, Kind::Request, serial, words);
         serial
     }
@@ -147,7 +147,8 @@ impl Side for Zhang {
             Stage::Meeting => {
                 let end = self.complete() + u64::from(self.plan.in_flight);
                 let end = end.min(self.plan.meets);
-                while self.begun < end && out.len() < SPEAK_BYTES {
+                // Full before that, if Li lets the oldest greeting wait and answers newer ones.
+                while self.begun < end && !self.asked.is_full() && out.len() < SPEAK_BYTES {
                     let serial = self.ask(Asked::Eaten, EATEN.as_bytes(), out);
                     self.note(Who::Zhang, Kind::Request, serial, EATEN);
                     self.begun += 1;
