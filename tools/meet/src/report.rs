@@ -60,12 +60,12 @@ pub fn line(accounts: &[Account]) -> String {
         })
         .collect();
     format!(
-        "{} meets in {}: {} meets/s, {} messages/s, {}B/s; {} at a time; {}\n",
+        "{} meets in {}: {}, {}, {}; {} at a time; {}\n",
         figures.meets,
         time(figures.elapsed),
-        scaled(figures.per_second(figures.meets)),
-        scaled(figures.per_second(figures.messages)),
-        scaled(figures.per_second(figures.bytes)),
+        rate(figures.per_second(figures.meets), " meets"),
+        rate(figures.per_second(figures.messages), " messages"),
+        rate(figures.per_second(figures.bytes), "B"),
         accounts[0].plan.in_flight,
         places.join("; ")
     )
@@ -110,15 +110,16 @@ fn time(elapsed: Duration) -> String {
     }
 }
 
-/// Three or four digits and a power of 1000.
-fn scaled(number: f64) -> String {
+/// Three or four digits, a power of 1000, and what is counted.
+fn rate(number: f64, what: &str) -> String {
     let (number, unit) = match number {
         number if number < 1e4 => (number, ""),
         number if number < 1e6 => (number / 1e3, "k"),
         number if number < 1e9 => (number / 1e6, "M"),
         number => (number / 1e9, "G"),
     };
-    format!("{number:.*} {unit}", if number < 100.0 { 2 } else { 0 })
+    let digits = if number < 100.0 { 2 } else { 0 };
+    format!("{number:.digits$} {}/s", format!("{unit}{what}").trim_start())
 }
 
 #[cfg(test)]
@@ -133,9 +134,9 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        assert_eq!(scaled(42_300_000.0), "42.30 M");
-        assert_eq!(scaled(950.4), "950 ");
-        assert_eq!(scaled(123_456.0), "123 k");
+        assert_eq!(rate(42_300_000.0, " messages"), "42.30 M messages/s");
+        assert_eq!(rate(950.4, " meets"), "950 meets/s");
+        assert_eq!(rate(123_456.0, "B"), "123 kB/s");
         assert_eq!(time(Duration::from_micros(14_237)), "14.24 ms");
         assert_eq!(time(Duration::from_millis(1423)), "1.423 s");
         assert_eq!(time(Duration::from_nanos(42_100)), "42.1 us");
