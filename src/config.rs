@@ -470,7 +470,7 @@ fn placement(
 }
 
 /// Reads `0-3,8`.
-fn cpu_list(text: &str, allowed: &[usize]) -> Result<Vec<usize>, ConfigError> {
+pub fn cpu_list(text: &str, allowed: &[usize]) -> Result<Vec<usize>, ConfigError> {
     let wrong = |part: &str| {
         ConfigError(format!(
             "--cpus {text} can't be read at {part:?}: write numbers and ranges, such as 0-3,8."
@@ -507,7 +507,7 @@ fn list(cpus: &[usize]) -> String {
 }
 
 /// The CPUs this process may run on.
-fn allowed_cpus() -> Result<Vec<usize>, ConfigError> {
+pub fn allowed_cpus() -> Result<Vec<usize>, ConfigError> {
     let set = sched_getaffinity(Pid::from_raw(0)).map_err(|error| {
         ConfigError(format!("can't ask which CPUs this process may run on: {error}."))
     })?;

@@ -6,14 +6,14 @@ use hutong::kafka::frame::{next_frame, whole_frames};
 use hutong::kafka::header::RequestHeader;
 use hutong::kafka::produce::ProduceRequest;
 use hutong::kafka::record_batch;
-
-const FRAME_BYTES_MAX: usize = 1 << 20;
+use hutong::limits::FRAME_BYTES_MAX;
 
 /// Decodes `data` as a stream of frames, as one frame, and, its first two bytes naming API and
 /// version, as a body.
 pub fn kafka_decode(data: &[u8]) {
-    if let Ok(whole) = whole_frames(data, FRAME_BYTES_MAX) {
+    if let Ok((whole, next)) = whole_frames(data, FRAME_BYTES_MAX) {
         assert!(whole <= data.len());
+        assert!(next.is_none_or(|next| whole + next > data.len()), "no whole frame is left behind");
         let mut frames = Bytes::copy_from_slice(&data[..whole]);
         while let Some(frame) = next_frame(&mut frames) {
             decode_frame(&frame);

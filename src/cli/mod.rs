@@ -4,10 +4,10 @@
 //! A command returns an error, and only `main` here turns it into a line on standard error and an
 //! exit code: 2 when we were asked wrongly, 1 when we were asked rightly and it failed.
 
-mod client;
+pub mod client;
 #[cfg(test)]
 mod client_tests;
-mod cluster;
+pub mod cluster;
 mod doctor;
 mod journal;
 mod output;

@@ -24,11 +24,15 @@ pub enum FrameError {
     },
 }
 
-/// How many bytes at the start of `bytes` are whole frames, length prefixes included.
+/// The bytes at the front of `bytes` that are whole frames, and the size of the one after them,
+/// length prefixes included, if so much of that one is there that its size can be told.
 ///
 /// An announced length that is not in `1..=frame_bytes_max` is an error as soon as it is seen,
 /// also when whole frames stand before it.
-pub fn whole_frames(bytes: &[u8], frame_bytes_max: usize) -> Result<usize, FrameError> {
+pub fn whole_frames(
+    bytes: &[u8],
+    frame_bytes_max: usize,
+) -> Result<(usize, Option<usize>), FrameError> {
     let mut whole = 0;
     while let Some((prefix, _)) = bytes[whole..].split_first_chunk::<LENGTH_BYTES>() {
         let announced = i32::from_be_bytes(*prefix);
@@ -39,13 +43,13 @@ pub fn whole_frames(bytes: &[u8], frame_bytes_max: usize) -> Result<usize, Frame
         if body_bytes > frame_bytes_max {
             return Err(FrameError::TooLong { bytes: body_bytes, bytes_max: frame_bytes_max });
         }
-        let left = bytes.len() - whole - LENGTH_BYTES;
-        if body_bytes > left {
-            break;
+        let frame_bytes = LENGTH_BYTES + body_bytes;
+        if bytes.len() - whole < frame_bytes {
+            return Ok((whole, Some(frame_bytes)));
         }
-        whole += LENGTH_BYTES + body_bytes;
+        whole += frame_bytes;
     }
-    Ok(whole)
+    Ok((whole, None))
 }
 
 /// Cuts one frame off the front and returns its body, without the length prefix and without

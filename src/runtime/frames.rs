@@ -16,6 +16,7 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 
+use crate::kafka::frame::{FrameError, whole_frames};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::runtime::buffers::ReadBuffer;
 
@@ -36,29 +37,6 @@ const LARGE_FRAME_BEGUN_BYTES: usize = CARRIED_FRAME_BYTES_MAX / 2;
 const CARRIED_BUDGET_BYTES: usize = 64 << 20;
 /// and of those that have buffers of their own.
 const LARGE_BUDGET_BYTES: usize = 192 << 20;
-
-/// A length that no frame has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a frame of {0} bytes was announced; frames have 1 to {FRAME_BYTES_MAX} bytes")]
-pub struct BadFrame(pub i32);
-
-/// The bytes at the front of `bytes` that are whole frames, and the size of the one after them,
-/// prefix included, if so much of it is there that it can be told.
-pub fn whole_frames(bytes: &[u8]) -> Result<(usize, Option<usize>), BadFrame> {
-    let mut whole = 0;
-    while let Some(prefix) = bytes[whole..].first_chunk::<4>() {
-        let length = i32::from_be_bytes(*prefix);
-        if length <= 0 || length as usize > FRAME_BYTES_MAX {
-            return Err(BadFrame(length));
-        }
-        let frame = 4 + length as usize;
-        if bytes.len() - whole < frame {
-            return Ok((whole, Some(frame)));
-        }
-        whole += frame;
-    }
-    Ok((whole, None))
-}
 
 /// Memory for frames begun, shared by the connections of a shard. First come, first served.
 #[derive(Debug)]
@@ -213,7 +191,7 @@ impl Partial {
     }
 
     /// Takes in `read` bytes that were put where [`Partial::space`] said.
-    pub fn take(&mut self, scratch: &mut ReadBuffer, read: usize) -> Result<Cut, BadFrame> {
+    pub fn take(&mut self, scratch: &mut ReadBuffer, read: usize) -> Result<Cut, FrameError> {
         if let Some((buffer, have, total)) = self.large.take() {
             let have = have + read;
             if have < total {
@@ -225,7 +203,7 @@ impl Partial {
         }
         let filled = self.carried.len() + read;
         scratch.memory()[..self.carried.len()].copy_from_slice(&self.carried);
-        let (whole, next) = whole_frames(&scratch.as_ref()[..filled])?;
+        let (whole, next) = whole_frames(&scratch.as_ref()[..filled], FRAME_BYTES_MAX)?;
         self.carried.clear();
         self.carried.extend_from_slice(&scratch.as_ref()[whole..filled]);
         if whole > 0 {
@@ -291,15 +269,6 @@ mod tests {
         frame
     }
 
-    #[test]
-    fn lengths_that_no_frame_has_are_refused() {
-        assert_eq!(whole_frames(&(-1i32).to_be_bytes()), Err(BadFrame(-1)));
-        assert_eq!(whole_frames(&0i32.to_be_bytes()), Err(BadFrame(0)));
-        let large = FRAME_BYTES_MAX as i32 + 1;
-        assert_eq!(whole_frames(&large.to_be_bytes()), Err(BadFrame(large)));
-        assert_eq!(whole_frames(&[0, 0, 0]), Ok((0, None)));
-    }
-
     /// Feeds `bytes` in reads of the given sizes and returns what came out.
     fn feed(bytes: &[u8], mut sizes: impl Iterator<Item = usize>) -> Vec<u8> {
         let budget = Budget::new(LARGE_BUDGET_BYTES);
@@ -312,7 +281,7 @@ mod tests {
             at += n;
             let cut = partial.take(&mut scratch, n).unwrap();
             if let Some(frames) = cut.frames {
-                assert_eq!(whole_frames(&frames), Ok((frames.len(), None)));
+                assert_eq!(whole_frames(&frames, FRAME_BYTES_MAX), Ok((frames.len(), None)));
                 out.extend_from_slice(&frames);
             }
             if let Some(total) = cut.reserve {

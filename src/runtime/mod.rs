@@ -28,6 +28,7 @@ pub mod node;
 pub mod read_task;
 pub mod segment_files;
 pub mod shard_io;
+pub mod solo;
 pub mod sync_probe;
 #[cfg(test)]
 mod test_core;

@@ -28,9 +28,9 @@ use crate::runtime::sync_probe;
 use crate::shard::{Shard, ShardConfig};
 
 /// A preempt timer below 10 ms makes this release of the executor sleep with work to do.
-const PREEMPT_TIMER: Duration = Duration::from_millis(10);
+pub const PREEMPT_TIMER: Duration = Duration::from_millis(10);
 /// Submissions of a ring; it holds twice as many completions.
-const RING_DEPTH: usize = 1024;
+pub const RING_DEPTH: usize = 1024;
 /// How long shards may take to have all on disk after a signal.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -6,7 +6,7 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::super::api::DecodeError;
 use super::super::error_code::{ALL, ErrorCode};
-use super::super::frame::{FrameError, next_frame, whole_frames};
+use super::super::frame::{FrameError, LENGTH_BYTES, next_frame, whole_frames};
 use super::super::header::RequestHeader;
 
 #[test]
@@ -17,10 +17,12 @@ fn whole_frames_are_counted_and_cut() {
         bytes.extend_from_slice(body);
     }
     for length in 0..bytes.len() {
-        let expected = [0, 7, 12].into_iter().rfind(|end| *end <= length).expect("0 fits");
-        assert_eq!(whole_frames(&bytes[..length], 4), Ok(expected));
+        let ends = [(0, 7), (7, 5), (12, 8)];
+        let (whole, next) = ends.into_iter().rfind(|(end, _)| *end <= length).expect("0 fits");
+        let next = (length - whole >= LENGTH_BYTES).then_some(next);
+        assert_eq!(whole_frames(&bytes[..length], 4), Ok((whole, next)));
     }
-    assert_eq!(whole_frames(&bytes, 4), Ok(20));
+    assert_eq!(whole_frames(&bytes, 4), Ok((20, None)));
     assert_eq!(whole_frames(&bytes, 3), Err(FrameError::TooLong { bytes: 4, bytes_max: 3 }));
     let mut frames = Bytes::from(bytes);
     for body in [&b"abc"[..], b"d", b"efgh"] {

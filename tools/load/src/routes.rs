@@ -1,0 +1,260 @@
+//! Which broker leads which partition, and everything else that has to wait for an answer.
+//!
+//! Workers never block: a thread of its own makes connections and asks for leaders, and hands the
+//! results over.
+
+use std::collections::BTreeMap;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use hutong::cli::client::{Endpoint, error_name};
+use hutong::cli::cluster::{Cluster, topic};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::{CreateTopicsRequest, MetadataResponse};
+
+/// The longest we wait for an answer about the cluster.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest we wait for a TCP connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A topic just made has its leaders within this time.
+const LEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// A broker that can't be reached for so long is given up.
+pub const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
+
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+
+/// What we want of a topic.
+#[derive(Clone, Debug)]
+pub struct TopicWish {
+    /// Any of the cluster's brokers; the first that answers is asked.
+    pub brokers: Vec<Endpoint>,
+    pub name: String,
+    /// How many it is created with, or must have. None: one, or what it has.
+    pub partitions: Option<i32>,
+    /// Replicas of each partition if it has to be created; -1 is the broker's default.
+    pub replication: i16,
+}
+
+/// The leaders of a topic's partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routes {
+    /// By partition.
+    leaders: Vec<Option<Endpoint>>,
+}
+
+impl Routes {
+    /// How many partitions the topic has.
+    pub fn partitions(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// Brokers that lead something, each once, in the order of their first partitions.
+    pub fn brokers(&self) -> Vec<&Endpoint> {
+        let mut brokers: Vec<&Endpoint> = Vec::new();
+        for leader in self.leaders.iter().flatten() {
+            if !brokers.contains(&leader) {
+                brokers.push(leader);
+            }
+        }
+        brokers
+    }
+
+    /// The broker of client number `client`, and the partitions it sends to: clients are spread
+    /// evenly over the brokers, and each sends to all that its broker leads. None if nobody leads.
+    pub fn share(&self, client: usize) -> Option<(Endpoint, Vec<u32>)> {
+        let brokers = self.brokers();
+        let broker = (*brokers.get(client % brokers.len().max(1))?).clone();
+        let leads = |leader: &Option<Endpoint>| leader.as_ref() == Some(&broker);
+        let led = self.leaders.iter().enumerate().filter(|(_, leader)| leads(leader));
+        let partitions = led.map(|(partition, _)| partition as u32).collect();
+        Some((broker, partitions))
+    }
+}
+
+/// Finds the topic or makes it, and waits until each partition has a leader.
+///
+/// # Errors
+/// A sentence: no broker there, the topic can't be made, or it has other partitions than wished.
+pub fn prepare(wish: &TopicWish) -> anyhow::Result<Routes> {
+    let mut cluster = reach(&wish.brokers)?;
+    let mut created = false;
+    let deadline = Instant::now() + LEADERS_TIMEOUT;
+    loop {
+        let metadata = cluster.metadata(Some(std::slice::from_ref(&wish.name)))?;
+        match routes_of(&metadata, &wish.name) {
+            Some(routes) if routes.leaders.iter().all(Option::is_some) => {
+                let (have, want) = (routes.partitions(), wish.partitions);
+                if want.is_some_and(|want| want as usize != have) {
+                    bail!(
+                        "topic {} has {have} partitions, not {}; choose another --topic, or \
+                         leave --partitions out",
+                        wish.name,
+                        want.unwrap_or_default()
+                    );
+                }
+                return Ok(routes);
+            }
+            Some(_) => {}
+            None if created => {}
+            None => {
+                create(&mut cluster, wish)?;
+                created = true;
+            }
+        }
+        if Instant::now() > deadline {
+            bail!("topic {} has no leader for some partitions yet; is the cluster up?", wish.name);
+        }
+        thread::sleep(RETRY_PAUSE);
+    }
+}
+
+fn reach(brokers: &[Endpoint]) -> anyhow::Result<Cluster> {
+    let mut failure = anyhow!("no broker is named");
+    for broker in brokers {
+        match Cluster::connect(broker, ANSWER_TIMEOUT) {
+            Ok(cluster) => return Ok(cluster),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn create(cluster: &mut Cluster, wish: &TopicWish) -> anyhow::Result<()> {
+    let creatable = CreatableTopic::default()
+        .with_name(topic(&wish.name))
+        .with_num_partitions(wish.partitions.unwrap_or(1))
+        .with_replication_factor(wish.replication);
+    let request = CreateTopicsRequest::default()
+        .with_topics(vec![creatable])
+        .with_timeout_ms(LEADERS_TIMEOUT.as_millis() as i32);
+    let answer = cluster.ask_controller(&request, |answer| {
+        answer.topics.iter().map(|topic| topic.error_code).collect()
+    })?;
+    for topic in answer.topics {
+        if topic.error_code != 0 && topic.error_code != TOPIC_ALREADY_EXISTS {
+            let why = topic.error_message.map(|text| format!(": {text}")).unwrap_or_default();
+            bail!("can't create topic {}: {}{why}", wish.name, error_name(topic.error_code));
+        }
+    }
+    Ok(())
+}
+
+fn routes_of(metadata: &MetadataResponse, name: &str) -> Option<Routes> {
+    let brokers: BTreeMap<i32, Endpoint> = metadata
+        .brokers
+        .iter()
+        .filter_map(|broker| {
+            let port = u16::try_from(broker.port).ok()?;
+            Some((*broker.node_id, Endpoint { host: broker.host.to_string(), port }))
+        })
+        .collect();
+    let wanted = |topic: &&_| {
+        let topic: &kafka_protocol::messages::metadata_response::MetadataResponseTopic = topic;
+        topic.name.as_ref().is_some_and(|found| found.as_str() == name)
+    };
+    let topic = metadata.topics.iter().find(wanted)?;
+    if topic.partitions.is_empty() {
+        return None;
+    }
+    let mut leaders = vec![None; topic.partitions.len()];
+    for partition in &topic.partitions {
+        let slot = leaders.get_mut(usize::try_from(partition.partition_index).ok()?)?;
+        *slot = brokers.get(&*partition.leader_id).cloned();
+    }
+    Some(Routes { leaders })
+}
+
+/// Connects, trying each address of the name.
+///
+/// # Errors
+/// A sentence that names the broker.
+pub fn connect(at: &Endpoint) -> anyhow::Result<TcpStream> {
+    let mut failure = None;
+    let addresses = (at.host.as_str(), at.port)
+        .to_socket_addrs()
+        .with_context(|| format!("can't find {at}"))?;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = Some(error),
+        }
+    }
+    let error = failure.map_or(anyhow!("the name has no address"), Into::into);
+    Err(error.context(format!("can't reach {at}")))
+}
+
+/// What a worker asks for.
+pub enum Ask {
+    /// The leaders as they are now, and a connection for this client to the broker that is its
+    /// then.
+    Reroute { worker: usize, client: usize },
+}
+
+/// What it gets.
+pub enum Reply {
+    /// New leaders, and a connection to the one that is this client's.
+    Rerouted { client: usize, routes: Arc<Routes>, stream: TcpStream },
+    /// It can't be had: the run is over.
+    Failed(String),
+}
+
+/// Starts the thread that answers workers. It ends when the last sender of asks is gone.
+///
+/// # Errors
+/// The system refused a thread.
+pub fn start_router(wish: TopicWish, workers: Vec<Sender<Reply>>) -> anyhow::Result<Sender<Ask>> {
+    let (asks, inbox) = channel();
+    thread::Builder::new()
+        .name("router".into())
+        .spawn(move || answer_asks(&wish, &workers, &inbox))
+        .context("can't start a thread")?;
+    Ok(asks)
+}
+
+fn answer_asks(wish: &TopicWish, workers: &[Sender<Reply>], inbox: &Receiver<Ask>) {
+    let mut known: Option<(Instant, Arc<Routes>)> = None;
+    while let Ok(Ask::Reroute { worker, client }) = inbox.recv() {
+        let deadline = Instant::now() + GIVE_UP_AFTER;
+        let reply = loop {
+            match reroute(wish, client, &mut known) {
+                Ok((routes, stream)) => break Reply::Rerouted { client, routes, stream },
+                Err(error) if Instant::now() > deadline => {
+                    break Reply::Failed(format!(
+                        "{error:#}, for {} seconds now",
+                        GIVE_UP_AFTER.as_secs()
+                    ));
+                }
+                Err(_) => {
+                    known = None;
+                    thread::sleep(RETRY_PAUSE);
+                }
+            }
+        };
+        // A worker that is gone asks for nothing any more.
+        let _ = workers[worker].send(reply);
+    }
+}
+
+/// What is known for a moment only is asked once for all clients that were cut off together.
+fn reroute(
+    wish: &TopicWish,
+    client: usize,
+    known: &mut Option<(Instant, Arc<Routes>)>,
+) -> anyhow::Result<(Arc<Routes>, TcpStream)> {
+    let routes = match known {
+        Some((at, routes)) if at.elapsed() < RETRY_PAUSE => routes.clone(),
+        _ => {
+            let routes = Arc::new(prepare(wish)?);
+            *known = Some((Instant::now(), routes.clone()));
+            routes
+        }
+    };
+    let (broker, _) = routes.share(client).context("no partition has a leader")?;
+    Ok((routes.clone(), connect(&broker)?))
+}
