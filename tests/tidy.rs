@@ -17,6 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("limits", &[]),
     ("kafka", &["limits", "model"]),
+    ("duplex", &["limits", "model"]),
     ("journal", &["limits", "model"]),
     ("replica", &["journal", "limits", "model"]),
     ("partition", &["limits", "model"]),
@@ -50,7 +51,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 
 /// All that runs in the simulator as well: plain Rust without I/O.
 const CORE: &[&str] =
-    &["model", "limits", "kafka", "journal", "replica", "partition", "metadata", "shard"];
+    &["model", "limits", "kafka", "duplex", "journal", "replica", "partition", "metadata", "shard"];
 
 /// Words that only some modules may use.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
