@@ -6,13 +6,15 @@
 //! don't, so a connection may have thousands of them under way.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use rustc_hash::FxHashMap;
+use slab::Slab;
 
 use crate::kafka::api::encode_response;
-use crate::kafka::frame::next_frame;
+use crate::kafka::frame::frame_at;
 use crate::kafka::header::RequestHeader;
 use crate::limits::CONNECTION_UNSENT_BYTES_MAX;
 use crate::model::ids::ConnectionId;
@@ -26,10 +28,29 @@ pub struct Ticket {
     pub sequence: u64,
 }
 
+/// Whole frames as they came, side by side, and how far they have been looked at.
+#[derive(Debug)]
+pub struct Read {
+    pub bytes: Bytes,
+    at: usize,
+}
+
+impl Read {
+    fn has_frame(&self) -> bool {
+        frame_at(&self.bytes, self.at).is_some()
+    }
+}
+
+/// The memo of a connection that isn't there. Connections are numbered from one on.
+const NOBODY: (ConnectionId, usize) = (ConnectionId(u64::MAX), usize::MAX);
+
 /// All connections of a shard.
 #[derive(Debug)]
 pub struct Connections<P> {
-    by_id: FxHashMap<ConnectionId, Connection<P>>,
+    slots: Slab<Connection<P>>,
+    by_id: FxHashMap<ConnectionId, usize>,
+    /// The connection that was found last, and its slot. Of no connection once that is gone.
+    last: (ConnectionId, usize),
     /// Those with something to give out at the end of the turn.
     dirty: Vec<ConnectionId>,
     /// Those that may go on with their backlog.
@@ -52,7 +73,7 @@ struct Connection<P> {
     dirty: bool,
     unsent_bytes: usize,
     /// Frames that have come and not been looked at.
-    backlog: VecDeque<Bytes>,
+    backlog: VecDeque<Read>,
     /// The request that holds up those behind it.
     held_by: Option<u64>,
     paused: bool,
@@ -62,7 +83,9 @@ struct Connection<P> {
 impl<P> Default for Connections<P> {
     fn default() -> Self {
         Connections {
+            slots: Slab::new(),
             by_id: FxHashMap::default(),
+            last: NOBODY,
             dirty: Vec::new(),
             runnable: Vec::new(),
             faults: Vec::new(),
@@ -74,12 +97,20 @@ impl<P> Default for Connections<P> {
 impl<P> Connections<P> {
     /// A client connected.
     pub fn open(&mut self, id: ConnectionId) {
-        self.by_id.insert(id, Connection::new());
+        let slot = self.slots.insert(Connection::new());
+        self.by_id.insert(id, slot);
+        self.last = NOBODY;
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> Option<Connection<P>> {
+        self.last = NOBODY;
+        let slot = self.by_id.remove(&id)?;
+        Some(self.slots.remove(slot))
     }
 
     /// A client is gone: whatever it is owed is forgotten.
     pub fn closed(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.by_id.remove(&id) {
+        if let Some(connection) = self.remove(id) {
             self.unsent_bytes -= connection.unsent_bytes;
         }
     }
@@ -101,10 +132,10 @@ impl<P> Connections<P> {
 
     /// Frames have come. They wait until `next_frame` takes them.
     pub fn received(&mut self, id: ConnectionId, frames: Bytes) {
-        if let Some(connection) = self.by_id.get_mut(&id)
+        if let Some(connection) = self.find(id)
             && !connection.closing
         {
-            connection.backlog.push_back(frames);
+            connection.backlog.push_back(Read { bytes: frames, at: 0 });
             self.runnable.push(id);
         }
     }
@@ -119,28 +150,70 @@ impl<P> Connections<P> {
         !self.runnable.is_empty()
     }
 
-    /// The next request of a connection, if it may be looked at now.
-    pub fn next_frame(&mut self, id: ConnectionId) -> Option<(Ticket, Bytes)> {
-        let connection = self.by_id.get_mut(&id)?;
+    /// The oldest of what a connection has sent, if it may be looked at now. What is left of it
+    /// must be put back.
+    pub fn take_read(&mut self, id: ConnectionId) -> Option<Read> {
+        let connection = self.find(id)?;
         if !connection.may_go_on() {
             return None;
         }
-        let frame = connection.take_frame()?;
+        connection.backlog.pop_front()
+    }
+
+    /// What was taken and not looked at will be looked at first.
+    pub fn put_back(&mut self, id: ConnectionId, read: Read) {
+        if read.has_frame()
+            && let Some(connection) = self.find(id)
+            && !connection.closing
+        {
+            connection.backlog.push_front(read);
+        }
+    }
+
+    /// The next request of a read, where it lies in it, if it may be looked at now.
+    #[inline]
+    pub fn next_frame(
+        &mut self,
+        id: ConnectionId,
+        read: &mut Read,
+    ) -> Option<(Ticket, Range<usize>)> {
+        let connection = self.find(id)?;
+        if !connection.may_go_on() {
+            return None;
+        }
+        let frame = frame_at(&read.bytes, read.at)?;
+        read.at = frame.end;
         let sequence = connection.next_request;
         connection.next_request += 1;
         Some((Ticket { connection: id, sequence }, frame))
     }
 
+    /// The connection of this number. Requests of one connection come in rows, and so do their
+    /// answers: the last one found is looked at first.
+    #[inline]
+    fn slot_of(&mut self, id: ConnectionId) -> Option<usize> {
+        if self.last.0 != id {
+            self.last = (id, *self.by_id.get(&id)?);
+        }
+        Some(self.last.1)
+    }
+
+    #[inline]
+    fn find(&mut self, id: ConnectionId) -> Option<&mut Connection<P>> {
+        let slot = self.slot_of(id)?;
+        self.slots.get_mut(slot)
+    }
+
     /// Nothing behind this request is looked at before it is answered.
     pub fn hold(&mut self, ticket: Ticket) {
-        if let Some(connection) = self.by_id.get_mut(&ticket.connection) {
+        if let Some(connection) = self.find(ticket.connection) {
             connection.held_by = Some(ticket.sequence);
         }
     }
 
     /// Stops or resumes reading, as the backlog asks for. `queue_full` holds up everyone.
     pub fn settle_reading(&mut self, id: ConnectionId, outputs: &mut VecDeque<Output<P>>) {
-        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let Some(connection) = self.find(id) else { return };
         let wanted = !connection.backlog.is_empty();
         if wanted != connection.paused {
             connection.paused = wanted;
@@ -154,7 +227,8 @@ impl<P> Connections<P> {
 
     /// Answers a request with a frame that `encode` appends to the connection's output.
     pub fn answer(&mut self, ticket: Ticket, encode: impl FnOnce(&mut Vec<u8>)) {
-        let Some(connection) = self.by_id.get_mut(&ticket.connection) else { return };
+        let Some(slot) = self.slot_of(ticket.connection) else { return };
+        let connection = &mut self.slots[slot];
         if ticket.sequence == connection.next_answer {
             encode(&mut connection.tail);
             connection.next_answer += 1;
@@ -194,7 +268,8 @@ impl<P> Connections<P> {
 
     /// Answers a request with parts. None at all for a request that gets no response.
     pub fn answer_parts(&mut self, ticket: Ticket, parts: Vec<Part<P>>) {
-        let Some(connection) = self.by_id.get_mut(&ticket.connection) else { return };
+        let Some(slot) = self.slot_of(ticket.connection) else { return };
+        let connection = &mut self.slots[slot];
         if ticket.sequence == connection.next_answer {
             connection.take_parts(parts);
             connection.next_answer += 1;
@@ -207,7 +282,8 @@ impl<P> Connections<P> {
 
     /// The socket has taken bytes.
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
-        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let Some(slot) = self.slot_of(id) else { return };
+        let connection = &mut self.slots[slot];
         let was_over = connection.unsent_bytes > CONNECTION_UNSENT_BYTES_MAX;
         let bytes = bytes.min(connection.unsent_bytes);
         connection.unsent_bytes -= bytes;
@@ -220,7 +296,8 @@ impl<P> Connections<P> {
     /// Has the connection closed, once what it is owed so far has been sent. Its requests that
     /// aren't answered yet get no answer.
     pub fn close(&mut self, id: ConnectionId) {
-        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let Some(slot) = self.slot_of(id) else { return };
+        let connection = &mut self.slots[slot];
         connection.closing = true;
         connection.backlog.clear();
         if !connection.dirty {
@@ -236,8 +313,10 @@ impl<P> Connections<P> {
 
     /// Gives out all answers that are in order.
     pub fn give_out(&mut self, outputs: &mut VecDeque<Output<P>>) {
+        let mut closed = Vec::new();
         for id in self.dirty.drain(..) {
-            let Some(connection) = self.by_id.get_mut(&id) else { continue };
+            let Some(slot) = self.by_id.get(&id) else { continue };
+            let connection = &mut self.slots[*slot];
             connection.dirty = false;
             connection.settle_tail();
             let parts = std::mem::take(&mut connection.parts);
@@ -249,9 +328,12 @@ impl<P> Connections<P> {
             }
             if connection.closing {
                 self.unsent_bytes -= connection.unsent_bytes;
-                self.by_id.remove(&id);
+                closed.push(id);
                 outputs.push_back(Output::CloseConnection { connection: id });
             }
+        }
+        for id in closed {
+            self.remove(id);
         }
     }
 }
@@ -277,19 +359,6 @@ impl<P> Connection<P> {
         self.held_by.is_none()
             && !self.closing
             && self.unsent_bytes + self.tail.len() <= CONNECTION_UNSENT_BYTES_MAX
-    }
-
-    fn take_frame(&mut self) -> Option<Bytes> {
-        loop {
-            let frames = self.backlog.front_mut()?;
-            let frame = next_frame(frames);
-            if !frames.has_remaining() || frame.is_none() {
-                self.backlog.pop_front();
-            }
-            if frame.is_some() {
-                return frame;
-            }
-        }
     }
 
     /// A request of this connection has its answer.

@@ -39,6 +39,7 @@ use crate::shard::message::ShardMessage;
 use crate::shard::metrics::ShardMetrics;
 use crate::shard::output::{LogLevel, Output};
 use crate::shard::produce::MultiProduce;
+use crate::shard::produce_answers::LastTemplate;
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::random::Random;
 use crate::shard::retention::RetentionTimer;
@@ -60,6 +61,7 @@ pub mod group;
 pub mod groups;
 pub mod pending_responses;
 pub mod produce;
+pub mod produce_answers;
 pub mod producer_ids;
 
 pub mod chunks;
@@ -109,6 +111,7 @@ pub struct Shard<P: Page> {
     control: Control,
     connections: Connections<P>,
     produce_requests: Slab<MultiProduce>,
+    produce_template: LastTemplate,
     fetches: Fetches<P>,
     admin_requests: AdminRequests,
     producer_ids: ProducerIds,
@@ -163,6 +166,7 @@ impl<P: Page> Shard<P> {
             control: Control::new(catalog),
             connections: Connections::default(),
             produce_requests: Slab::new(),
+            produce_template: LastTemplate::default(),
             fetches: Fetches::default(),
             admin_requests: AdminRequests::default(),
             producer_ids: ProducerIds::default(),

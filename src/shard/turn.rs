@@ -36,18 +36,21 @@ impl<P: Page> Shard<P> {
 
     fn take_requests_of(&mut self, connection: ConnectionId, now: Now) {
         let mut room = PENDING_RESPONSES_MAX.saturating_sub(self.groups.waiting_requests());
-        loop {
-            if room == 0 || request_queue::is_full(self.groups.queued_bytes()) {
-                self.queue_waiters.push(connection);
-                break;
+        let mut going_on = !matches!(self.state, State::Stopping | State::Stopped);
+        while going_on && let Some(mut read) = self.connections.take_read(connection) {
+            loop {
+                if room == 0 || request_queue::is_full(self.groups.queued_bytes()) {
+                    self.queue_waiters.push(connection);
+                    going_on = false;
+                    break;
+                }
+                let next = self.connections.next_frame(connection, &mut read);
+                let Some((ticket, frame)) = next else { break };
+                self.metrics.requests += 1;
+                room -= 1;
+                self.on_request(now, ticket, &read.bytes, frame);
             }
-            if matches!(self.state, State::Stopping | State::Stopped) {
-                break;
-            }
-            let Some((ticket, frame)) = self.connections.next_frame(connection) else { break };
-            self.metrics.requests += 1;
-            room -= 1;
-            self.on_request(now, ticket, frame);
+            self.connections.put_back(connection, read);
         }
         self.connections.settle_reading(connection, &mut self.outputs);
     }
@@ -119,6 +122,7 @@ impl<P: Page> Shard<P> {
             groups: &mut self.groups,
             connections: &mut self.connections,
             requests: &mut self.produce_requests,
+            template: &mut self.produce_template,
         }
     }
 
