@@ -8,6 +8,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use crate::journal::page::Page;
+use crate::kafka::api::PRODUCE_INDEX;
 use crate::kafka::decode_error::DecodeError;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
@@ -131,8 +132,12 @@ impl<'a, P: Page> Produce<'a, P> {
                 // The frame moves on to the writer: no reference is counted for a request.
                 self.enqueue(now, wanted, frame, records, checked, answer);
             }
-            Err(_) if wanted.acks == 0 => return self.refuse_silent(ticket),
+            Err(outcome) if wanted.acks == 0 => {
+                self.count_failure(&outcome);
+                return self.refuse_silent(ticket);
+            }
             Err(outcome) => {
+                self.count_failure(&outcome);
                 let cluster = self.cluster;
                 self.connections.answer(ticket, |out| {
                     encode_refusal(out, cluster, &header, &only, outcome);
@@ -199,6 +204,7 @@ impl<'a, P: Page> Produce<'a, P> {
                 }
                 Err(outcome) => {
                     failed = true;
+                    self.count_failure(&outcome);
                     self.settle(slot, part, outcome);
                 }
             }
@@ -293,6 +299,9 @@ impl<'a, P: Page> Produce<'a, P> {
 
     /// Tells whoever waits for a batch what became of it.
     pub fn answer(&mut self, answer: ProduceAnswer, outcome: ProduceOutcome) {
+        if !matches!(outcome, ProduceOutcome::Appended(_)) {
+            self.count_failure(&outcome);
+        }
         match answer {
             ProduceAnswer::None => {}
             ProduceAnswer::Single(single) => {
@@ -303,6 +312,10 @@ impl<'a, P: Page> Produce<'a, P> {
             }
             ProduceAnswer::Multi { request, part } => self.settle(request, part, outcome),
         }
+    }
+
+    fn count_failure(&mut self, outcome: &ProduceOutcome) {
+        self.connections.traffic.error(PRODUCE_INDEX, error_of(outcome));
     }
 
     fn settle(&mut self, request: usize, part: usize, outcome: ProduceOutcome) {
@@ -411,17 +424,31 @@ fn wire_outcome<'m>(
     outcome: ProduceOutcome,
     error_message: Option<&'m str>,
 ) -> PartitionOutcome<'m> {
-    let error = match outcome {
-        ProduceOutcome::Appended(appended) => {
-            return PartitionOutcome {
-                error: ErrorCode::NONE,
-                base_offset: appended.base_offset,
-                log_append_time_ms: appended.append_time,
-                log_start_offset: appended.log_start,
-                error_message: None,
-                current_leader: None,
-            };
-        }
+    if let ProduceOutcome::Appended(appended) = outcome {
+        return PartitionOutcome {
+            error: ErrorCode::NONE,
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.append_time,
+            log_start_offset: appended.log_start,
+            error_message: None,
+            current_leader: None,
+        };
+    }
+    let current_leader = match outcome {
+        ProduceOutcome::Elsewhere(group) => cluster.leader(group),
+        _ => None,
+    };
+    PartitionOutcome {
+        error_message,
+        current_leader,
+        ..PartitionOutcome::failed(error_of(&outcome))
+    }
+}
+
+/// Kafka's code for an outcome.
+fn error_of(outcome: &ProduceOutcome) -> ErrorCode {
+    match outcome {
+        ProduceOutcome::Appended(_) => ErrorCode::NONE,
         ProduceOutcome::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
         ProduceOutcome::NoSpace => ErrorCode::KAFKA_STORAGE_ERROR,
         ProduceOutcome::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
@@ -429,11 +456,6 @@ fn wire_outcome<'m>(
         ProduceOutcome::Fenced => ErrorCode::INVALID_PRODUCER_EPOCH,
         ProduceOutcome::Elsewhere(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
         ProduceOutcome::BadBatch(error) => error.code(),
-        ProduceOutcome::Refused(code, _) => code,
-    };
-    let current_leader = match outcome {
-        ProduceOutcome::Elsewhere(group) => cluster.leader(group),
-        _ => None,
-    };
-    PartitionOutcome { error_message, current_leader, ..PartitionOutcome::failed(error) }
+        ProduceOutcome::Refused(code, _) => *code,
+    }
 }

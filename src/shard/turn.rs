@@ -45,7 +45,6 @@ impl<P: Page> Shard<P> {
                 break;
             }
             let Some((ticket, frame)) = self.connections.next_frame(connection) else { break };
-            self.metrics.requests += 1;
             room -= 1;
             self.on_request(now, ticket, frame);
         }
@@ -128,6 +127,7 @@ impl<P: Page> Shard<P> {
         let progress = *self.groups.at(index).progress();
         let mut produce = self.produce();
         let mut alike = (0, now.time);
+        let mut released = 0;
         pending.release(&progress, |response| {
             if response.queued_at != alike.1 && alike.0 > 0 {
                 let took = now.time.since(alike.1);
@@ -135,11 +135,13 @@ impl<P: Page> Shard<P> {
                 alike.0 = 0;
             }
             alike = (alike.0 + 1, response.queued_at);
+            released += 1;
             produce.answer(response.answer, ProduceOutcome::Appended(response.outcome));
         });
         let group = self.groups.at_mut(index);
         group.metrics.released(now.time.since(alike.1), alike.0);
         group.pending = pending;
+        self.metrics.released += released;
     }
 
     /// Carries out what the groups have applied.
