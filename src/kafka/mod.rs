@@ -22,6 +22,7 @@ mod produce_response;
 pub mod record_batch;
 mod record_search;
 mod request_schemas;
+pub mod response_errors;
 mod wire;
 
 #[cfg(test)]

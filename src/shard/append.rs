@@ -295,6 +295,8 @@ fn grow_partitions<P: Page>(
             },
         );
         at += run.line.bytes as usize;
+        let records = run.line.last_offset.0 - run.line.base_offset.0 + 1;
+        group.metrics.run(records, run.line.bytes);
         grown.push(Grown {
             partition: run.partition,
             key: partition.key,

@@ -9,15 +9,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use bytes::Bytes;
+use hdrhistogram::Histogram;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use crate::kafka::api::encode_response;
+use crate::kafka::api::{FETCH_INDEX, PRODUCE_INDEX, api_index, encode_response};
 use crate::kafka::frame::frame_at;
 use crate::kafka::header::RequestHeader;
+use crate::kafka::response_errors::ErrorCodes;
 use crate::limits::CONNECTION_UNSENT_BYTES_MAX;
 use crate::model::ids::ConnectionId;
+use crate::model::time::Time;
+use crate::shard::metrics::{Traffic, durations};
 use crate::shard::output::{Output, Part};
 
 /// A request that is to be answered.
@@ -58,6 +62,24 @@ pub struct Connections<P> {
     faults: Vec<String>,
     /// Given out and not yet taken by the sockets, all connections together.
     unsent_bytes: usize,
+    /// What was asked and answered, by API.
+    pub traffic: Traffic,
+    order: Order,
+}
+
+/// How long answers waited for those of earlier requests of their connections.
+#[derive(Debug)]
+struct Order {
+    /// When this turn began.
+    now: Time,
+    waited: Histogram<u64>,
+}
+
+/// An answer that waits for those before it.
+#[derive(Debug)]
+struct Early<P> {
+    since: Time,
+    parts: Vec<Part<P>>,
 }
 
 #[derive(Debug)]
@@ -65,7 +87,7 @@ struct Connection<P> {
     next_request: u64,
     next_answer: u64,
     /// Answers that wait for those before them.
-    early: BTreeMap<u64, Vec<Part<P>>>,
+    early: BTreeMap<u64, Early<P>>,
     /// Answers in order, to be given out at the end of the turn.
     parts: Vec<Part<P>>,
     /// The newest of them, still growing.
@@ -90,11 +112,23 @@ impl<P> Default for Connections<P> {
             runnable: Vec::new(),
             faults: Vec::new(),
             unsent_bytes: 0,
+            traffic: Traffic::default(),
+            order: Order { now: Time(0), waited: durations() },
         }
     }
 }
 
 impl<P> Connections<P> {
+    /// A turn begins. Answers that wait for others are timed by it.
+    pub fn begin_turn(&mut self, now: Time) {
+        self.order.now = now;
+    }
+
+    /// How long answers that had to wait for those of earlier requests did so, in nanoseconds.
+    pub fn order_stage(&self) -> &Histogram<u64> {
+        &self.order.waited
+    }
+
     /// A client connected.
     pub fn open(&mut self, id: ConnectionId) {
         let slot = self.slots.insert(Connection::new());
@@ -225,18 +259,27 @@ impl<P> Connections<P> {
         }
     }
 
-    /// Answers a request with a frame that `encode` appends to the connection's output.
+    /// Answers a Produce request with a frame that `encode` appends to the connection's output.
     pub fn answer(&mut self, ticket: Ticket, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.answer_of(PRODUCE_INDEX, ticket, encode);
+    }
+
+    #[inline]
+    fn answer_of(&mut self, api: usize, ticket: Ticket, encode: impl FnOnce(&mut Vec<u8>)) {
         let Some(slot) = self.slot_of(ticket.connection) else { return };
         let connection = &mut self.slots[slot];
         if ticket.sequence == connection.next_answer {
+            let before = connection.tail.len();
             encode(&mut connection.tail);
+            self.traffic.response(api, connection.tail.len() - before);
             connection.next_answer += 1;
-            connection.follow_up();
+            connection.follow_up(&mut self.order);
         } else {
             let mut bytes = Vec::new();
             encode(&mut bytes);
-            connection.early.insert(ticket.sequence, vec![Part::Bytes(bytes.into())]);
+            self.traffic.response(api, bytes.len());
+            let parts = vec![Part::Bytes(bytes.into())];
+            connection.early.insert(ticket.sequence, Early { since: self.order.now, parts });
         }
         connection.answered(ticket, &mut self.dirty, &mut self.runnable);
     }
@@ -245,7 +288,7 @@ impl<P> Connections<P> {
     ///
     /// A message that can't be encoded in the request's version would be a fault of ours; the
     /// client's connection is closed, so that it isn't left waiting.
-    pub fn respond<M: Encodable + HeaderVersion>(
+    pub fn respond<M: Encodable + HeaderVersion + ErrorCodes>(
         &mut self,
         ticket: Ticket,
         header: &RequestHeader,
@@ -253,7 +296,11 @@ impl<P> Connections<P> {
     ) {
         let mut bytes = Vec::new();
         match encode_response(&mut bytes, header, response) {
-            Ok(()) => self.answer(ticket, |out| out.extend_from_slice(&bytes)),
+            Ok(()) => {
+                let api = api_index(header.api_key).expect("what isn't offered isn't answered");
+                self.traffic.errors_of(api, response);
+                self.answer_of(api, ticket, |out| out.extend_from_slice(&bytes));
+            }
             Err(fault) => {
                 self.close(ticket.connection);
                 self.faults.push(fault.to_string());
@@ -266,16 +313,18 @@ impl<P> Connections<P> {
         std::mem::take(&mut self.faults)
     }
 
-    /// Answers a request with parts. None at all for a request that gets no response.
+    /// Answers a Fetch request with parts; or, with none at all, a Produce request that gets no
+    /// response.
     pub fn answer_parts(&mut self, ticket: Ticket, parts: Vec<Part<P>>) {
         let Some(slot) = self.slot_of(ticket.connection) else { return };
         let connection = &mut self.slots[slot];
+        self.traffic.response(FETCH_INDEX, parts.iter().map(Part::len).sum());
         if ticket.sequence == connection.next_answer {
             connection.take_parts(parts);
             connection.next_answer += 1;
-            connection.follow_up();
+            connection.follow_up(&mut self.order);
         } else {
-            connection.early.insert(ticket.sequence, parts);
+            connection.early.insert(ticket.sequence, Early { since: self.order.now, parts });
         }
         connection.answered(ticket, &mut self.dirty, &mut self.runnable);
     }
@@ -379,12 +428,13 @@ impl<P> Connection<P> {
     }
 
     /// Moves up the answers that waited for the one just given.
-    fn follow_up(&mut self) {
+    fn follow_up(&mut self, order: &mut Order) {
         if self.early.is_empty() {
             return;
         }
-        while let Some(parts) = self.early.remove(&self.next_answer) {
-            self.take_parts(parts);
+        while let Some(early) = self.early.remove(&self.next_answer) {
+            order.waited.saturating_record(order.now.since(early.since).as_nanos() as u64);
+            self.take_parts(early.parts);
             self.next_answer += 1;
         }
     }

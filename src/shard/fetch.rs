@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::journal::page::Page;
+use crate::kafka::api::FETCH_INDEX;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetch::{FETCH_TOPIC_IDS_FROM, FetchPartitionHeader, FetchResponseEncoder};
 use crate::kafka::header::RequestHeader;
@@ -31,6 +32,7 @@ use crate::shard::connections::{Connections, Ticket};
 use crate::shard::groups::Groups;
 use crate::shard::input::IoFailure;
 use crate::shard::list_offsets::ListOffsets;
+use crate::shard::metrics::FetchMetrics;
 use crate::shard::output::{LogLevel, Output, Part};
 use crate::shard::reader::{Cursor, Goal, PartitionReader, Piece, Step};
 
@@ -46,6 +48,7 @@ pub struct Fetches<P> {
     ready: Vec<usize>,
     /// Where readers that are behind go on, so that the next fetch needs no search.
     cursors: FxHashMap<(PartitionKey, Offset), Cursor>,
+    pub metrics: FetchMetrics,
 }
 
 /// Cursors kept. They only save a search: when there are too many, all are forgotten.
@@ -117,6 +120,7 @@ impl<P> Default for Fetches<P> {
             deadlines: BTreeSet::new(),
             ready: Vec::new(),
             cursors: FxHashMap::default(),
+            metrics: FetchMetrics::default(),
         }
     }
 }
@@ -139,7 +143,8 @@ impl<P: Page> Fetches<P> {
             let encoder =
                 FetchResponseEncoder::begin(version, header.correlation_id, 0, code, 0, 0);
             let bytes = encoder.finish(&[]).bytes;
-            return parts.connections.answer(ticket, |out| out.extend_from_slice(&bytes));
+            parts.connections.traffic.error(FETCH_INDEX, code);
+            return parts.connections.answer_parts(ticket, vec![Part::Bytes(bytes.into())]);
         }
         let job = self.job_of(now, ticket, header, request, parts);
         let id = self.jobs.insert(job);
@@ -297,6 +302,7 @@ impl<P: Page> Fetches<P> {
                 false
             }
             Step::Damaged { position } => {
+                self.metrics.damaged_entries += 1;
                 part.error = ErrorCode::KAFKA_STORAGE_ERROR;
                 let line = format!(
                     "group {}: the entry at position {position} can't be read back: damaged on \
@@ -369,11 +375,29 @@ impl<P: Page> Fetches<P> {
         let job = self.jobs.remove(id);
         match job.purpose {
             Purpose::Fetch(ref fetch) => {
+                self.count(&job, parts);
                 let response = fetch_response(&job, fetch, parts);
                 parts.connections.answer_parts(job.ticket, response);
             }
             Purpose::ListOffsets(request) => {
                 request.answer(job.ticket, &job.header, &job.parts, parts.connections);
+            }
+        }
+    }
+
+    fn count(&mut self, job: &Job<P>, parts: &mut Parts<'_, P>) {
+        for part in &job.parts {
+            parts.connections.traffic.error(FETCH_INDEX, part.error);
+            let Some(reader) = &part.reader else { continue };
+            if !part.error.is_none() || reader.bytes == 0 {
+                continue;
+            }
+            self.metrics.bytes += reader.bytes as u64;
+            self.metrics.records += (reader.next_offset().0 - part.asked.offset.0) as u64;
+            if reader.needed_disk() {
+                self.metrics.cache_misses += 1;
+            } else {
+                self.metrics.cache_hits += 1;
             }
         }
     }

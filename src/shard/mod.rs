@@ -74,6 +74,7 @@ pub mod control;
 pub mod metrics;
 pub mod random;
 pub mod retention;
+pub mod snapshot;
 
 /// What a shard must know from the start.
 #[derive(Clone, Debug)]
@@ -200,7 +201,6 @@ impl<P: Page> Shard<P> {
                 Err(failure) => self.fatal(group, "a journal write", failure),
             },
             Input::JournalRead { group, read, result } => {
-                self.metrics.journal_reads += 1;
                 let (fetches, mut parts) = self.fetch_parts();
                 fetches.on_read(now.time, group, read, result, &mut parts);
             }
@@ -225,6 +225,7 @@ impl<P: Page> Shard<P> {
     /// Does one turn: takes requests, appends them, steps Raft, releases and expires responses.
     pub fn advance(&mut self, now: Now) {
         self.again = false;
+        self.connections.begin_turn(now.time);
         self.take_requests(now);
         self.carry_out_done();
         for index in 0..self.groups.len() {
@@ -276,9 +277,9 @@ impl<P: Page> Shard<P> {
         &self.groups
     }
 
-    /// What was counted.
-    pub fn metrics(&self) -> &ShardMetrics {
-        &self.metrics
+    /// Produce responses released so far because their level was reached.
+    pub fn released(&self) -> u64 {
+        self.metrics.released
     }
 
     fn group(&mut self, group: GroupId) -> &mut group::Group<P> {

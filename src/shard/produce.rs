@@ -7,6 +7,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use crate::journal::page::Page;
+use crate::kafka::api::PRODUCE_INDEX;
 use crate::kafka::decode_error::DecodeError;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
@@ -20,7 +21,9 @@ use crate::shard::cluster::Cluster;
 use crate::shard::connections::{Connections, Ticket};
 use crate::shard::group::PartitionSlot;
 use crate::shard::groups::Groups;
-use crate::shard::produce_answers::{LastTemplate, encode_multi, encode_outcome, encode_refusal};
+use crate::shard::produce_answers::{
+    LastTemplate, encode_multi, encode_outcome, encode_refusal, error_of,
+};
 use crate::shard::request_queue::{ProduceAnswer, QueuedBatch, SingleProduce};
 
 /// What a Produce request needs of the shard.
@@ -129,8 +132,12 @@ impl<'a, P: Page> Produce<'a, P> {
                 let records = frame_at.start + records.start..frame_at.start + records.end;
                 self.enqueue(now, wanted, read, records, checked, answer);
             }
-            Err(_) if wanted.acks == 0 => return self.refuse_silent(ticket),
+            Err(outcome) if wanted.acks == 0 => {
+                self.count_failure(&outcome);
+                return self.refuse_silent(ticket);
+            }
             Err(outcome) => {
+                self.count_failure(&outcome);
                 let cluster = self.cluster;
                 self.connections.answer(ticket, |out| {
                     encode_refusal(out, cluster, &header, &only, outcome);
@@ -197,6 +204,7 @@ impl<'a, P: Page> Produce<'a, P> {
                 }
                 Err(outcome) => {
                     failed = true;
+                    self.count_failure(&outcome);
                     self.settle(slot, part, outcome);
                 }
             }
@@ -282,6 +290,9 @@ impl<'a, P: Page> Produce<'a, P> {
 
     /// Tells whoever waits for a batch what became of it.
     pub fn answer(&mut self, answer: ProduceAnswer, outcome: ProduceOutcome) {
+        if !matches!(outcome, ProduceOutcome::Appended(_)) {
+            self.count_failure(&outcome);
+        }
         match answer {
             ProduceAnswer::None => {}
             ProduceAnswer::Single(single) => {
@@ -292,6 +303,10 @@ impl<'a, P: Page> Produce<'a, P> {
             }
             ProduceAnswer::Multi { request, part } => self.settle(request, part, outcome),
         }
+    }
+
+    fn count_failure(&mut self, outcome: &ProduceOutcome) {
+        self.connections.traffic.error(PRODUCE_INDEX, error_of(outcome));
     }
 
     fn settle(&mut self, request: usize, part: usize, outcome: ProduceOutcome) {

@@ -127,17 +127,31 @@ fn wire_outcome<'m>(
     outcome: ProduceOutcome,
     error_message: Option<&'m str>,
 ) -> PartitionOutcome<'m> {
-    let error = match outcome {
-        ProduceOutcome::Appended(appended) => {
-            return PartitionOutcome {
-                error: ErrorCode::NONE,
-                base_offset: appended.base_offset,
-                log_append_time_ms: appended.append_time,
-                log_start_offset: appended.log_start,
-                error_message: None,
-                current_leader: None,
-            };
-        }
+    if let ProduceOutcome::Appended(appended) = outcome {
+        return PartitionOutcome {
+            error: ErrorCode::NONE,
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.append_time,
+            log_start_offset: appended.log_start,
+            error_message: None,
+            current_leader: None,
+        };
+    }
+    let current_leader = match outcome {
+        ProduceOutcome::Elsewhere(group) => cluster.leader(group),
+        _ => None,
+    };
+    PartitionOutcome {
+        error_message,
+        current_leader,
+        ..PartitionOutcome::failed(error_of(&outcome))
+    }
+}
+
+/// Kafka's code for an outcome.
+pub fn error_of(outcome: &ProduceOutcome) -> ErrorCode {
+    match outcome {
+        ProduceOutcome::Appended(_) => ErrorCode::NONE,
         ProduceOutcome::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
         ProduceOutcome::NoSpace => ErrorCode::KAFKA_STORAGE_ERROR,
         ProduceOutcome::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
@@ -145,11 +159,6 @@ fn wire_outcome<'m>(
         ProduceOutcome::Fenced => ErrorCode::INVALID_PRODUCER_EPOCH,
         ProduceOutcome::Elsewhere(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
         ProduceOutcome::BadBatch(error) => error.code(),
-        ProduceOutcome::Refused(code, _) => code,
-    };
-    let current_leader = match outcome {
-        ProduceOutcome::Elsewhere(group) => cluster.leader(group),
-        _ => None,
-    };
-    PartitionOutcome { error_message, current_leader, ..PartitionOutcome::failed(error) }
+        ProduceOutcome::Refused(code, _) => *code,
+    }
 }

@@ -103,6 +103,11 @@ impl<P: Page> PartitionReader<P> {
         self.next
     }
 
+    /// Whether what it has didn't all lie in the journal cache.
+    pub fn needed_disk(&self) -> bool {
+        self.scan.is_some() || self.chunks_read > 0
+    }
+
     /// Where the next reader of this partition may go on: the offset, and where on disk it is.
     pub fn cursor(&self) -> Option<(Offset, Cursor)> {
         let previous_crc = self.previous_crc;

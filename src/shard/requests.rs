@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::journal::page::Page;
 use crate::kafka::api::{
-    API_VERSIONS_KEY, DecodeError, Request, api_versions_response, decode_request,
+    API_VERSIONS_KEY, DecodeError, PRODUCE_INDEX, Request, api_index, api_versions_response,
+    decode_request,
 };
 use crate::kafka::header::RequestHeader;
 use crate::kafka::produce::PRODUCE_KEY;
@@ -38,10 +39,14 @@ impl<P: Page> Shard<P> {
             Err(why) => return self.refuse(now, ticket, why),
         };
         if header.api_key == PRODUCE_KEY {
+            self.connections.traffic.request(PRODUCE_INDEX, frame.len());
             if let Err(why) = self.produce().on_request(now.time, ticket, header, read, frame) {
                 self.refuse(now, ticket, why);
             }
             return;
+        }
+        if let Some(api) = api_index(header.api_key) {
+            self.connections.traffic.request(api, frame.len());
         }
         match decode_request(&header, &read.slice(frame)) {
             Ok(request) => self.dispatch(now, ticket, header, request),

@@ -46,7 +46,6 @@ impl<P: Page> Shard<P> {
                 }
                 let next = self.connections.next_frame(connection, &mut read);
                 let Some((ticket, frame)) = next else { break };
-                self.metrics.requests += 1;
                 room -= 1;
                 self.on_request(now, ticket, &read.bytes, frame);
             }
@@ -132,6 +131,7 @@ impl<P: Page> Shard<P> {
         let progress = *self.groups.at(index).progress();
         let mut produce = self.produce();
         let mut alike = (0, now.time);
+        let mut released = 0;
         pending.release(&progress, |response| {
             if response.queued_at != alike.1 && alike.0 > 0 {
                 let took = now.time.since(alike.1);
@@ -139,11 +139,13 @@ impl<P: Page> Shard<P> {
                 alike.0 = 0;
             }
             alike = (alike.0 + 1, response.queued_at);
+            released += 1;
             produce.answer(response.answer, ProduceOutcome::Appended(response.outcome));
         });
         let group = self.groups.at_mut(index);
         group.metrics.released(now.time.since(alike.1), alike.0);
         group.pending = pending;
+        self.metrics.released += released;
     }
 
     /// Carries out what the groups have applied.

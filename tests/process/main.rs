@@ -7,6 +7,7 @@ mod broker;
 mod bystander;
 mod raw;
 mod records;
+mod scrape;
 
 mod amplifiers;
 mod bad_batches;
@@ -16,6 +17,7 @@ mod codecs_and_levels;
 mod crowds;
 mod full_disk;
 mod kills;
+mod metrics;
 mod restart_time;
 mod retention;
 mod stops_and_refusals;
