@@ -15,7 +15,8 @@ use crate::kafka::produce::{
     PartitionOutcome, ProducePartition, ProduceRequest, ProduceResponseEncoder,
     encode_single_response,
 };
-use crate::kafka::record_batch::{self, BatchError, BatchHeader};
+use crate::kafka::record_batch::{self, BatchError, BatchHeader, CODEC_NONE};
+use crate::limits::PRODUCE_DECOMPRESSED_BYTES_MAX;
 use crate::metadata::{Catalog, Topic};
 use crate::model::ids::{GroupId, PartitionKey};
 use crate::model::qos::Qos;
@@ -34,6 +35,8 @@ pub struct Produce<'a, P> {
     pub groups: &'a mut Groups<P>,
     pub connections: &'a mut Connections<P>,
     pub requests: &'a mut Slab<MultiProduce>,
+    /// What was decompressed in this turn.
+    pub decompressed_bytes: &'a mut u64,
 }
 
 /// An answer that waits for its level.
@@ -123,7 +126,9 @@ impl<'a, P: Page> Produce<'a, P> {
             return self.multi(now, ticket, header, &request, &frame);
         };
         let wanted = Wanted { acks: request.acks, timeout_ms: request.timeout_ms };
-        let checked = self.check(&header, &request, &frame, &only);
+        let mut bytes_left = PRODUCE_DECOMPRESSED_BYTES_MAX;
+        let checked = self.check(&header, &request, &frame, &only, &mut bytes_left);
+        *self.decompressed_bytes += PRODUCE_DECOMPRESSED_BYTES_MAX - bytes_left;
         match checked {
             Ok((topic, checked)) => {
                 let (partition, records) = (only.partition, only.records.unwrap_or_default());
@@ -186,8 +191,9 @@ impl<'a, P: Page> Produce<'a, P> {
             silent,
         });
         let mut failed = false;
+        let mut bytes_left = PRODUCE_DECOMPRESSED_BYTES_MAX;
         for (part, partition) in request.partitions().flatten().enumerate() {
-            match self.check(&header, request, frame, &partition) {
+            match self.check(&header, request, frame, &partition, &mut bytes_left) {
                 Ok((_, checked)) => {
                     let answer = if silent {
                         ProduceAnswer::None
@@ -203,6 +209,7 @@ impl<'a, P: Page> Produce<'a, P> {
                 }
             }
         }
+        *self.decompressed_bytes += PRODUCE_DECOMPRESSED_BYTES_MAX - bytes_left;
         if silent {
             self.requests.remove(slot);
             if failed {
@@ -228,6 +235,7 @@ impl<'a, P: Page> Produce<'a, P> {
         request: &ProduceRequest<'_>,
         frame: &Bytes,
         partition: &ProducePartition<'_>,
+        bytes_left: &mut u64,
     ) -> Result<(&'a Topic, Checked), ProduceOutcome> {
         let catalog = self.catalog;
         let refused = |code, why| ProduceOutcome::Refused(code, why);
@@ -249,8 +257,13 @@ impl<'a, P: Page> Produce<'a, P> {
             refused(ErrorCode::INVALID_RECORD, "a partition came without records")
         })?;
         let zstd_allowed = header.api_version >= ZSTD_FROM;
-        let batch = record_batch::check(&frame[records], config.max_message_bytes, zstd_allowed)
+        let records = &frame[records];
+        let batch = record_batch::check(records, config.max_message_bytes, zstd_allowed)
             .map_err(ProduceOutcome::BadBatch)?;
+        if config.check_compressed || batch.codec() == CODEC_NONE {
+            record_batch::check_records(&batch, records, bytes_left)
+                .map_err(ProduceOutcome::BadBatch)?;
+        }
         if batch.is_transactional() {
             return Err(refused(ErrorCode::INVALID_REQUEST, "transactions are not offered"));
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::journal::page::Page;
-use crate::limits::PENDING_RESPONSES_MAX;
+use crate::limits::{PENDING_RESPONSES_MAX, TURN_DECOMPRESSED_BYTES};
 use crate::model::ids::{ConnectionId, GroupId, SegmentId};
 use crate::model::position::Position;
 use crate::model::time::Now;
@@ -29,8 +29,19 @@ impl<P: Page> Shard<P> {
                 self.connections.run(connection);
             }
         }
+        self.decompressed_bytes = 0;
+        let mut spent = None;
         for connection in self.connections.take_runnable() {
-            self.take_requests_of(connection, now);
+            if spent.is_some() {
+                self.connections.run(connection);
+            } else {
+                self.take_requests_of(connection, now);
+                spent = (self.decompressed_bytes >= TURN_DECOMPRESSED_BYTES).then_some(connection);
+            }
+        }
+        // It goes on when the others had their turn: what it sends takes long to look into.
+        if let Some(connection) = spent {
+            self.connections.run(connection);
         }
     }
 
@@ -41,7 +52,9 @@ impl<P: Page> Shard<P> {
                 self.queue_waiters.push(connection);
                 break;
             }
-            if matches!(self.state, State::Stopping | State::Stopped) {
+            if matches!(self.state, State::Stopping | State::Stopped)
+                || self.decompressed_bytes >= TURN_DECOMPRESSED_BYTES
+            {
                 break;
             }
             let Some((ticket, frame)) = self.connections.next_frame(connection) else { break };
@@ -119,6 +132,7 @@ impl<P: Page> Shard<P> {
             groups: &mut self.groups,
             connections: &mut self.connections,
             requests: &mut self.produce_requests,
+            decompressed_bytes: &mut self.decompressed_bytes,
         }
     }
 
