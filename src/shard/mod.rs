@@ -303,6 +303,7 @@ impl<P: Page> Shard<P> {
             groups: &self.groups,
             connections: &mut self.connections,
             outputs: &mut self.outputs,
+            damaged_entries: &mut self.metrics.damaged_entries,
         };
         (&mut self.fetches, parts)
     }
