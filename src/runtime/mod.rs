@@ -27,6 +27,7 @@ pub mod mesh;
 pub mod node;
 pub mod read_task;
 pub mod segment_files;
+pub mod segment_source;
 pub mod shard_io;
 pub mod sync_probe;
 #[cfg(test)]
