@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod node;
 pub mod read_task;
 pub mod segment_files;
+pub mod segment_source;
 pub mod shard_io;
 pub mod solo;
 pub mod sync_probe;

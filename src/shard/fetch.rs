@@ -23,7 +23,7 @@ use crate::limits::{
 };
 use crate::metadata::{Catalog, PartitionPlacement, Topic};
 use crate::model::ids::{ConnectionId, GroupId, PartitionKey, ReadId, TopicId};
-use crate::model::position::Offset;
+use crate::model::position::{Offset, Position};
 use crate::model::time::Time;
 use crate::partition::Partition;
 use crate::shard::chunks::Chunks;
@@ -49,7 +49,12 @@ pub struct Fetches<P> {
     /// Where readers that are behind go on, so that the next fetch needs no search.
     cursors: FxHashMap<(PartitionKey, Offset), Cursor>,
     pub metrics: FetchMetrics,
+    /// Damaged entries that readers came upon: each is told once, not to each who asks again.
+    damaged: BTreeSet<(GroupId, Position)>,
 }
+
+/// Damaged entries that are told. Who has more of them knows by then.
+const DAMAGED_REMEMBERED_MAX: usize = 1024;
 
 /// Cursors kept. They only save a search: when there are too many, all are forgotten.
 const CURSORS_MAX: usize = 4096;
@@ -121,6 +126,7 @@ impl<P> Default for Fetches<P> {
             ready: Vec::new(),
             cursors: FxHashMap::default(),
             metrics: FetchMetrics::default(),
+            damaged: BTreeSet::new(),
         }
     }
 }
@@ -302,14 +308,22 @@ impl<P: Page> Fetches<P> {
                 false
             }
             Step::Damaged { position } => {
-                self.metrics.damaged_entries += 1;
                 part.error = ErrorCode::KAFKA_STORAGE_ERROR;
-                let line = format!(
-                    "group {}: the entry at position {position} can't be read back: damaged on \
-                     disk. Partition key {} stops there",
-                    group.id, part.asked.key
-                );
-                parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+                let seen = self.damaged.len();
+                if seen < DAMAGED_REMEMBERED_MAX && self.damaged.insert((group.id, position)) {
+                    self.metrics.damaged_entries += 1;
+                    let line = format!(
+                        "group {}: damaged entry in segment {} at position {position}: consumers \
+                         that want what is in it, or can't be led around it, get \
+                         KAFKA_STORAGE_ERROR; the first is at offset {} of partition key {}. \
+                         `hutong journal verify` on the stopped node tells what else is damaged",
+                        group.id,
+                        group.journal.locate(position).0,
+                        reader.next_offset(),
+                        part.asked.key
+                    );
+                    parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+                }
                 true
             }
         }

@@ -129,6 +129,8 @@ pub struct Shard<P: Page> {
     state: State,
     /// There is more to do than one turn did.
     again: bool,
+    /// What was decompressed in this turn to count records.
+    decompressed_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +183,7 @@ impl<P: Page> Shard<P> {
             queue_waiters: Vec::new(),
             state: State::Starting,
             again: true,
+            decompressed_bytes: 0,
             config,
         })
     }

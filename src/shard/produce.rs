@@ -12,7 +12,8 @@ use crate::kafka::decode_error::DecodeError;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
 use crate::kafka::produce::{ProducePartition, ProduceRequest};
-use crate::kafka::record_batch::{self, BatchError};
+use crate::kafka::record_batch::{self, BatchError, CODEC_NONE};
+use crate::limits::PRODUCE_DECOMPRESSED_BYTES_MAX;
 use crate::metadata::{Catalog, Topic};
 use crate::model::ids::{GroupId, PartitionKey};
 use crate::model::qos::Qos;
@@ -34,6 +35,8 @@ pub struct Produce<'a, P> {
     pub connections: &'a mut Connections<P>,
     pub requests: &'a mut Slab<MultiProduce>,
     pub template: &'a mut LastTemplate,
+    /// What was decompressed in this turn.
+    pub decompressed_bytes: &'a mut u64,
 }
 
 /// An answer that waits for its level.
@@ -124,7 +127,9 @@ impl<'a, P: Page> Produce<'a, P> {
             return self.multi(now, ticket, header, &request, &read.slice(frame_at));
         };
         let wanted = Wanted { acks: request.acks, timeout_ms: request.timeout_ms };
-        let checked = self.check(&header, &request, frame, &only);
+        let mut bytes_left = PRODUCE_DECOMPRESSED_BYTES_MAX;
+        let checked = self.check(&header, &request, frame, &only, &mut bytes_left);
+        *self.decompressed_bytes += PRODUCE_DECOMPRESSED_BYTES_MAX - bytes_left;
         match checked {
             Ok((topic, checked)) => {
                 let (partition, records) = (only.partition, only.records.unwrap_or_default());
@@ -191,8 +196,9 @@ impl<'a, P: Page> Produce<'a, P> {
             silent,
         });
         let mut failed = false;
+        let mut bytes_left = PRODUCE_DECOMPRESSED_BYTES_MAX;
         for (part, partition) in request.partitions().flatten().enumerate() {
-            match self.check(&header, request, frame, &partition) {
+            match self.check(&header, request, frame, &partition, &mut bytes_left) {
                 Ok((_, checked)) => {
                     let answer = if silent {
                         ProduceAnswer::None
@@ -209,6 +215,7 @@ impl<'a, P: Page> Produce<'a, P> {
                 }
             }
         }
+        *self.decompressed_bytes += PRODUCE_DECOMPRESSED_BYTES_MAX - bytes_left;
         if silent {
             self.requests.remove(slot);
             if failed {
@@ -234,6 +241,7 @@ impl<'a, P: Page> Produce<'a, P> {
         request: &ProduceRequest<'_>,
         frame: &[u8],
         partition: &ProducePartition<'_>,
+        bytes_left: &mut u64,
     ) -> Result<(&'a Topic, Checked), ProduceOutcome> {
         let catalog = self.catalog;
         let refused = |code, why| ProduceOutcome::Refused(code, why);
@@ -255,8 +263,13 @@ impl<'a, P: Page> Produce<'a, P> {
             refused(ErrorCode::INVALID_RECORD, "a partition came without records")
         })?;
         let zstd_allowed = header.api_version >= ZSTD_FROM;
-        let batch = record_batch::check(&frame[records], config.max_message_bytes, zstd_allowed)
+        let records = &frame[records];
+        let batch = record_batch::check(records, config.max_message_bytes, zstd_allowed)
             .map_err(ProduceOutcome::BadBatch)?;
+        if config.check_compressed || batch.codec() == CODEC_NONE {
+            record_batch::check_records(&batch, records, bytes_left)
+                .map_err(ProduceOutcome::BadBatch)?;
+        }
         if batch.is_transactional() {
             return Err(refused(ErrorCode::INVALID_REQUEST, "transactions are not offered"));
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::journal::page::Page;
-use crate::limits::PENDING_RESPONSES_MAX;
+use crate::limits::{PENDING_RESPONSES_MAX, TURN_DECOMPRESSED_BYTES};
 use crate::model::ids::{ConnectionId, GroupId, SegmentId};
 use crate::model::position::Position;
 use crate::model::time::Now;
@@ -29,8 +29,19 @@ impl<P: Page> Shard<P> {
                 self.connections.run(connection);
             }
         }
+        self.decompressed_bytes = 0;
+        let mut spent = None;
         for connection in self.connections.take_runnable() {
-            self.take_requests_of(connection, now);
+            if spent.is_some() {
+                self.connections.run(connection);
+            } else {
+                self.take_requests_of(connection, now);
+                spent = (self.decompressed_bytes >= TURN_DECOMPRESSED_BYTES).then_some(connection);
+            }
+        }
+        // It goes on when the others had their turn: what it sends takes long to look into.
+        if let Some(connection) = spent {
+            self.connections.run(connection);
         }
     }
 
@@ -41,6 +52,10 @@ impl<P: Page> Shard<P> {
             loop {
                 if room == 0 || request_queue::is_full(self.groups.queued_bytes()) {
                     self.queue_waiters.push(connection);
+                    going_on = false;
+                    break;
+                }
+                if self.decompressed_bytes >= TURN_DECOMPRESSED_BYTES {
                     going_on = false;
                     break;
                 }
@@ -122,6 +137,7 @@ impl<P: Page> Shard<P> {
             connections: &mut self.connections,
             requests: &mut self.produce_requests,
             template: &mut self.produce_template,
+            decompressed_bytes: &mut self.decompressed_bytes,
         }
     }
 

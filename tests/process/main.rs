@@ -15,6 +15,7 @@ mod bad_bytes;
 mod beside_a_hog;
 mod codecs_and_levels;
 mod crowds;
+mod damage;
 mod full_disk;
 mod kills;
 mod metrics;
