@@ -54,6 +54,11 @@ impl Routes {
         self.leaders.len()
     }
 
+    /// The leader of a partition, if it has one.
+    pub fn leader(&self, partition: usize) -> Option<&Endpoint> {
+        self.leaders.get(partition)?.as_ref()
+    }
+
     /// Brokers that lead something, each once, in the order of their first partitions.
     pub fn brokers(&self) -> Vec<&Endpoint> {
         let mut brokers: Vec<&Endpoint> = Vec::new();
@@ -114,7 +119,20 @@ pub fn prepare(wish: &TopicWish) -> anyhow::Result<Routes> {
     }
 }
 
-fn reach(brokers: &[Endpoint]) -> anyhow::Result<Cluster> {
+/// The leaders of a topic as this broker knows them; none if it doesn't know the topic.
+///
+/// # Errors
+/// A sentence that names the broker.
+pub fn look_up(broker: &Endpoint, name: &str, timeout: Duration) -> anyhow::Result<Option<Routes>> {
+    let metadata = Cluster::connect(broker, timeout)?.metadata(Some(&[name.to_owned()]))?;
+    Ok(routes_of(&metadata, name))
+}
+
+/// A cluster through the first of these brokers that answers.
+///
+/// # Errors
+/// A sentence on why the last of them didn't.
+pub fn reach(brokers: &[Endpoint]) -> anyhow::Result<Cluster> {
     let mut failure = anyhow!("no broker is named");
     for broker in brokers {
         match Cluster::connect(broker, ANSWER_TIMEOUT) {
