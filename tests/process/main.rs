@@ -19,3 +19,4 @@ mod kills;
 mod restart_time;
 mod retention;
 mod stops_and_refusals;
+mod verified;
