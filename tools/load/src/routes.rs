@@ -46,6 +46,8 @@ pub struct TopicWish {
 pub struct Routes {
     /// By partition.
     leaders: Vec<Option<Endpoint>>,
+    /// By partition: the leader's epoch, -1 if the broker tells none.
+    epochs: Vec<i32>,
 }
 
 impl Routes {
@@ -57,6 +59,18 @@ impl Routes {
     /// The leader of a partition, if it has one.
     pub fn leader(&self, partition: usize) -> Option<&Endpoint> {
         self.leaders.get(partition)?.as_ref()
+    }
+
+    /// These, but for partitions of which `known` has a newer leader: a broker that is cut off from
+    /// the others goes on telling what was.
+    pub fn or_newer(mut self, known: &Routes) -> Routes {
+        for partition in 0..self.partitions().min(known.partitions()) {
+            if known.epochs[partition] > self.epochs[partition] {
+                self.epochs[partition] = known.epochs[partition];
+                self.leaders[partition].clone_from(&known.leaders[partition]);
+            }
+        }
+        self
     }
 
     /// Brokers that lead something, each once, in the order of their first partitions.
@@ -181,11 +195,13 @@ fn routes_of(metadata: &MetadataResponse, name: &str) -> Option<Routes> {
         return None;
     }
     let mut leaders = vec![None; topic.partitions.len()];
+    let mut epochs = vec![-1; topic.partitions.len()];
     for partition in &topic.partitions {
-        let slot = leaders.get_mut(usize::try_from(partition.partition_index).ok()?)?;
-        *slot = brokers.get(&*partition.leader_id).cloned();
+        let number = usize::try_from(partition.partition_index).ok()?;
+        *leaders.get_mut(number)? = brokers.get(&*partition.leader_id).cloned();
+        epochs[number] = partition.leader_epoch;
     }
-    Some(Routes { leaders })
+    Some(Routes { leaders, epochs })
 }
 
 /// Connects, trying each address of the name.
@@ -275,4 +291,18 @@ fn reroute(
     };
     let (broker, _) = routes.share(client).context("no partition has a leader")?;
     Ok((routes.clone(), connect(&broker)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_leader_is_not_forgotten_for_an_older_one() {
+        let at = |port| Some(Endpoint { host: "localhost".into(), port });
+        let known = Routes { leaders: vec![at(1), at(1), None], epochs: vec![3, 3, 4] };
+        let told = Routes { leaders: vec![at(2), at(2), at(2)], epochs: vec![2, 4, 3] };
+        let expected = Routes { leaders: vec![at(1), at(2), None], epochs: vec![3, 4, 4] };
+        assert_eq!(told.or_newer(&known), expected);
+    }
 }

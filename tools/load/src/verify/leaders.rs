@@ -67,6 +67,8 @@ fn keep_asking(leaders: &Weak<Leaders>, mut brokers: Vec<Endpoint>, topic: &str)
             continue;
         }
         asked = Instant::now();
+        // Who was asked last may be the one that is wrong.
+        brokers.rotate_left(1);
         match look_up(&brokers[0], topic, ANSWER_TIMEOUT) {
             Ok(Some(routes)) => {
                 for broker in routes.brokers() {
@@ -74,13 +76,11 @@ fn keep_asking(leaders: &Weak<Leaders>, mut brokers: Vec<Endpoint>, topic: &str)
                         brokers.push(broker.clone());
                     }
                 }
-                *leaders.routes.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+                let routes = Arc::new(routes.or_newer(&leaders.routes()));
+                *leaders.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes;
             }
             // It may not have caught up yet, or is gone: the next one may know more.
-            Ok(None) | Err(_) => {
-                brokers.rotate_left(1);
-                leaders.are_stale();
-            }
+            Ok(None) | Err(_) => leaders.are_stale(),
         }
     }
 }

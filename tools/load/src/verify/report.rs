@@ -179,8 +179,12 @@ impl fmt::Display for Report {
                 writeln!(f, "      {example}")?;
             }
         }
-        let verdict = if self.is_clean() { "nothing is wrong" } else { "SOMETHING IS WRONG" };
-        writeln!(f, "{verdict}")
+        let is_wrong = self.anomalies.values().any(|found| found.records > 0);
+        f.write_str(match is_wrong {
+            true => "SOMETHING IS WRONG\n",
+            false if self.failures.is_empty() => "nothing is wrong\n",
+            false => "NOTHING IS PROVEN\n",
+        })
     }
 }
 

@@ -60,6 +60,17 @@ fn produce_and_check(
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Report> {
     let run = fastrand::u64(..);
+    let mut state = State {
+        topic: args.topic.clone(),
+        run,
+        idempotent: args.idempotent,
+        answers_asked_for: args.acks.0 != 0,
+        told: Vec::new(),
+    };
+    if let Some(file) = &args.state {
+        // Better now than after an hour.
+        state.save(file)?;
+    }
     let session = Session::begin(args, progress, args.topic.clone(), run, args.partitions)?;
     // Consumers begin before the first record of this run is written.
     let begins = offsets(&session.brokers, &session.topic, session.partitions, END)?;
@@ -70,22 +81,15 @@ fn produce_and_check(
     let producers: Vec<_> = (0..args.producers)
         .map(|number| session.start_producer(number as u32, stop))
         .collect::<anyhow::Result<_>>()?;
-    let told: Vec<Vec<Told>> = producers.into_iter().map(joined).collect::<anyhow::Result<_>>()?;
-    let state = State {
-        topic: args.topic.clone(),
-        run,
-        idempotent: args.idempotent,
-        answers_asked_for: args.acks.0 != 0,
-        told,
-    };
-    if let Some(file) = &args.state {
-        state.save(file)?;
-    }
-    session.finish(&state, |_| {
+    state.told = producers.into_iter().map(joined).collect::<anyhow::Result<_>>()?;
+    let saved = args.state.as_ref().map_or(Ok(()), |file| state.save(file));
+    let mut report = session.finish(&state, || {
         thread::sleep(if args.consumers > 0 { CATCH_UP } else { Duration::ZERO });
         consumers_stop.store(true, Ordering::Relaxed);
         consumers.into_iter().map(joined).collect()
-    })
+    })?;
+    report.failures.extend(saved.err().map(|error| format!("{error:#}")));
+    Ok(report)
 }
 
 fn check_later(
@@ -93,9 +97,12 @@ fn check_later(
     progress: &Arc<Progress>,
     state: State,
 ) -> anyhow::Result<Report> {
-    let partitions = state.told.first().map(|told| told.len() as i32);
+    let Some(told) = state.told.first() else {
+        bail!("the run that kept this state did not get to the end of its sending");
+    };
+    let partitions = Some(told.len() as i32);
     let session = Session::begin(args, progress, state.topic.clone(), state.run, partitions)?;
-    session.finish(&state, |_| Ok(Vec::new()))
+    session.finish(&state, || Ok(Vec::new()))
 }
 
 fn joined<T>(thread: JoinHandle<anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -210,7 +217,7 @@ impl<'a> Session<'a> {
     fn finish(
         &self,
         state: &State,
-        end_consumers: impl FnOnce(&Session<'_>) -> anyhow::Result<Vec<Vec<View>>>,
+        end_consumers: impl FnOnce() -> anyhow::Result<Vec<Vec<View>>>,
     ) -> anyhow::Result<Report> {
         let setting = Setting {
             topic: state.topic.clone(),
@@ -222,7 +229,7 @@ impl<'a> Session<'a> {
         self.progress.next_phase();
         let acked_ends = state.acked_ends(self.partitions);
         let settled = settle(&self.brokers, &self.topic, &acked_ends, self.args.settle);
-        let live = end_consumers(self)?;
+        let live = end_consumers()?;
         report.consumed(&live);
         self.progress.next_phase();
         let at_rest = match settled {
