@@ -2,9 +2,9 @@
 //! became of each.
 //!
 //! Producers and consumers, a thread each, note what they were told and what they saw
-//! ([`evidence`]); when all is over one more reader reads everything; [`checker`] compares.
+//! (`evidence`); when all is over one more reader reads everything, and the `checker` compares.
 
-pub mod args;
+pub(crate) mod args;
 mod checker;
 mod evidence;
 mod fetch;
@@ -133,7 +133,7 @@ impl Running {
 ///
 /// # Errors
 /// A sentence: it could not begin or not be finished.
-pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let stop = Arc::new(AtomicBool::new(false));
     crate::signals::stop_on_signal(stop.clone())?;
     let running = Running::begin(args.clone(), stop)?;
