@@ -245,10 +245,7 @@ impl fmt::Display for Acks {
     }
 }
 
-/// A number of at least 1.
-///
-/// # Errors
-/// A sentence for clap.
+/// A number that isn't 0.
 pub fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".into()),
@@ -258,9 +255,6 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 /// A number above 0.
-///
-/// # Errors
-/// A sentence for clap.
 pub fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
@@ -269,9 +263,6 @@ pub fn rate(text: &str) -> Result<f64, String> {
 }
 
 /// A time above zero.
-///
-/// # Errors
-/// A sentence for clap.
 pub fn time(text: &str) -> Result<Duration, String> {
     match any_time(text)? {
         Duration::ZERO => Err("it must be more than nothing".into()),

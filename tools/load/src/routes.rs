@@ -56,9 +56,9 @@ impl Routes {
         self.leaders.len()
     }
 
-    /// The leader of a partition, if it has one.
-    pub fn leader(&self, partition: usize) -> Option<&Endpoint> {
-        self.leaders.get(partition)?.as_ref()
+    /// Who leads this partition.
+    pub fn leader(&self, partition: u32) -> Option<&Endpoint> {
+        self.leaders.get(partition as usize)?.as_ref()
     }
 
     /// These, but for partitions of which `known` has a newer leader: a broker that is cut off from

@@ -137,7 +137,7 @@ impl Producer {
             if !self.outboxes[partition].wants_to_send() {
                 continue;
             }
-            match routes.leader(partition) {
+            match routes.leader(partition as u32) {
                 Some(leader) => {
                     let link = self.links.to(leader);
                     self.send(partition, link, now);

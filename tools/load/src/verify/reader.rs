@@ -141,7 +141,7 @@ impl Reader {
         let (mut first, mut is_cut) = (0, false);
         for number in (0..count).map(|number| (number + self.first) % count) {
             let (view, end) = (&self.log.views[number], self.log.ends[number]);
-            let Some(leader) = routes.leader(number) else {
+            let Some(leader) = routes.leader(number as u32) else {
                 self.leaders.are_stale();
                 continue;
             };
