@@ -22,3 +22,4 @@ mod metrics;
 mod restart_time;
 mod retention;
 mod stops_and_refusals;
+mod verified;
