@@ -103,8 +103,9 @@ pub async fn drive(io: Rc<ShardIo>, mut core: impl Core, mut tell: impl FnMut(Mi
                 output => perform(&io, now.time, output),
             }
         }
-        io.end_outputs(now.time, core.released() - released);
+        // Before the turn ends: what a report costs is to show in what the next one tells.
         io.report(|| core.snapshot());
+        io.end_outputs(now.time, core.released() - released);
         if io.inbox.take_more_to_read() {
             let_io_in().await;
         }

@@ -138,7 +138,7 @@ fn shards(shards: &[ShardRates]) -> String {
 fn times(shards: &[ShardRates]) -> String {
     let mut headings = vec!["SHARD", "STAGE", "COUNT"];
     headings.extend(PERCENTILES.iter().map(|(name, _)| *name));
-    headings.extend(["max", "1us   1ms      1s"]);
+    headings.extend(["max", " 1us      1ms      1s"]);
     let mut table = Table::new(0, &headings);
     for shard in shards {
         for (stage, times) in &shard.times {
