@@ -10,10 +10,9 @@ use hutong::cli::client::Endpoint;
 use hutong::config::{allowed_cpus, cpu_list};
 
 use crate::compress::Codec;
-use crate::output::IntervalLog;
 use crate::pace::Spacing;
 use crate::payload::Source;
-use crate::report::Span;
+use crate::report::{LogFile, Span};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -195,12 +194,14 @@ impl ReportArgs {
         Span::new(begin, self.warmup, self.duration, self.interval)
     }
 
-    /// Begins the interval log, if one was asked for.
+    /// Makes the interval log, if one was asked for.
     ///
     /// # Errors
     /// A sentence with the file's name.
-    pub fn open_log(&self) -> anyhow::Result<Option<IntervalLog>> {
-        Ok(None)
+    pub fn open_log(&self) -> anyhow::Result<Option<LogFile>> {
+        let log = self.hlog.as_deref().map(LogFile::create).transpose();
+        // Its sentence is whole; with its cause behind it, it would say everything twice.
+        log.map_err(|error| anyhow::anyhow!("{error}"))
     }
 }
 

@@ -8,7 +8,6 @@ mod clock;
 mod compress;
 mod cpus;
 mod net;
-mod output;
 mod pace;
 mod payload;
 mod produce;
@@ -17,6 +16,7 @@ mod routes;
 mod signals;
 mod sink;
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -45,18 +45,21 @@ pub fn main() -> ExitCode {
 
 /// Prints the result. What went wrong for good is a failure, whatever was measured before.
 fn show(summary: &Summary, json: bool) -> ExitCode {
-    if json {
+    let text = if json {
         // Numbers, strings and maps with strings for keys.
-        println!("{}", serde_json::to_string_pretty(summary).expect("can be written as JSON"));
+        serde_json::to_string_pretty(summary).expect("can be written as JSON") + "\n"
     } else {
-        print!("{summary}");
+        summary.to_string()
+    };
+    let mut failures = summary.failures.clone();
+    if let Err(error) = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
+        failures.push(format!("can't write the result: {error}"));
     }
-    for failure in &summary.failures {
+    for failure in &failures {
         eprintln!("hutong-load: {failure}");
     }
-    if summary.failures.is_empty() && summary.requests > 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    if failures.is_empty() && !summary.succeeded() {
+        eprintln!("hutong-load: no request was answered without an error");
     }
+    if failures.is_empty() && summary.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

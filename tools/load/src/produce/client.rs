@@ -8,7 +8,7 @@ use super::Pace;
 use super::requests::{Answer, Requests};
 use crate::net::connection::Connection;
 use crate::payload::Pool;
-use crate::report::{Interval, Trouble};
+use crate::report::{Flow, Interval, Kind, Trouble};
 
 /// A client puts no more into its output before some has left.
 const UNSENT_BYTES_MAX: usize = 256 << 10;
@@ -24,6 +24,22 @@ pub struct Sending {
     pub pace: Pace,
     pub acks: i16,
     pub batch_records: u64,
+}
+
+impl Sending {
+    /// What one request carries.
+    fn one(&self, bytes: u64) -> Flow {
+        Flow { requests: 1, batches: 1, records: self.batch_records, bytes }
+    }
+}
+
+/// Requests alike that are in flight.
+#[derive(Debug)]
+struct Sent {
+    due: u64,
+    /// Of the batch of each.
+    bytes: u32,
+    count: u32,
 }
 
 /// See the module.
@@ -42,7 +58,7 @@ pub struct Client {
     /// Counts requests: which partition and which batch are next.
     round: usize,
     /// When the unanswered ones were due; equal moments stand together.
-    in_flight: VecDeque<(u64, u32)>,
+    in_flight: VecDeque<Sent>,
     next_correlation: i32,
     next_answer: i32,
 }
@@ -107,17 +123,17 @@ impl Client {
             let correlation = self.next_correlation;
             sending.requests.put(connection.out(), correlation, partition as i32, batch);
             self.next_correlation = correlation.wrapping_add(1);
-            interval.sent_bytes += batch.len() as u64;
             left -= 1;
             if sending.acks == 0 {
-                interval.requests += 1;
-                interval.records += sending.batch_records;
+                interval.produced.add(sending.one(batch.len() as u64));
                 continue;
             }
             self.unanswered += 1;
             match self.in_flight.back_mut() {
-                Some((moment, count)) if *moment == due => *count += 1,
-                _ => self.in_flight.push_back((due, 1)),
+                Some(sent) if sent.due == due && sent.bytes == batch.len() as u32 => {
+                    sent.count += 1;
+                }
+                _ => self.in_flight.push_back(Sent { due, bytes: batch.len() as u32, count: 1 }),
             }
         }
     }
@@ -137,43 +153,42 @@ impl Client {
         let mut alike = (0, 0);
         let result = connection.frames(|frame| {
             let answer = sending.requests.read(frame)?;
-            let due = self.answered(answer)?;
+            let (due, bytes) = self.answered(answer)?;
             if answer.error != 0 {
                 self.routes_stale |= STALE_ROUTES.contains(&answer.error);
                 interval.trouble(Trouble::Code(answer.error), 1);
                 return Ok(());
             }
-            interval.requests += 1;
-            interval.records += sending.batch_records;
+            interval.produced.add(sending.one(bytes));
             if alike.0 != due {
-                interval.latencies(now, alike);
+                interval.done(Kind::Produce, now, alike);
                 alike = (due, 0);
             }
             alike.1 += 1;
             Ok(())
         });
-        interval.latencies(now, alike);
+        interval.done(Kind::Produce, now, alike);
         self.connection = Some(connection);
         result
     }
 
-    /// The moment the answered request was due.
-    fn answered(&mut self, answer: Answer) -> io::Result<u64> {
-        let Some((due, count)) = self.in_flight.front_mut() else {
+    /// The moment the answered request was due, and the bytes of its batch.
+    fn answered(&mut self, answer: Answer) -> io::Result<(u64, u64)> {
+        let Some(sent) = self.in_flight.front_mut() else {
             return Err(invalid("it answered a request that was never sent".into()));
         };
         if answer.correlation_id != self.next_answer {
             let (got, next) = (answer.correlation_id, self.next_answer);
             return Err(invalid(format!("it answered request {got} before request {next}")));
         }
-        let due = *due;
-        *count -= 1;
-        if *count == 0 {
+        let (due, bytes) = (sent.due, u64::from(sent.bytes));
+        sent.count -= 1;
+        if sent.count == 0 {
             self.in_flight.pop_front();
         }
         self.next_answer = self.next_answer.wrapping_add(1);
         self.unanswered -= 1;
-        Ok(due)
+        Ok((due, bytes))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
@@ -16,7 +16,7 @@ use crate::args::ProduceArgs;
 use crate::clock::Clock;
 use crate::cpus;
 use crate::payload::{Pool, Shape};
-use crate::report::{Description, Summary, collect};
+use crate::report::{Description, Run, Summary, collect};
 use crate::routes::{Routes, TopicWish, prepare, start_router};
 use client::Sending;
 use requests::Requests;
@@ -39,6 +39,8 @@ pub enum Pace {
 /// # Errors
 /// A sentence: it could not begin.
 pub fn run(args: &ProduceArgs) -> anyhow::Result<Summary> {
+    let cpus = args.target.cpus()?;
+    let log = args.report.open_log()?;
     let wish = TopicWish {
         brokers: args.target.brokers.clone(),
         name: args.target.topic.clone(),
@@ -63,8 +65,6 @@ pub fn run(args: &ProduceArgs) -> anyhow::Result<Summary> {
         acks: args.acks.0,
         batch_records: args.batch_records as u64,
     };
-    let cpus = args.target.cpus()?;
-    let log = args.report.open_log()?;
 
     let stop = Arc::new(AtomicBool::new(false));
     crate::signals::stop_on_signal(stop.clone())?;
@@ -73,6 +73,9 @@ pub fn run(args: &ProduceArgs) -> anyhow::Result<Summary> {
     let router = start_router(wish, repliers)?;
     let clock = Clock::start();
     let span = args.report.span(clock.nanos() + SET_UP.as_nanos() as u64);
+    let wait = Duration::from_nanos(span.measure_from().saturating_sub(clock.nanos()));
+    let log = log.map(|log| log.begin(SystemTime::now() + wait)).transpose();
+    let log = log.map_err(|error| anyhow::anyhow!("{error}"))?;
     for (worker, replies) in replies.into_iter().enumerate() {
         let plan = Plan {
             worker,
@@ -99,7 +102,8 @@ pub fn run(args: &ProduceArgs) -> anyhow::Result<Summary> {
             .context("can't start a thread")?;
     }
     drop(reports);
-    collect(describe(args, &routes, clients, threads), span, threads, log, &inbox)
+    let description = describe(args, &routes, clients, threads);
+    Ok(collect(Run { description, span, workers: threads, log, stop, inbox }))
 }
 
 /// At least one for each broker that leads something, or some partitions would get nothing.
@@ -124,17 +128,30 @@ fn describe(args: &ProduceArgs, routes: &Routes, clients: usize, threads: usize)
         None => format!("closed loop, {} in flight", args.in_flight),
     };
     Description {
-        workload: "produce".into(),
+        workload: "produce",
         brokers: args.target.brokers.iter().map(ToString::to_string).collect(),
         topic: args.target.topic.clone(),
         partitions: routes.partitions(),
         connections: clients,
         threads,
         pace,
-        open_loop: args.rate.is_some(),
-        acks: args.acks.to_string(),
-        record_bytes: args.record_bytes,
-        batch_records: args.batch_records,
+        rate: args.rate,
+        settings: serde_json::json!({
+            "acks": args.acks.to_string(),
+            "record_bytes": args.record_bytes,
+            "batch_records": args.batch_records,
+            "compression": format!("{:?}", args.compression).to_lowercase(),
+            "keys": args.keys,
+        }),
+        says: format!(
+            ", acks {}, {} of {} bytes a request",
+            args.acks,
+            match args.batch_records {
+                1 => "1 record".into(),
+                records => format!("{records} records"),
+            },
+            args.record_bytes
+        ),
         command: std::env::args().collect(),
     }
 }

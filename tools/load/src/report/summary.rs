@@ -1,12 +1,12 @@
-//! The result of a run, for people and for programs.
+//! The result of a run, as programs get it.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
 
+use hutong_hist::summary::Summary as Percentiles;
+use hutong_hist::units::duration;
 use serde::Serialize;
 
-use super::Interval;
-use crate::output::{Latency, count, duration};
+use super::{Flow, Interval, Kind};
 
 /// The generator's own lateness may be this part of what it reports before it says so.
 const LAG_PART_MAX: f64 = 0.1;
@@ -16,17 +16,20 @@ const CPU_PART_MAX: f64 = 0.95;
 /// What was run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
-    pub workload: String,
+    pub workload: &'static str,
     pub brokers: Vec<String>,
     pub topic: String,
     pub partitions: usize,
     pub connections: usize,
     pub threads: usize,
     pub pace: String,
-    pub open_loop: bool,
-    pub acks: String,
-    pub record_bytes: usize,
-    pub batch_records: usize,
+    /// Requests a second that an open loop was asked for.
+    pub rate: Option<f64>,
+    /// What else this workload can be told.
+    pub settings: serde_json::Value,
+    /// The same in words.
+    #[serde(skip)]
+    pub says: String,
     pub command: Vec<String>,
 }
 
@@ -36,31 +39,41 @@ pub struct Total {
     pub after_end: Interval,
 }
 
-/// See the module.
+/// What went through, one way. Rates are of what came within the time measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Throughput {
+    /// Requests answered without an error.
+    pub requests: u64,
+    pub batches: u64,
+    pub records: u64,
+    /// Bytes of record batches.
+    pub bytes: u64,
+    pub requests_per_second: f64,
+    pub records_per_second: f64,
+    /// In units of a million.
+    pub megabytes_per_second: f64,
+}
+
+/// See the module. Latencies are in nanoseconds.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     #[serde(flatten)]
     pub description: Description,
-    /// Requests answered without an error.
-    pub requests: u64,
-    pub records: u64,
     /// The time measured, without the warm-up.
     pub seconds: f64,
-    /// Those answered within that time.
-    pub requests_per_second: f64,
-    pub records_per_second: f64,
-    /// Bytes of record batches, in units of a million.
-    pub megabytes_per_second: f64,
-    /// From when requests were due to their answers.
-    pub latency: Latency,
+    pub produced: Option<Throughput>,
+    pub consumed: Option<Throughput>,
+    /// By [`Kind::tag`].
+    pub latency: BTreeMap<&'static str, Percentiles>,
     /// From when requests were due to when the generator got round to them.
-    pub generator_lag: Latency,
+    pub generator_lag: Percentiles,
     /// How much of a CPU the generator's threads used, each.
     pub generator_cpu: f64,
+    /// How often, by name.
     pub errors: BTreeMap<String, u64>,
     /// What makes these figures less than the broker's.
     pub warnings: Vec<String>,
-    /// Why it ended early.
+    /// Why it ended early, or isn't what was asked for.
     pub failures: Vec<String>,
 }
 
@@ -75,19 +88,15 @@ impl Summary {
     ) -> Summary {
         let Total { all, after_end } = total;
         let seconds = (nanos as f64 / 1e9).max(1e-9);
-        let per_second = |count: u64, late: u64| (count - late) as f64 / seconds;
-        let generator_cpu =
-            (all.cpu_nanos - after_end.cpu_nanos) as f64 / (seconds * 1e9 * workers as f64);
+        let cpu_nanos = (all.cpu_nanos - after_end.cpu_nanos) as f64;
+        let percentiles = |kind| Some((Kind::tag(kind), Percentiles::of(all.latency(kind)?)));
         let mut summary = Summary {
-            requests: all.requests,
-            records: all.records,
             seconds,
-            requests_per_second: per_second(all.requests, after_end.requests),
-            records_per_second: per_second(all.records, after_end.records),
-            megabytes_per_second: per_second(all.sent_bytes, after_end.sent_bytes) / 1e6,
-            latency: Latency::of(&all.latency),
-            generator_lag: Latency::of(&all.lag),
-            generator_cpu,
+            produced: throughput(all.produced, after_end.produced, seconds),
+            consumed: throughput(all.consumed, after_end.consumed, seconds),
+            latency: Kind::ALL.into_iter().filter_map(percentiles).collect(),
+            generator_lag: Percentiles::of(&all.lag),
+            generator_cpu: cpu_nanos / (seconds * 1e9 * workers as f64),
             errors: all.troubles.iter().map(|(what, n)| (what.to_string(), *n)).collect(),
             warnings: Vec::new(),
             failures,
@@ -97,23 +106,33 @@ impl Summary {
         summary
     }
 
+    /// Whether nothing went wrong for good, and something came of it.
+    pub fn succeeded(&self) -> bool {
+        let some = |flow: &Option<Throughput>| flow.is_some_and(|flow| flow.requests > 0);
+        self.failures.is_empty() && (some(&self.produced) || some(&self.consumed))
+    }
+
     fn find_warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for (name, lag, latency) in [
-            ("p50", self.generator_lag.p50, self.latency.p50),
-            ("p99", self.generator_lag.p99, self.latency.p99),
-            ("p99.99", self.generator_lag.p99_99, self.latency.p99_99),
-        ] {
-            if self.description.open_loop && lag as f64 > latency as f64 * LAG_PART_MAX {
+        let open_loop = self.description.rate.is_some();
+        let lag = self.generator_lag.percentiles();
+        for (tag, latency) in self.latency.iter().filter(|(tag, _)| **tag != Kind::Fetch.tag()) {
+            let both = lag.into_iter().zip(latency.percentiles());
+            // The first that is wrong says enough of this kind.
+            let distorted =
+                |&((_, lag), (_, shown)): &((_, f64), (_, f64))| lag > shown * LAG_PART_MAX;
+            if let Some(((name, lag), (_, shown))) = both.into_iter().find(distorted)
+                && open_loop
+            {
                 warnings.push(format!(
-                    "the generator was late itself: {name} {} of the {} shown; give it a CPU of \
-                     its own (--cpus, --spin), more --threads or less --rate",
+                    "the generator was late itself: {tag} {name} {} of the {} shown; give it a \
+                     CPU of its own (--cpus, --spin), more --threads or less --rate",
                     duration(lag),
-                    duration(latency)
+                    duration(shown)
                 ));
             }
         }
-        if !self.description.open_loop && self.generator_cpu > CPU_PART_MAX {
+        if !open_loop && self.generator_cpu > CPU_PART_MAX {
             warnings.push(format!(
                 "the generator used {:.0} % of its CPU: the rate may be its own limit; compare \
                  with `hutong-load sink`, or give it more --threads",
@@ -124,50 +143,16 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = &self.description;
-        let plural = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
-        writeln!(
-            f,
-            "{}  topic {} of {}, {}, {}, acks {}, {} of {} bytes a request",
-            what.workload,
-            what.topic,
-            plural(what.partitions, "partition"),
-            plural(what.connections, "connection"),
-            what.pace,
-            what.acks,
-            plural(what.batch_records, "record"),
-            what.record_bytes,
-        )?;
-        writeln!(
-            f,
-            "requests  {:>14}  {:>12}/s   in {:.1} s",
-            count(self.requests),
-            count(self.requests_per_second as u64),
-            self.seconds
-        )?;
-        writeln!(
-            f,
-            "records   {:>14}  {:>12}/s   {:.1} MB/s",
-            count(self.records),
-            count(self.records_per_second as u64),
-            self.megabytes_per_second
-        )?;
-        let mut line = String::from("latency ");
-        for (name, value) in self.latency.percentiles() {
-            write!(line, "  {name} {}", duration(value))?;
-        }
-        writeln!(f, "{line}")?;
-        for (what, times) in &self.errors {
-            writeln!(f, "error     {:>14}  {what}", count(*times))?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "warning: {warning}")?;
-        }
-        for failure in &self.failures {
-            writeln!(f, "failed: {failure}")?;
-        }
-        Ok(())
-    }
+/// None of nothing.
+fn throughput(all: Flow, after_end: Flow, seconds: f64) -> Option<Throughput> {
+    let per_second = |all: u64, late: u64| (all - late) as f64 / seconds;
+    (all != Flow::default()).then(|| Throughput {
+        requests: all.requests,
+        batches: all.batches,
+        records: all.records,
+        bytes: all.bytes,
+        requests_per_second: per_second(all.requests, after_end.requests),
+        records_per_second: per_second(all.records, after_end.records),
+        megabytes_per_second: per_second(all.bytes, after_end.bytes) / 1e6,
+    })
 }
