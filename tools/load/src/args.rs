@@ -10,9 +10,11 @@ use hutong::cli::client::Endpoint;
 use hutong::config::{allowed_cpus, cpu_list};
 
 use crate::compress::Codec;
+use crate::consume::ConsumeArgs;
 use crate::pace::Spacing;
 use crate::payload::Source;
-use crate::report::{LogFile, Span};
+use crate::report::LogFile;
+use crate::routes::TopicWish;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -30,6 +32,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Produce(Box<ProduceArgs>),
+    Consume(Box<ConsumeArgs>),
     Sink(SinkArgs),
 }
 
@@ -40,17 +43,9 @@ pub struct TargetArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", value_delimiter = ',')]
     pub brokers: Vec<Endpoint>,
 
-    /// The topic; made if it isn't there
+    /// The topic. One that is written to is made if it isn't there
     #[arg(long, value_name = "NAME", default_value = "load")]
     pub topic: String,
-
-    /// Partitions it is made with, or must have [default: 1, or what it has]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
-    pub partitions: Option<i32>,
-
-    /// Replicas of each partition when the topic is made; -1 is the broker's default
-    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
-    pub replication: i16,
 
     /// TCP connections, each a client of its own, spread over the brokers that lead partitions
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
@@ -67,6 +62,18 @@ pub struct TargetArgs {
     /// Never sleep: finer timing at the price of a whole CPU for each thread
     #[arg(long)]
     pub spin: bool,
+}
+
+/// How the topic is made if it isn't there.
+#[derive(Args, Clone, Debug)]
+pub struct NewTopicArgs {
+    /// Partitions it is made with, or must have [default: 1, or what it has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
+    pub partitions: Option<i32>,
+
+    /// Replicas of each partition when the topic is made; -1 is the broker's default
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub replication: i16,
 }
 
 /// What is measured, and where it goes.
@@ -98,6 +105,9 @@ pub struct ReportArgs {
 pub struct ProduceArgs {
     #[command(flatten)]
     pub target: TargetArgs,
+
+    #[command(flatten)]
+    pub created: NewTopicArgs,
 
     #[command(flatten)]
     pub report: ReportArgs,
@@ -169,6 +179,15 @@ pub struct SinkArgs {
     /// Partitions that topics are said to have, unless they are created with others
     #[arg(long, value_name = "N", default_value = "1")]
     pub partitions: u32,
+
+    /// Records that each partition is said to hold: what consumers get is made up, and costs
+    /// nothing to find [default: more than anybody reads]
+    #[arg(long, value_name = "N", default_value = "1000000000000000")]
+    pub records: u64,
+
+    /// Bytes of the value of each of those records
+    #[arg(long, value_name = "BYTES", default_value = "1024")]
+    pub record_bytes: usize,
 }
 
 /// An argument that can only be seen to be wrong after it has been read.
@@ -188,12 +207,26 @@ impl TargetArgs {
     }
 }
 
-impl ReportArgs {
-    /// The times of a run that begins at this moment of its clock.
-    pub fn span(&self, begin: u64) -> Span {
-        Span::new(begin, self.warmup, self.duration, self.interval)
+impl TargetArgs {
+    /// The topic as one that is written to.
+    pub fn wish(&self, created: &NewTopicArgs) -> TopicWish {
+        let &NewTopicArgs { partitions, replication } = created;
+        TopicWish { partitions, replication, create: true, ..self.wish_to_read() }
     }
 
+    /// The topic as one that is read.
+    pub fn wish_to_read(&self) -> TopicWish {
+        TopicWish {
+            brokers: self.brokers.clone(),
+            name: self.topic.clone(),
+            partitions: None,
+            create: false,
+            replication: -1,
+        }
+    }
+}
+
+impl ReportArgs {
     /// Makes the interval log, if one was asked for.
     ///
     /// # Errors
@@ -244,7 +277,8 @@ impl fmt::Display for Acks {
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+/// A number that isn't 0.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".into()),
         Ok(number) => Ok(number),
@@ -252,21 +286,24 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+/// A number above 0.
+pub fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
         _ => Err(format!("'{text}' is not a number above 0")),
     }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+/// A time that isn't nothing.
+pub fn time(text: &str) -> Result<Duration, String> {
     match any_time(text)? {
         Duration::ZERO => Err("it must be more than nothing".into()),
         time => Ok(time),
     }
 }
 
-fn any_time(text: &str) -> Result<Duration, String> {
+/// A time as people write it.
+pub fn any_time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write it as 30s, 500ms or 2m"))
 }

@@ -6,15 +6,20 @@
 mod args;
 mod clock;
 mod compress;
+mod consume;
 mod cpus;
 mod net;
+mod offsets;
 mod pace;
 mod payload;
 mod produce;
 mod report;
+mod router;
 mod routes;
+mod run;
 mod signals;
 mod sink;
+mod worker;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -32,7 +37,10 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Produce(args) => {
-            produce::run(args).map(|summary| show(&summary, args.report.json))
+            produce::produce(args).map(|summary| show(&summary, args.report.json))
+        }
+        Command::Consume(args) => {
+            consume::consume(args).map(|summary| show(&summary, args.report.json))
         }
         Command::Sink(args) => sink::run(args).map(|()| ExitCode::SUCCESS),
     };

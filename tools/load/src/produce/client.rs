@@ -1,29 +1,31 @@
-//! One client of a worker: a connection, what waits to be sent on it, and what waits to be
-//! answered.
+//! A producer: what waits to be sent on its connection, and what waits to be answered.
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use super::Pace;
 use super::requests::{Answer, Requests};
 use crate::net::connection::Connection;
 use crate::payload::Pool;
 use crate::report::{Flow, Interval, Kind, Trouble};
+use crate::worker::{Client, Leads};
 
 /// A client puts no more into its output before some has left.
 const UNSENT_BYTES_MAX: usize = 256 << 10;
 
 /// Kafka's codes for "ask again who leads": unknown topic or partition, leader not available, not
 /// leader, fenced and unknown leader epoch.
-const STALE_ROUTES: [i16; 5] = [3, 5, 6, 74, 75];
+pub const STALE_ROUTES: [i16; 5] = [3, 5, 6, 74, 75];
 
-/// What all clients send alike.
-#[derive(Clone, Debug)]
+/// What all producers of a topic send alike.
+#[derive(Debug)]
 pub struct Sending {
     pub requests: Requests,
     pub pace: Pace,
     pub acks: i16,
     pub batch_records: u64,
+    pub pool: Pool,
 }
 
 impl Sending {
@@ -43,133 +45,49 @@ struct Sent {
 }
 
 /// See the module.
-pub struct Client {
-    /// Which of all clients it is.
-    pub number: usize,
-    pub connection: Option<Connection>,
-    pub watched_for_writing: bool,
-    /// The broker said that somebody else leads now.
-    pub routes_stale: bool,
-    /// Open loop: when those were due that haven't been sent.
-    pub due: VecDeque<u64>,
-    /// Requests sent and not answered.
-    pub unanswered: usize,
+pub struct Producer {
+    sending: Arc<Sending>,
     partitions: Vec<u32>,
     /// Counts requests: which partition and which batch are next.
     round: usize,
-    /// When the unanswered ones were due; equal moments stand together.
+    /// Open loop: when those were due that haven't been sent.
+    due: VecDeque<u64>,
+    /// Requests sent and not answered.
+    unanswered: usize,
+    /// When those were due; equal ones stand together.
     in_flight: VecDeque<Sent>,
     next_correlation: i32,
     next_answer: i32,
 }
 
-impl Client {
-    /// A client on a connection to the broker that leads these partitions.
-    pub fn new(number: usize, connection: Connection, partitions: Vec<u32>) -> Client {
-        Client {
-            number,
-            connection: Some(connection),
-            watched_for_writing: false,
-            routes_stale: false,
+impl Producer {
+    /// Number `number` of all producers: they begin at different partitions, with different
+    /// batches.
+    pub fn new(number: usize, sending: Arc<Sending>) -> Producer {
+        Producer {
+            sending,
+            partitions: Vec::new(),
+            round: number,
             due: VecDeque::new(),
             unanswered: 0,
-            partitions,
-            // Clients begin at different partitions, and with different batches.
-            round: number,
             in_flight: VecDeque::new(),
             next_correlation: 0,
             next_answer: 0,
         }
     }
 
-    /// Goes on over another connection. What was due and never sent goes out there.
-    pub fn reconnect(&mut self, connection: Connection, partitions: Vec<u32>) {
-        self.connection = Some(connection);
-        self.partitions = partitions;
-    }
-
-    /// Drops the connection, and with it all that was in flight. Returns how much that was.
-    pub fn cut_off(&mut self) -> usize {
-        self.connection = None;
-        self.watched_for_writing = false;
-        self.routes_stale = false;
-        self.in_flight.clear();
-        self.next_answer = self.next_correlation;
-        std::mem::take(&mut self.unanswered)
-    }
-
-    /// Puts requests into the output, as many as pace and output allow.
-    pub fn fill(&mut self, sending: &Sending, pool: &Pool, now: u64, interval: &mut Interval) {
-        let Some(connection) = &mut self.connection else { return };
-        let mut left = match sending.pace {
-            Pace::Closed { in_flight } => in_flight.saturating_sub(self.unanswered),
-            Pace::Open { .. } => self.due.len(),
-        };
-        let mut without_batch = 0;
-        while left > 0 && connection.unsent() < UNSENT_BYTES_MAX {
-            let partition = self.partitions[self.round % self.partitions.len()];
-            let batch = pool.pick(partition as usize, self.round);
-            self.round = self.round.wrapping_add(1);
-            let Some(batch) = batch else {
-                without_batch += 1;
-                if without_batch >= self.partitions.len() {
-                    // No key leads to any partition of this broker: it gets nothing.
-                    self.due.clear();
-                    return;
-                }
-                continue;
-            };
-            let due = self.due.pop_front().unwrap_or(now);
-            let correlation = self.next_correlation;
-            sending.requests.put(connection.out(), correlation, partition as i32, batch);
-            self.next_correlation = correlation.wrapping_add(1);
-            left -= 1;
-            if sending.acks == 0 {
-                interval.produced.add(sending.one(batch.len() as u64));
-                continue;
-            }
-            self.unanswered += 1;
-            match self.in_flight.back_mut() {
-                Some(sent) if sent.due == due && sent.bytes == batch.len() as u32 => {
-                    sent.count += 1;
-                }
-                _ => self.in_flight.push_back(Sent { due, bytes: batch.len() as u32, count: 1 }),
+    /// The partition and the batch of the next request. None if no key leads to any partition of
+    /// this broker.
+    fn next<'a>(partitions: &[u32], round: &mut usize, pool: &'a Pool) -> Option<(u32, &'a [u8])> {
+        for _ in 0..partitions.len() {
+            let partition = partitions[*round % partitions.len()];
+            let batch = pool.pick(partition as usize, *round);
+            *round = round.wrapping_add(1);
+            if let Some(batch) = batch {
+                return Some((partition, batch));
             }
         }
-    }
-
-    /// Takes all answers that have been read.
-    ///
-    /// # Errors
-    /// The broker sent something else than the next answer: the connection is of no more use.
-    pub fn take_answers(
-        &mut self,
-        sending: &Sending,
-        now: u64,
-        interval: &mut Interval,
-    ) -> io::Result<()> {
-        let Some(mut connection) = self.connection.take() else { return Ok(()) };
-        // Answers to requests of the same moment are recorded together.
-        let mut alike = (0, 0);
-        let result = connection.frames(|frame| {
-            let answer = sending.requests.read(frame)?;
-            let (due, bytes) = self.answered(answer)?;
-            if answer.error != 0 {
-                self.routes_stale |= STALE_ROUTES.contains(&answer.error);
-                interval.trouble(Trouble::Code(answer.error), 1);
-                return Ok(());
-            }
-            interval.produced.add(sending.one(bytes));
-            if alike.0 != due {
-                interval.done(Kind::Produce, now, alike);
-                alike = (due, 0);
-            }
-            alike.1 += 1;
-            Ok(())
-        });
-        interval.done(Kind::Produce, now, alike);
-        self.connection = Some(connection);
-        result
+        None
     }
 
     /// The moment the answered request was due, and the bytes of its batch.
@@ -189,6 +107,99 @@ impl Client {
         self.next_answer = self.next_answer.wrapping_add(1);
         self.unanswered -= 1;
         Ok((due, bytes))
+    }
+}
+
+impl Client for Producer {
+    fn assign(&mut self, partitions: Vec<u32>) {
+        self.partitions = partitions;
+    }
+
+    fn fill(&mut self, to: &mut Connection, now: u64, ending: bool, interval: &mut Interval) {
+        let sending = &*self.sending;
+        let mut left = match sending.pace {
+            _ if ending => return,
+            Pace::Closed { in_flight } => in_flight.saturating_sub(self.unanswered),
+            Pace::Open => self.due.len(),
+        };
+        while left > 0 && to.unsent() < UNSENT_BYTES_MAX {
+            let Some((partition, batch)) =
+                Producer::next(&self.partitions, &mut self.round, &sending.pool)
+            else {
+                self.due.clear();
+                return;
+            };
+            let due = self.due.pop_front().unwrap_or(now);
+            let correlation = self.next_correlation;
+            sending.requests.put(to.out(), correlation, partition as i32, batch);
+            self.next_correlation = correlation.wrapping_add(1);
+            left -= 1;
+            let bytes = batch.len() as u32;
+            if sending.acks == 0 {
+                interval.produced.add(sending.one(u64::from(bytes)));
+                continue;
+            }
+            self.unanswered += 1;
+            match self.in_flight.back_mut() {
+                Some(sent) if sent.due == due && sent.bytes == bytes => sent.count += 1,
+                _ => self.in_flight.push_back(Sent { due, bytes, count: 1 }),
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        from: &mut Connection,
+        now: u64,
+        interval: &mut Interval,
+    ) -> io::Result<Leads> {
+        let mut leads = Leads::AsBefore;
+        // Answers to requests of the same moment are recorded together.
+        let mut alike = (0, 0);
+        let sending = self.sending.clone();
+        let result = from.frames(|frame| {
+            let answer = sending.requests.read(frame)?;
+            let (due, bytes) = self.answered(answer)?;
+            if answer.error != 0 {
+                if STALE_ROUTES.contains(&answer.error) {
+                    leads = Leads::Elsewhere;
+                }
+                interval.trouble(Trouble::Code(answer.error), 1);
+                return Ok(());
+            }
+            interval.produced.add(sending.one(bytes));
+            if alike.0 != due {
+                interval.done(Kind::Produce, now, alike);
+                alike = (due, 0);
+            }
+            alike.1 += 1;
+            Ok(())
+        });
+        interval.done(Kind::Produce, now, alike);
+        result.map(|()| leads)
+    }
+
+    fn cut_off(&mut self) -> usize {
+        self.in_flight.clear();
+        self.next_answer = self.next_correlation;
+        std::mem::take(&mut self.unanswered)
+    }
+
+    fn due(&mut self, moment: u64) -> usize {
+        self.due.push_back(moment);
+        self.due.len()
+    }
+
+    fn is_paced(&self) -> bool {
+        matches!(self.sending.pace, Pace::Open)
+    }
+
+    fn awaited(&self) -> usize {
+        self.unanswered
+    }
+
+    fn unsent(&self) -> usize {
+        self.due.len()
     }
 }
 

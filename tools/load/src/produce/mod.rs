@@ -2,35 +2,24 @@
 
 mod client;
 mod requests;
-mod worker;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::channel;
-use std::thread;
-use std::time::{Duration, SystemTime};
-
-use anyhow::Context;
 
 use crate::args::ProduceArgs;
-use crate::clock::Clock;
-use crate::cpus;
 use crate::payload::{Pool, Shape};
-use crate::report::{Description, Run, Summary, collect};
-use crate::routes::{Routes, TopicWish, prepare, start_router};
-use client::Sending;
-use requests::Requests;
-use worker::{Plan, Worker};
+use crate::report::{Description, Summary};
+use crate::routes::{Routes, Share, prepare};
+use crate::run::{Place, Rate, Setup, run};
+use crate::worker::Job;
+pub use client::{Producer, STALE_ROUTES, Sending};
+pub use requests::Requests;
 
-/// Connections are made before the clock of the run begins.
-const SET_UP: Duration = Duration::from_millis(200);
-
-/// When a client sends.
+/// When a producer sends.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// So many requests a second of all clients together, whatever the answers do.
-    Open { rate: f64, spacing: crate::pace::Spacing },
-    /// Each client keeps so many requests unanswered.
+    /// When something is due, whatever the answers do.
+    Open,
+    /// When fewer requests than this are unanswered.
     Closed { in_flight: usize },
 }
 
@@ -38,18 +27,35 @@ pub enum Pace {
 ///
 /// # Errors
 /// A sentence: it could not begin.
-pub fn run(args: &ProduceArgs) -> anyhow::Result<Summary> {
-    let cpus = args.target.cpus()?;
-    let log = args.report.open_log()?;
-    let wish = TopicWish {
-        brokers: args.target.brokers.clone(),
-        name: args.target.topic.clone(),
-        partitions: args.target.partitions,
-        replication: args.target.replication,
-    };
+pub fn produce(args: &ProduceArgs) -> anyhow::Result<Summary> {
+    let mut place = Place::prepare(&args.target, &args.report)?;
+    let wish = args.target.wish(&args.created);
     let routes = Arc::new(prepare(&wish)?);
-    let clients = clients(args.target.connections, &routes);
+    let clients = at_least_one_each(args.target.connections, &routes);
+    let sending = Arc::new(sending(args, &routes)?);
+    let jobs = (0..clients).map(|client| Job {
+        client: Box::new(Producer::new(client, sending.clone())),
+        topic: 0,
+        routes: routes.clone(),
+        share: Share::All { client },
+    });
     let threads = args.target.threads.min(clients);
+    let rate =
+        args.rate.map(|per_second| Rate { per_second, spacing: args.spacing, seed: args.seed });
+    let setup = Setup {
+        wishes: vec![wish],
+        threads,
+        spin: args.target.spin,
+        rate,
+        warmup: args.report.warmup,
+        duration: Some(args.report.duration),
+        interval: args.report.interval,
+        description: describe(args, &routes, clients, threads),
+    };
+    run(&mut place, setup, |_| jobs.collect())
+}
+
+fn sending(args: &ProduceArgs, routes: &Routes) -> anyhow::Result<Sending> {
     let shape = Shape {
         record_bytes: args.record_bytes,
         batch_records: args.batch_records,
@@ -57,69 +63,26 @@ pub fn run(args: &ProduceArgs) -> anyhow::Result<Summary> {
         source: args.payload.clone(),
         codec: args.compression,
     };
-    let pool = Arc::new(Pool::new(&shape, routes.partitions(), args.seed)?);
-
-    let sending = Sending {
-        requests: Requests::new(&wish.name, args.acks.0, args.request_timeout.as_millis() as i32),
-        pace: pace_of(args, threads),
+    let timeout_ms = args.request_timeout.as_millis() as i32;
+    Ok(Sending {
+        requests: Requests::new(&args.target.topic, args.acks.0, timeout_ms),
+        pace: match args.rate {
+            Some(_) => Pace::Open,
+            None => Pace::Closed { in_flight: args.in_flight },
+        },
         acks: args.acks.0,
         batch_records: args.batch_records as u64,
-    };
-
-    let stop = Arc::new(AtomicBool::new(false));
-    crate::signals::stop_on_signal(stop.clone())?;
-    let (reports, inbox) = channel();
-    let (repliers, replies): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel()).unzip();
-    let router = start_router(wish, repliers)?;
-    let clock = Clock::start();
-    let span = args.report.span(clock.nanos() + SET_UP.as_nanos() as u64);
-    let wait = Duration::from_nanos(span.measure_from().saturating_sub(clock.nanos()));
-    let log = log.map(|log| log.begin(SystemTime::now() + wait)).transpose();
-    let log = log.map_err(|error| anyhow::anyhow!("{error}"))?;
-    for (worker, replies) in replies.into_iter().enumerate() {
-        let plan = Plan {
-            worker,
-            clients: (worker..clients).step_by(threads).collect(),
-            sending: sending.clone(),
-            pool: pool.clone(),
-            span,
-            spin: args.target.spin,
-            seed: args.seed.wrapping_add(worker as u64),
-            clock,
-            router: router.clone(),
-            replies,
-            reports: reports.clone(),
-            stop: stop.clone(),
-        };
-        let worker_of = Worker::new(plan, &routes)?;
-        let cpu = cpus.as_ref().map(|cpus| cpus[worker % cpus.len()]);
-        thread::Builder::new()
-            .name(format!("worker-{worker}"))
-            .spawn(move || {
-                cpus::pin(cpu);
-                worker_of.run();
-            })
-            .context("can't start a thread")?;
-    }
-    drop(reports);
-    let description = describe(args, &routes, clients, threads);
-    Ok(collect(Run { description, span, workers: threads, log, stop, inbox }))
+        pool: Pool::new(&shape, routes.partitions(), args.seed)?,
+    })
 }
 
 /// At least one for each broker that leads something, or some partitions would get nothing.
-fn clients(wanted: usize, routes: &Routes) -> usize {
+pub fn at_least_one_each(wanted: usize, routes: &Routes) -> usize {
     let brokers = routes.brokers().len();
     if wanted < brokers {
         eprintln!("hutong-load: {brokers} connections, one for each broker that leads a partition");
     }
     wanted.max(brokers)
-}
-
-fn pace_of(args: &ProduceArgs, threads: usize) -> Pace {
-    match args.rate {
-        Some(rate) => Pace::Open { rate: rate / threads as f64, spacing: args.spacing },
-        None => Pace::Closed { in_flight: args.in_flight },
-    }
 }
 
 fn describe(args: &ProduceArgs, routes: &Routes, clients: usize, threads: usize) -> Description {

@@ -40,6 +40,7 @@ pub fn collect(run: Run) -> Summary {
         log,
         stop,
         gathering: BTreeMap::new(),
+        last_end: 0,
         total: Interval::default(),
         after_end: Interval::default(),
         failures: Vec::new(),
@@ -77,6 +78,8 @@ struct Collector {
     log: Option<IntervalLog>,
     stop: Arc<AtomicBool>,
     gathering: BTreeMap<u64, Gathering>,
+    /// Of the interval that was closed last.
+    last_end: u64,
     /// All that was measured, and of that what came after the end.
     total: Interval,
     after_end: Interval,
@@ -120,8 +123,9 @@ impl Collector {
             if end > self.span.end() {
                 self.after_end.add(&sum);
             }
+            let times = self.span.measured(end, self.last_end);
             if let Some(log) = &mut self.log
-                && let Err(error) = log.write(&self.span, end, &sum)
+                && let Err(error) = log.write(times, &sum)
             {
                 self.log = None;
                 self.fail(error.to_string());
@@ -130,6 +134,7 @@ impl Collector {
         if self.show && end <= self.span.end() {
             eprint!("\r\x1b[K{}", self.progress(end, &sum));
         }
+        self.last_end = end;
     }
 
     fn progress(&self, end: u64, sum: &Interval) -> String {
@@ -137,7 +142,7 @@ impl Collector {
         let (what, seconds) = if end <= span.measure_from() {
             ("warmed up", (span.measure_from() - span.begin()) as f64 / 1e9)
         } else {
-            ("", span.measured(end).1.as_secs_f64())
+            ("", span.measured(end, self.last_end).1.as_secs_f64())
         };
         let after = end.saturating_sub(span.measure_from()) / 1_000_000_000;
         let mut line = format!("{after:>5} s  {what}");

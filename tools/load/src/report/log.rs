@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hutong_hist::log::{LogWriter, WriteError};
 
-use super::{Interval, Kind, Span};
+use super::{Interval, Kind};
 
 /// A file that can be written, so that a wrong path ends the run before it begins.
 #[derive(Debug)]
@@ -46,12 +46,15 @@ pub struct IntervalLog {
 }
 
 impl IntervalLog {
-    /// Writes what was measured in the interval that ended at `end`.
+    /// Writes what was measured in an interval that began so long after the start.
     ///
     /// # Errors
     /// The file takes no more.
-    pub fn write(&mut self, span: &Span, end: u64, interval: &Interval) -> Result<(), WriteError> {
-        let (begin, length) = span.measured(end);
+    pub fn write(
+        &mut self,
+        (begin, length): (Duration, Duration),
+        interval: &Interval,
+    ) -> Result<(), WriteError> {
         for kind in Kind::ALL {
             if let Some(histogram) = interval.latency(kind)
                 && !histogram.is_empty()

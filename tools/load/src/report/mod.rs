@@ -30,6 +30,8 @@ pub enum Trouble {
     Disconnected,
     /// Sent, and no answer came, until the end or until the connection broke.
     Unanswered,
+    /// A record batch whose crc doesn't match.
+    Corrupt,
     /// Due in an open loop, and not sent because the broker did not take it.
     Unsent,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Trouble {
             Trouble::Code(code) => f.write_str(&error_name(*code)),
             Trouble::Disconnected => f.write_str("connection broken"),
             Trouble::Unanswered => f.write_str("never answered"),
+            Trouble::Corrupt => f.write_str("corrupt batch"),
             Trouble::Unsent => f.write_str("never sent"),
         }
     }

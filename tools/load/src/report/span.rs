@@ -46,11 +46,12 @@ impl Span {
         }
     }
 
-    /// When the interval of this end began, after the warm-up, and how long it is. Of the last,
-    /// which has no end, an interval is told.
-    pub fn measured(&self, end: u64) -> (Duration, Duration) {
+    /// When the interval of this end began, after the warm-up, and how long it is. The last, which
+    /// has no end, begins at `previous_end` and is as long as any.
+    pub fn measured(&self, end: u64, previous_end: u64) -> (Duration, Duration) {
         let (begin, end) = if end > self.end {
-            (self.end, self.end + self.interval)
+            let begin = previous_end.max(self.measure_from);
+            (begin, begin + self.interval)
         } else {
             // All are of the same length but for the last before the end.
             let whole = (end - self.measure_from - 1) / self.interval;
@@ -72,8 +73,8 @@ mod tests {
             let mut end = if warmup == 0 { 0 } else { span.interval_end(0) };
             let mut found = Vec::new();
             while end != u64::MAX {
-                end = span.interval_end(end);
-                found.push(span.measured(end));
+                let previous = std::mem::replace(&mut end, span.interval_end(end));
+                found.push(span.measured(end, previous));
             }
             let wanted = [(0, 1_000), (1_000, 1_000), (2_000, 500), (2_500, 1_000)]
                 .map(|(a, b)| (ms(a), ms(b)));
