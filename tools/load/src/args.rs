@@ -11,6 +11,7 @@ use hutong::config::{allowed_cpus, cpu_list};
 
 use crate::compress::Codec;
 use crate::consume::ConsumeArgs;
+use crate::e2e::E2eArgs;
 use crate::pace::Spacing;
 use crate::payload::Source;
 use crate::report::LogFile;
@@ -33,6 +34,7 @@ pub struct Cli {
 pub enum Command {
     Produce(Box<ProduceArgs>),
     Consume(Box<ConsumeArgs>),
+    E2e(Box<E2eArgs>),
     Sink(SinkArgs),
 }
 
@@ -101,7 +103,12 @@ pub struct ReportArgs {
 }
 
 #[derive(Args, Clone, Debug)]
-#[command(about = "Send records and measure their acknowledgements", long_about = None)]
+#[command(
+    about = "Send records and measure their acknowledgements",
+    long_about = "Send records and measure their acknowledgements.\n\n\
+                  With --rate in an open loop, with --in-flight in a closed one, and with neither \
+                  as fast as it goes, which is a closed loop of 4096."
+)]
 pub struct ProduceArgs {
     #[command(flatten)]
     pub target: TargetArgs,
@@ -112,6 +119,17 @@ pub struct ProduceArgs {
     #[command(flatten)]
     pub report: ReportArgs,
 
+    #[command(flatten)]
+    pub send: SendArgs,
+
+    /// How batches are compressed, before the clock starts
+    #[arg(long, value_enum, default_value_t = Codec::None)]
+    pub compression: Codec,
+}
+
+/// What producers send, and when.
+#[derive(Args, Clone, Debug)]
+pub struct SendArgs {
     /// Open loop: so many requests a second of all connections together, whatever the broker does;
     /// latency counts from when each was meant to leave
     #[arg(long, value_name = "N", value_parser = rate)]
@@ -121,11 +139,9 @@ pub struct ProduceArgs {
     #[arg(long, value_enum, default_value_t = Spacing::Poisson)]
     pub spacing: Spacing,
 
-    /// Closed loop: requests that each connection keeps unanswered. Without this and --rate, it
-    /// goes as fast as it goes, which is 4096
-    #[arg(long, value_name = "N", default_value = "4096", value_parser = at_least_one)]
-    #[arg(conflicts_with = "rate")]
-    pub in_flight: usize,
+    /// Closed loop: requests that each connection keeps unanswered
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with = "rate")]
+    pub in_flight: Option<usize>,
 
     /// Bytes of each record's value
     #[arg(long, value_name = "BYTES", default_value = "100")]
@@ -138,10 +154,6 @@ pub struct ProduceArgs {
     /// all, or 0 to 5: see the broker's README for 2 to 5
     #[arg(long, default_value = "all", allow_negative_numbers = true)]
     pub acks: Acks,
-
-    /// How batches are compressed, before the clock starts
-    #[arg(long, value_enum, default_value_t = Codec::None)]
-    pub compression: Codec,
 
     /// Give records one of so many keys, which choose the partition as Kafka's clients do; 0: none
     #[arg(long, value_name = "N", default_value = "0")]
@@ -223,6 +235,27 @@ impl TargetArgs {
             create: false,
             replication: -1,
         }
+    }
+}
+
+impl SendArgs {
+    /// For JSON.
+    pub fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "acks": self.acks.to_string(),
+            "record_bytes": self.record_bytes,
+            "batch_records": self.batch_records,
+            "keys": self.keys,
+            "in_flight": self.in_flight,
+            "seed": self.seed,
+        })
+    }
+
+    /// For people.
+    pub fn says(&self) -> String {
+        let plural = if self.batch_records == 1 { "" } else { "s" };
+        let (acks, records, bytes) = (self.acks, self.batch_records, self.record_bytes);
+        format!(", acks {acks}, {records} record{plural} of {bytes} bytes a request")
     }
 }
 

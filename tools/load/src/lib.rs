@@ -8,6 +8,7 @@ mod clock;
 mod compress;
 mod consume;
 mod cpus;
+mod e2e;
 mod net;
 mod offsets;
 mod pace;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Consume(args) => {
             consume::consume(args).map(|summary| show(&summary, args.report.json))
         }
+        Command::E2e(args) => e2e::e2e(args).map(|summary| show(&summary, args.report.json)),
         Command::Sink(args) => sink::run(args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

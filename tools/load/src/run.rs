@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
-use crate::args::{ReportArgs, TargetArgs};
+use crate::args::{ReportArgs, SendArgs, TargetArgs};
 use crate::clock::Clock;
 use crate::cpus;
 use crate::pace::{Arrivals, Spacing};
@@ -51,6 +51,11 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// So many requests a second, spread as the arguments say.
+    pub fn new(per_second: f64, args: &SendArgs) -> Rate {
+        Rate { per_second, spacing: args.spacing, seed: args.seed }
+    }
+
     /// What is due for a worker that has this part of the paced clients.
     fn arrivals(self, part: f64, begin: u64, worker: usize) -> Option<Arrivals> {
         let seed = self.seed.wrapping_add(worker as u64);

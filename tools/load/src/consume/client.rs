@@ -7,9 +7,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use hutong::kafka::record_batch::{BatchHeader, batches, crc_matches};
+use hutong::kafka::record_batch::{BatchHeader, CODEC_NONE, batches, crc_matches};
 
 use super::requests::{Part, Requests};
+use crate::e2e::{Journey, read_stamp};
 use crate::net::connection::Connection;
 use crate::offsets::Positions;
 use crate::produce::STALE_ROUTES;
@@ -28,6 +29,8 @@ pub struct Reading {
     /// Where to end, by partition.
     pub until: Option<Vec<i64>>,
     pub check_crc: bool,
+    /// Records carry when they were due, from producers of the same run.
+    pub journey: Option<Arc<Journey>>,
 }
 
 impl Reading {
@@ -84,7 +87,7 @@ impl Consumer {
     }
 
     /// Takes what came from a partition.
-    fn take_part(&mut self, part: Part<'_>, interval: &mut Interval) -> Got {
+    fn take_part(&mut self, part: Part<'_>, now: u64, interval: &mut Interval) -> Got {
         let Some(from) = self.asked_from(part.partition) else { return Got::Nothing };
         match part.error {
             0 => {}
@@ -114,7 +117,26 @@ impl Consumer {
             return Got::Nothing;
         }
         interval.consumed = seen;
+        self.arrived(part.records, from, now, interval);
         Got::Records
+    }
+
+    /// Measures how long records were under way, by the stamps of their batches.
+    fn arrived(&self, records: &[u8], from: i64, now: u64, interval: &mut Interval) {
+        let Some(journey) = &self.reading.journey else { return };
+        let mut received = 0;
+        let mut alike = (0, 0);
+        for (range, header) in batches(records).filter(|(_, header)| header.codec() == CODEC_NONE) {
+            let Some(due) = read_stamp(&records[range], journey.run) else { continue };
+            if alike.0 != due {
+                interval.done(Kind::EndToEnd, now, alike);
+                alike = (due, 0);
+            }
+            alike.1 += records_from(&header, from);
+            received += records_from(&header, from);
+        }
+        interval.done(Kind::EndToEnd, now, alike);
+        journey.received(received);
     }
 
     fn reset(&self, partition: u32, from: i64) {
@@ -147,7 +169,7 @@ impl Client for Consumer {
     }
 
     fn fill(&mut self, to: &mut Connection, now: u64, ending: bool, _: &mut Interval) {
-        if self.asked.is_some() || ending || self.partitions.is_empty() {
+        if self.asked.is_some() || (ending && !self.is_waiting()) || self.partitions.is_empty() {
             return;
         }
         self.wanted.clear();
@@ -181,7 +203,7 @@ impl Client for Consumer {
             self.expected = 0;
             let reading = self.reading.clone();
             let (correlation, error) =
-                reading.requests.read(frame, |part| match self.take_part(part, interval) {
+                reading.requests.read(frame, |part| match self.take_part(part, now, interval) {
                     Got::Records => got_records = true,
                     Got::Elsewhere => leads = Leads::Elsewhere,
                     Got::Nothing => {}
@@ -211,9 +233,9 @@ impl Client for Consumer {
             && self.partitions.iter().all(|&partition| self.reading.is_over(partition))
     }
 
-    /// A long poll's answer is nothing to wait for.
-    fn awaited(&self) -> usize {
-        0
+    /// For records that were sent in this run; a long poll's answer is nothing to wait for.
+    fn is_waiting(&self) -> bool {
+        self.reading.journey.as_ref().is_some_and(|journey| journey.under_way() > 0)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::report::{Description, Summary};
 use crate::routes::{Routes, Share, prepare};
 use crate::run::{Place, Setup, run};
 use crate::worker::Job;
-pub use args::ConsumeArgs;
+pub use args::{ConsumeArgs, FetchArgs};
 pub use client::{Consumer, Reading};
 pub use requests::Requests;
 
@@ -36,6 +36,7 @@ pub fn consume(args: &ConsumeArgs) -> anyhow::Result<Summary> {
         positions: Positions::new(&offsets(&name, &routes, args.from)?),
         until: ends,
         check_crc: args.check_crc,
+        journey: None,
     });
     let setup = Setup {
         wishes: vec![wish],

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Pace;
 use super::requests::{Answer, Requests};
+use crate::e2e::{Journey, stamp};
 use crate::net::connection::Connection;
 use crate::payload::Pool;
 use crate::report::{Flow, Interval, Kind, Trouble};
@@ -26,12 +27,21 @@ pub struct Sending {
     pub acks: i16,
     pub batch_records: u64,
     pub pool: Pool,
+    /// Records carry when they were due, for consumers of the same run.
+    pub journey: Option<Arc<Journey>>,
 }
 
 impl Sending {
     /// What one request carries.
     fn one(&self, bytes: u64) -> Flow {
         Flow { requests: 1, batches: 1, records: self.batch_records, bytes }
+    }
+
+    /// Nobody should wait for the records of so many requests.
+    fn lost(&self, requests: u64) {
+        if let Some(journey) = &self.journey {
+            journey.lost(requests * self.batch_records);
+        }
     }
 }
 
@@ -132,6 +142,11 @@ impl Client for Producer {
             let due = self.due.pop_front().unwrap_or(now);
             let correlation = self.next_correlation;
             sending.requests.put(to.out(), correlation, partition as i32, batch);
+            if let Some(journey) = &sending.journey {
+                let at = to.out().len() - batch.len();
+                stamp(&mut to.out()[at..], journey.run, due);
+                journey.sent(sending.batch_records);
+            }
             self.next_correlation = correlation.wrapping_add(1);
             left -= 1;
             let bytes = batch.len() as u32;
@@ -165,6 +180,7 @@ impl Client for Producer {
                     leads = Leads::Elsewhere;
                 }
                 interval.trouble(Trouble::Code(answer.error), 1);
+                sending.lost(1);
                 return Ok(());
             }
             interval.produced.add(sending.one(bytes));
@@ -182,6 +198,7 @@ impl Client for Producer {
     fn cut_off(&mut self) -> usize {
         self.in_flight.clear();
         self.next_answer = self.next_correlation;
+        self.sending.lost(self.unanswered as u64);
         std::mem::take(&mut self.unanswered)
     }
 
@@ -196,6 +213,10 @@ impl Client for Producer {
 
     fn awaited(&self) -> usize {
         self.unanswered
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.unanswered > 0
     }
 
     fn unsent(&self) -> usize {

@@ -5,14 +5,18 @@ mod requests;
 
 use std::sync::Arc;
 
-use crate::args::ProduceArgs;
+use crate::args::{ProduceArgs, SendArgs};
+use crate::compress::Codec;
 use crate::payload::{Pool, Shape};
 use crate::report::{Description, Summary};
 use crate::routes::{Routes, Share, prepare};
 use crate::run::{Place, Rate, Setup, run};
 use crate::worker::Job;
 pub use client::{Producer, STALE_ROUTES, Sending};
-pub use requests::Requests;
+use requests::Requests;
+
+/// As fast as it goes.
+const IN_FLIGHT: usize = 4096;
 
 /// When a producer sends.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +36,11 @@ pub fn produce(args: &ProduceArgs) -> anyhow::Result<Summary> {
     let wish = args.target.wish(&args.created);
     let routes = Arc::new(prepare(&wish)?);
     let clients = at_least_one_each(args.target.connections, &routes);
-    let sending = Arc::new(sending(args, &routes)?);
+    let pace = match args.send.rate {
+        Some(_) => Pace::Open,
+        None => Pace::Closed { in_flight: args.send.in_flight.unwrap_or(IN_FLIGHT) },
+    };
+    let sending = Arc::new(sending(&args.send, &wish.name, pace, args.compression, &routes)?);
     let jobs = (0..clients).map(|client| Job {
         client: Box::new(Producer::new(client, sending.clone())),
         topic: 0,
@@ -40,13 +48,11 @@ pub fn produce(args: &ProduceArgs) -> anyhow::Result<Summary> {
         share: Share::All { client },
     });
     let threads = args.target.threads.min(clients);
-    let rate =
-        args.rate.map(|per_second| Rate { per_second, spacing: args.spacing, seed: args.seed });
     let setup = Setup {
         wishes: vec![wish],
         threads,
         spin: args.target.spin,
-        rate,
+        rate: args.send.rate.map(|rate| Rate::new(rate, &args.send)),
         warmup: args.report.warmup,
         duration: Some(args.report.duration),
         interval: args.report.interval,
@@ -55,24 +61,32 @@ pub fn produce(args: &ProduceArgs) -> anyhow::Result<Summary> {
     run(&mut place, setup, |_| jobs.collect())
 }
 
-fn sending(args: &ProduceArgs, routes: &Routes) -> anyhow::Result<Sending> {
+/// What producers of a topic send.
+///
+/// # Errors
+/// A sentence: the batches can't be made.
+pub fn sending(
+    args: &SendArgs,
+    topic: &str,
+    pace: Pace,
+    codec: Codec,
+    routes: &Routes,
+) -> anyhow::Result<Sending> {
     let shape = Shape {
         record_bytes: args.record_bytes,
         batch_records: args.batch_records,
         keys: args.keys,
         source: args.payload.clone(),
-        codec: args.compression,
+        codec,
     };
     let timeout_ms = args.request_timeout.as_millis() as i32;
     Ok(Sending {
-        requests: Requests::new(&args.target.topic, args.acks.0, timeout_ms),
-        pace: match args.rate {
-            Some(_) => Pace::Open,
-            None => Pace::Closed { in_flight: args.in_flight },
-        },
+        requests: Requests::new(topic, args.acks.0, timeout_ms),
+        pace,
         acks: args.acks.0,
         batch_records: args.batch_records as u64,
         pool: Pool::new(&shape, routes.partitions(), args.seed)?,
+        journey: None,
     })
 }
 
@@ -86,10 +100,14 @@ pub fn at_least_one_each(wanted: usize, routes: &Routes) -> usize {
 }
 
 fn describe(args: &ProduceArgs, routes: &Routes, clients: usize, threads: usize) -> Description {
-    let pace = match args.rate {
-        Some(rate) => format!("open loop, {rate} requests/s"),
-        None => format!("closed loop, {} in flight", args.in_flight),
+    let pace = match (args.send.rate, args.send.in_flight) {
+        (Some(rate), _) => format!("open loop, {rate} requests/s"),
+        (None, in_flight) => {
+            format!("closed loop, {} in flight", in_flight.unwrap_or(IN_FLIGHT))
+        }
     };
+    let mut settings = args.send.settings();
+    settings["compression"] = format!("{:?}", args.compression).to_lowercase().into();
     Description {
         workload: "produce",
         brokers: args.target.brokers.iter().map(ToString::to_string).collect(),
@@ -98,23 +116,9 @@ fn describe(args: &ProduceArgs, routes: &Routes, clients: usize, threads: usize)
         connections: clients,
         threads,
         pace,
-        rate: args.rate,
-        settings: serde_json::json!({
-            "acks": args.acks.to_string(),
-            "record_bytes": args.record_bytes,
-            "batch_records": args.batch_records,
-            "compression": format!("{:?}", args.compression).to_lowercase(),
-            "keys": args.keys,
-        }),
-        says: format!(
-            ", acks {}, {} of {} bytes a request",
-            args.acks,
-            match args.batch_records {
-                1 => "1 record".into(),
-                records => format!("{records} records"),
-            },
-            args.record_bytes
-        ),
+        rate: args.send.rate,
+        settings,
+        says: args.send.says(),
         command: std::env::args().collect(),
     }
 }

@@ -73,7 +73,8 @@ mod tests {
             let mut end = if warmup == 0 { 0 } else { span.interval_end(0) };
             let mut found = Vec::new();
             while end != u64::MAX {
-                let previous = std::mem::replace(&mut end, span.interval_end(end));
+                let previous = end;
+                end = span.interval_end(previous);
                 found.push(span.measured(end, previous));
             }
             let wanted = [(0, 1_000), (1_000, 1_000), (2_000, 500), (2_500, 1_000)]

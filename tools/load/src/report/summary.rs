@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hutong_hist::summary::Summary as Percentiles;
-use hutong_hist::units::duration;
+use hutong_hist::units::{count, duration};
 use serde::Serialize;
 
 use super::{Flow, Interval, Kind};
@@ -12,6 +12,9 @@ use super::{Flow, Interval, Kind};
 const LAG_PART_MAX: f64 = 0.1;
 /// A closed loop whose threads are as busy as this may be showing the generator's limit.
 const CPU_PART_MAX: f64 = 0.95;
+
+/// An open loop may miss this part of its requests.
+const RATE_PART_MISSED: f64 = 0.01;
 
 /// What was run.
 #[derive(Clone, Debug, Serialize)]
@@ -103,6 +106,8 @@ impl Summary {
             description,
         };
         summary.warnings = summary.find_warnings();
+        let failure = summary.find_failures(nanos);
+        summary.failures.extend(failure);
         summary
     }
 
@@ -110,6 +115,32 @@ impl Summary {
     pub fn succeeded(&self) -> bool {
         let some = |flow: &Option<Throughput>| flow.is_some_and(|flow| flow.requests > 0);
         self.failures.is_empty() && (some(&self.produced) || some(&self.consumed))
+    }
+
+    /// So many records that were sent were never received.
+    pub fn missing(&mut self, records: u64) {
+        if records > 0 {
+            self.errors.insert("never received".into(), records);
+            self.failures.push(format!("{} records were never received", count(records)));
+        }
+    }
+
+    /// What was asked for and can't be had.
+    fn find_failures(&self, measured_nanos: u64) -> Option<String> {
+        if measured_nanos == 0 {
+            return Some("it ended before the warm-up was over: nothing was measured".into());
+        }
+        let (wanted, flow) = (self.description.rate?, self.produced?);
+        // An open loop of strangers is uneven by itself.
+        let requests = wanted * self.seconds;
+        let missed = requests - flow.requests_per_second * self.seconds;
+        (missed > requests * RATE_PART_MISSED + 5.0 * requests.sqrt()).then(|| {
+            format!(
+                "the rate was not held: {} of {} requests/s were answered in time",
+                count(flow.requests_per_second as u64),
+                count(wanted as u64)
+            )
+        })
     }
 
     fn find_warnings(&self) -> Vec<String> {

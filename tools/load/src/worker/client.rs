@@ -52,8 +52,13 @@ pub trait Client: Send {
         false
     }
 
-    /// Answers or records that it waits for, also once the run is ending.
-    fn awaited(&self) -> usize;
+    /// Whether the end of the run should wait for something that it is to get.
+    fn is_waiting(&self) -> bool;
+
+    /// Answers that have not come.
+    fn awaited(&self) -> usize {
+        0
+    }
 
     /// What was due, and is not sent.
     fn unsent(&self) -> usize {

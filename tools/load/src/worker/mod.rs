@@ -141,16 +141,17 @@ impl Worker {
         }
         let deadline = now + DRAIN.as_nanos() as u64;
         loop {
-            let awaited = self.slots.iter().map(|slot| slot.client.awaited()).sum::<usize>();
+            let waiting = self.slots.iter().any(|slot| slot.client.is_waiting());
             let others = self.plan.sending.load(Ordering::Relaxed);
             let now = clock.nanos();
-            if (awaited == 0 && others == 0) || now > deadline {
-                self.interval.trouble(Trouble::Unanswered, awaited as u64);
+            if (!waiting && others == 0) || now > deadline {
                 break;
             }
             self.look(now);
             self.turn(IDLE_WAIT)?;
         }
+        let awaited = self.slots.iter().map(|slot| slot.client.awaited()).sum::<usize>();
+        self.interval.trouble(Trouble::Unanswered, awaited as u64);
         let unsent = self.slots.iter().map(|slot| slot.client.unsent()).sum::<usize>();
         self.interval.trouble(Trouble::Unsent, unsent as u64);
         match self.slots.iter().find(|slot| slot.connection.is_none()) {
