@@ -12,6 +12,7 @@ use hutong::config::{allowed_cpus, cpu_list};
 use crate::compress::Codec;
 use crate::consume::ConsumeArgs;
 use crate::e2e::E2eArgs;
+use crate::mixed::MixedArgs;
 use crate::pace::Spacing;
 use crate::payload::Source;
 use crate::report::LogFile;
@@ -35,23 +36,16 @@ pub enum Command {
     Produce(Box<ProduceArgs>),
     Consume(Box<ConsumeArgs>),
     E2e(Box<E2eArgs>),
+    Mixed(Box<MixedArgs>),
     Sink(SinkArgs),
 }
 
-/// Where the load goes, and from where.
+/// Which cluster, and with which threads.
 #[derive(Args, Clone, Debug)]
-pub struct TargetArgs {
+pub struct PlaceArgs {
     /// Brokers to begin with, separated by commas
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", value_delimiter = ',')]
     pub brokers: Vec<Endpoint>,
-
-    /// The topic. One that is written to is made if it isn't there
-    #[arg(long, value_name = "NAME", default_value = "load")]
-    pub topic: String,
-
-    /// TCP connections, each a client of its own, spread over the brokers that lead partitions
-    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
-    pub connections: usize,
 
     /// Threads that the connections are spread over
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
@@ -64,6 +58,21 @@ pub struct TargetArgs {
     /// Never sleep: finer timing at the price of a whole CPU for each thread
     #[arg(long)]
     pub spin: bool,
+}
+
+/// Where the load goes, and from where.
+#[derive(Args, Clone, Debug)]
+pub struct TargetArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    /// The topic. One that is written to is made if it isn't there
+    #[arg(long, value_name = "NAME", default_value = "load")]
+    pub topic: String,
+
+    /// TCP connections, each a client of its own, spread over the brokers that lead partitions
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
+    pub connections: usize,
 }
 
 /// How the topic is made if it isn't there.
@@ -89,6 +98,13 @@ pub struct ReportArgs {
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = any_time)]
     pub warmup: Duration,
 
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where results go.
+#[derive(Args, Clone, Debug)]
+pub struct OutputArgs {
     /// Length of an interval in the log and of the progress line
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub interval: Duration,
@@ -207,7 +223,7 @@ pub struct SinkArgs {
 #[error("{0}")]
 pub struct UsageError(pub String);
 
-impl TargetArgs {
+impl PlaceArgs {
     /// The CPUs to pin to.
     ///
     /// # Errors
@@ -229,7 +245,7 @@ impl TargetArgs {
     /// The topic as one that is read.
     pub fn wish_to_read(&self) -> TopicWish {
         TopicWish {
-            brokers: self.brokers.clone(),
+            brokers: self.place.brokers.clone(),
             name: self.topic.clone(),
             partitions: None,
             create: false,
@@ -259,7 +275,7 @@ impl SendArgs {
     }
 }
 
-impl ReportArgs {
+impl OutputArgs {
     /// Makes the interval log, if one was asked for.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod compress;
 mod consume;
 mod cpus;
 mod e2e;
+mod mixed;
 mod net;
 mod offsets;
 mod pace;
@@ -38,12 +39,13 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Produce(args) => {
-            produce::produce(args).map(|summary| show(&summary, args.report.json))
+            produce::produce(args).map(|summary| show(&summary, args.report.output.json))
         }
         Command::Consume(args) => {
-            consume::consume(args).map(|summary| show(&summary, args.report.json))
+            consume::consume(args).map(|summary| show(&summary, args.report.output.json))
         }
-        Command::E2e(args) => e2e::e2e(args).map(|summary| show(&summary, args.report.json)),
+        Command::E2e(args) => e2e::e2e(args).map(|summary| show(&summary, args.report.output.json)),
+        Command::Mixed(args) => mixed::mixed(args).map(|summary| show(&summary, args.output.json)),
         Command::Sink(args) => sink::run(args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -69,7 +71,7 @@ fn show(summary: &Summary, json: bool) -> ExitCode {
         eprintln!("hutong-load: {failure}");
     }
     if failures.is_empty() && !summary.succeeded() {
-        eprintln!("hutong-load: no request was answered without an error");
+        eprintln!("hutong-load: nothing came back: no request was answered, no record was read");
     }
     if failures.is_empty() && summary.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

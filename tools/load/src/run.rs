@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
-use crate::args::{ReportArgs, SendArgs, TargetArgs};
+use crate::args::{OutputArgs, PlaceArgs, SendArgs};
 use crate::clock::Clock;
 use crate::cpus;
 use crate::pace::{Arrivals, Spacing};
@@ -33,9 +33,9 @@ impl Place {
     ///
     /// # Errors
     /// A sentence.
-    pub fn prepare(target: &TargetArgs, report: &ReportArgs) -> anyhow::Result<Place> {
+    pub fn prepare(target: &PlaceArgs, output: &OutputArgs) -> anyhow::Result<Place> {
         let cpus = target.cpus()?;
-        let log = report.open_log()?;
+        let log = output.open_log()?;
         let stop = Arc::new(AtomicBool::new(false));
         crate::signals::stop_on_signal(stop.clone())?;
         Ok(Place { cpus, log, stop })
@@ -74,6 +74,8 @@ pub struct Setup {
     /// None: until all clients are done.
     pub duration: Option<Duration>,
     pub interval: Duration,
+    /// Whether the log is for this run. One run only can have it.
+    pub keeps_log: bool,
     pub description: Description,
 }
 
@@ -124,7 +126,11 @@ pub fn run(
     }
     drop((reports, router));
     let wait = Duration::from_nanos(span.measure_from().saturating_sub(clock.nanos()));
-    let log = place.log.take().map(|log| log.begin(SystemTime::now() + wait)).transpose();
+    let log = place
+        .log
+        .take_if(|_| setup.keeps_log)
+        .map(|log| log.begin(SystemTime::now() + wait))
+        .transpose();
     let log = log.map_err(|error| anyhow::anyhow!("{error}"))?;
     start(workers, place.cpus.as_deref())?;
     let (description, stop) = (setup.description, place.stop.clone());

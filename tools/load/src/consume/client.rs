@@ -5,12 +5,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use hutong::kafka::record_batch::{BatchHeader, CODEC_NONE, batches, crc_matches};
 
 use super::requests::{Part, Requests};
-use crate::e2e::{Journey, read_stamp};
+use crate::e2e::{Drain, Journey, read_stamp};
 use crate::net::connection::Connection;
 use crate::offsets::Positions;
 use crate::produce::STALE_ROUTES;
@@ -29,13 +30,30 @@ pub struct Reading {
     /// Where to end, by partition.
     pub until: Option<Vec<i64>>,
     pub check_crc: bool,
+    /// Which partitions have a backlog.
+    pub behind: Option<Behind>,
     /// Records carry when they were due, from producers of the same run.
     pub journey: Option<Arc<Journey>>,
+}
+
+/// A backlog that is being drained.
+pub struct Behind {
+    /// Whether it has not been read to its end.
+    pub partitions: Vec<AtomicBool>,
+    pub drain: Arc<Drain>,
 }
 
 impl Reading {
     fn next(&self, partition: u32) -> Option<i64> {
         self.positions.next(partition).filter(|_| !self.is_over(partition))
+    }
+
+    /// All that there was of a partition has been read.
+    fn caught_up(&self, partition: u32, now: u64) {
+        let Some(behind) = &self.behind else { return };
+        if behind.partitions[partition as usize].swap(false, Ordering::Relaxed) {
+            behind.drain.caught_up(now);
+        }
     }
 
     fn is_over(&self, partition: u32) -> bool {
@@ -117,6 +135,9 @@ impl Consumer {
             return Got::Nothing;
         }
         interval.consumed = seen;
+        if next >= part.high_watermark {
+            self.reading.caught_up(part.partition, now);
+        }
         self.arrived(part.records, from, now, interval);
         Got::Records
     }

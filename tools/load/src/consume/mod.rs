@@ -14,7 +14,7 @@ use crate::routes::{Routes, Share, prepare};
 use crate::run::{Place, Setup, run};
 use crate::worker::Job;
 pub use args::{ConsumeArgs, FetchArgs};
-pub use client::{Consumer, Reading};
+pub use client::{Behind, Consumer, Reading};
 pub use requests::Requests;
 
 /// Runs the workload and says what came out.
@@ -22,12 +22,12 @@ pub use requests::Requests;
 /// # Errors
 /// A sentence: it could not begin.
 pub fn consume(args: &ConsumeArgs) -> anyhow::Result<Summary> {
-    let mut place = Place::prepare(&args.target, &args.report)?;
+    let mut place = Place::prepare(&args.target.place, &args.report.output)?;
     let wish = args.target.wish_to_read();
     let name = wish.name.clone();
     let routes = Arc::new(prepare(&wish)?);
     let clients = at_least_one_each(args.target.connections, &routes);
-    let threads = args.target.threads.min(clients);
+    let threads = args.target.place.threads.min(clients);
     let ends = args.until_end.then(|| offsets(&name, &routes, End::End)).transpose()?;
     let version = fetch_version(&routes.brokers())?;
     let reading = Arc::new(Reading {
@@ -35,17 +35,19 @@ pub fn consume(args: &ConsumeArgs) -> anyhow::Result<Summary> {
         requests: Requests::new(&name, version, args.fetch.appetite())?,
         positions: Positions::new(&offsets(&name, &routes, args.from)?),
         until: ends,
+        behind: None,
         check_crc: args.check_crc,
         journey: None,
     });
     let setup = Setup {
         wishes: vec![wish],
         threads,
-        spin: args.target.spin,
+        spin: args.target.place.spin,
         rate: None,
         warmup: if args.until_end { Duration::ZERO } else { args.report.warmup },
         duration: (!args.until_end).then_some(args.report.duration),
-        interval: args.report.interval,
+        keeps_log: true,
+        interval: args.report.output.interval,
         description: describe(args, &routes, clients, threads),
     };
     run(&mut place, setup, |router| {
@@ -64,7 +66,7 @@ fn describe(args: &ConsumeArgs, routes: &Routes, clients: usize, threads: usize)
     let until = if args.until_end { " until what is there is read" } else { "" };
     Description {
         workload: "consume",
-        brokers: args.target.brokers.iter().map(ToString::to_string).collect(),
+        brokers: args.target.place.brokers.iter().map(ToString::to_string).collect(),
         topic: args.target.topic.clone(),
         partitions: routes.partitions(),
         connections: clients,

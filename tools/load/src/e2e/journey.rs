@@ -13,13 +13,48 @@ pub struct Journey {
     lost: AtomicU64,
     /// Each record is received so many times.
     readers: u64,
+    /// A backlog that stands before the records of this run.
+    pub drain: Option<Arc<Drain>>,
+}
+
+/// A backlog that consumers get through.
+#[derive(Debug)]
+pub struct Drain {
+    /// Partitions that nobody has caught up with, counted for each who reads them.
+    left: AtomicU64,
+    /// When there were none left.
+    at: AtomicU64,
+}
+
+impl Drain {
+    /// So many partitions have a backlog.
+    pub fn new(partitions: u64) -> Arc<Drain> {
+        Arc::new(Drain { left: AtomicU64::new(partitions), at: AtomicU64::new(0) })
+    }
+
+    /// One partition has none any more, at this moment.
+    pub fn caught_up(&self, now: u64) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.at.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When the last had none any more; none if that never was.
+    pub fn over_at(&self) -> Option<u64> {
+        Some(self.at.load(Ordering::Relaxed)).filter(|&at| at > 0)
+    }
 }
 
 impl Journey {
     /// The records of this run are read by so many consumers each.
-    pub fn new(run: u64, readers: u64) -> Arc<Journey> {
+    pub fn new(run: u64, readers: u64, drain: Option<Arc<Drain>>) -> Arc<Journey> {
         let none = || AtomicU64::new(0);
-        Arc::new(Journey { run, sent: none(), received: none(), lost: none(), readers })
+        Arc::new(Journey { run, sent: none(), received: none(), lost: none(), readers, drain })
+    }
+
+    /// Whether a backlog stands before the records of this run.
+    pub fn is_draining(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| drain.left.load(Ordering::Relaxed) > 0)
     }
 
     /// So many records were sent.

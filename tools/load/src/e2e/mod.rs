@@ -17,7 +17,7 @@ use crate::report::{Description, Summary};
 use crate::routes::{Routes, Share, prepare};
 use crate::run::{Place, Rate, Setup, run};
 use crate::worker::Job;
-pub use journey::Journey;
+pub use journey::{Drain, Journey};
 pub use stamp::{STAMP_BYTES, read_stamp, stamp};
 
 /// Requests a second, unless something else is asked for.
@@ -58,18 +58,18 @@ pub struct E2eArgs {
 /// A sentence: it could not begin.
 pub fn e2e(args: &E2eArgs) -> anyhow::Result<Summary> {
     check_record_bytes(args.send.record_bytes)?;
-    let mut place = Place::prepare(&args.target, &args.report)?;
+    let mut place = Place::prepare(&args.target.place, &args.report.output)?;
     let wish = args.target.wish(&args.created);
     let routes = Arc::new(prepare(&wish)?);
     let producers = at_least_one_each(args.target.connections, &routes);
     let consumers = at_least_one_each(args.consumers, &routes);
-    let threads = args.target.threads.min(producers + consumers);
+    let threads = args.target.place.threads.min(producers + consumers);
     let rate = args.send.rate.or_else(|| args.send.in_flight.is_none().then_some(RATE));
     let pace = match args.send.in_flight {
         Some(in_flight) => Pace::Closed { in_flight },
         None => Pace::Open,
     };
-    let journey = Journey::new(fastrand::u64(..), 1);
+    let journey = Journey::new(fastrand::u64(..), 1, None);
     let sending = sending(&args.send, &wish.name, pace, Codec::None, &routes)?;
     let sending = Arc::new(Sending { journey: Some(journey.clone()), ..sending });
     let version = fetch_version(&routes.brokers())?;
@@ -78,17 +78,19 @@ pub fn e2e(args: &E2eArgs) -> anyhow::Result<Summary> {
         requests: Requests::new(&wish.name, version, args.fetch.appetite())?,
         positions: Positions::new(&offsets(&wish.name, &routes, End::End)?),
         until: None,
+        behind: None,
         check_crc: false,
         journey: Some(journey.clone()),
     });
     let setup = Setup {
         wishes: vec![wish],
         threads,
-        spin: args.target.spin,
+        spin: args.target.place.spin,
         rate: rate.map(|rate| Rate::new(rate, &args.send)),
         warmup: args.report.warmup,
         duration: Some(args.report.duration),
-        interval: args.report.interval,
+        keeps_log: true,
+        interval: args.report.output.interval,
         description: describe(args, rate, &routes, (producers, consumers), threads),
     };
     let mut summary = run(&mut place, setup, |router| {
@@ -138,7 +140,7 @@ fn describe(
     settings["min_bytes"] = args.fetch.min_bytes.into();
     Description {
         workload: "e2e",
-        brokers: args.target.brokers.iter().map(ToString::to_string).collect(),
+        brokers: args.target.place.brokers.iter().map(ToString::to_string).collect(),
         topic: args.target.topic.clone(),
         partitions: routes.partitions(),
         connections: producers + consumers,

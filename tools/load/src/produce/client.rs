@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Pace;
 use super::requests::{Answer, Requests};
@@ -27,6 +28,8 @@ pub struct Sending {
     pub acks: i16,
     pub batch_records: u64,
     pub pool: Pool,
+    /// Bytes to be sent altogether, if there is a bound.
+    pub quota: Option<AtomicI64>,
     /// Records carry when they were due, for consumers of the same run.
     pub journey: Option<Arc<Journey>>,
 }
@@ -132,6 +135,9 @@ impl Client for Producer {
             Pace::Closed { in_flight } => in_flight.saturating_sub(self.unanswered),
             Pace::Open => self.due.len(),
         };
+        if self.is_done() {
+            return;
+        }
         while left > 0 && to.unsent() < UNSENT_BYTES_MAX {
             let Some((partition, batch)) =
                 Producer::next(&self.partitions, &mut self.round, &sending.pool)
@@ -146,6 +152,11 @@ impl Client for Producer {
                 let at = to.out().len() - batch.len();
                 stamp(&mut to.out()[at..], journey.run, due);
                 journey.sent(sending.batch_records);
+            }
+            if let Some(quota) = &sending.quota
+                && quota.fetch_sub(batch.len() as i64, Ordering::Relaxed) <= batch.len() as i64
+            {
+                left = 1;
             }
             self.next_correlation = correlation.wrapping_add(1);
             left -= 1;
@@ -172,6 +183,9 @@ impl Client for Producer {
         // Answers to requests of the same moment are recorded together.
         let mut alike = (0, 0);
         let sending = self.sending.clone();
+        let journey = sending.journey.as_ref();
+        let draining = journey.is_some_and(|journey| journey.is_draining());
+        let kind = if draining { Kind::Draining } else { Kind::Produce };
         let result = from.frames(|frame| {
             let answer = sending.requests.read(frame)?;
             let (due, bytes) = self.answered(answer)?;
@@ -185,13 +199,13 @@ impl Client for Producer {
             }
             interval.produced.add(sending.one(bytes));
             if alike.0 != due {
-                interval.done(Kind::Produce, now, alike);
+                interval.done(kind, now, alike);
                 alike = (due, 0);
             }
             alike.1 += 1;
             Ok(())
         });
-        interval.done(Kind::Produce, now, alike);
+        interval.done(kind, now, alike);
         result.map(|()| leads)
     }
 
@@ -209,6 +223,11 @@ impl Client for Producer {
 
     fn is_paced(&self) -> bool {
         matches!(self.sending.pace, Pace::Open)
+    }
+
+    fn is_done(&self) -> bool {
+        let quota = self.sending.quota.as_ref();
+        quota.is_some_and(|left| left.load(Ordering::Relaxed) <= 0)
     }
 
     fn awaited(&self) -> usize {

@@ -32,7 +32,7 @@ pub enum Pace {
 /// # Errors
 /// A sentence: it could not begin.
 pub fn produce(args: &ProduceArgs) -> anyhow::Result<Summary> {
-    let mut place = Place::prepare(&args.target, &args.report)?;
+    let mut place = Place::prepare(&args.target.place, &args.report.output)?;
     let wish = args.target.wish(&args.created);
     let routes = Arc::new(prepare(&wish)?);
     let clients = at_least_one_each(args.target.connections, &routes);
@@ -47,15 +47,16 @@ pub fn produce(args: &ProduceArgs) -> anyhow::Result<Summary> {
         routes: routes.clone(),
         share: Share::All { client },
     });
-    let threads = args.target.threads.min(clients);
+    let threads = args.target.place.threads.min(clients);
     let setup = Setup {
         wishes: vec![wish],
         threads,
-        spin: args.target.spin,
+        spin: args.target.place.spin,
         rate: args.send.rate.map(|rate| Rate::new(rate, &args.send)),
         warmup: args.report.warmup,
         duration: Some(args.report.duration),
-        interval: args.report.interval,
+        keeps_log: true,
+        interval: args.report.output.interval,
         description: describe(args, &routes, clients, threads),
     };
     run(&mut place, setup, |_| jobs.collect())
@@ -86,6 +87,7 @@ pub fn sending(
         acks: args.acks.0,
         batch_records: args.batch_records as u64,
         pool: Pool::new(&shape, routes.partitions(), args.seed)?,
+        quota: None,
         journey: None,
     })
 }
@@ -110,7 +112,7 @@ fn describe(args: &ProduceArgs, routes: &Routes, clients: usize, threads: usize)
     settings["compression"] = format!("{:?}", args.compression).to_lowercase().into();
     Description {
         workload: "produce",
-        brokers: args.target.brokers.iter().map(ToString::to_string).collect(),
+        brokers: args.target.place.brokers.iter().map(ToString::to_string).collect(),
         topic: args.target.topic.clone(),
         partitions: routes.partitions(),
         connections: clients,

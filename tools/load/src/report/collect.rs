@@ -69,7 +69,7 @@ pub fn collect(run: Run) -> Summary {
     }
     let (total, failures) = collector.finish();
     let measured_nanos = sent_until.min(span.end()).saturating_sub(span.measure_from());
-    Summary::new(description, total, measured_nanos, workers, failures)
+    Summary::new(description, total, span.begin(), measured_nanos, workers, failures)
 }
 
 struct Collector {

@@ -19,7 +19,7 @@ use hutong::cli::client::error_name;
 pub use collect::{Run, collect};
 pub use log::LogFile;
 pub use span::Span;
-pub use summary::{Description, Summary};
+pub use summary::{Backlog, Description, Summary};
 
 /// What went wrong with a request, or with many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +53,8 @@ impl fmt::Display for Trouble {
 pub enum Kind {
     /// From when a Produce request was due to its answer.
     Produce,
+    /// The same, while a backlog is being drained.
+    Draining,
     /// From when a Fetch request was sent to its answer.
     Fetch,
     /// From when a record was due to when a consumer had it.
@@ -60,12 +62,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 3] = [Kind::Produce, Kind::Fetch, Kind::EndToEnd];
+    pub const ALL: [Kind; 4] = [Kind::Produce, Kind::Draining, Kind::Fetch, Kind::EndToEnd];
 
     /// Its name in the log and in JSON.
     pub fn tag(self) -> &'static str {
         match self {
             Kind::Produce => "produce",
+            Kind::Draining => "produce-draining",
             Kind::Fetch => "fetch",
             Kind::EndToEnd => "e2e",
         }

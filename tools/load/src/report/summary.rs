@@ -57,15 +57,28 @@ pub struct Throughput {
     pub megabytes_per_second: f64,
 }
 
+/// Records that were there before consumers began.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Backlog {
+    /// Of all who read: what two read counts twice.
+    pub records: u64,
+    /// Until every consumer had caught up with the producers; none if that never happened.
+    pub drained_seconds: Option<f64>,
+}
+
 /// See the module. Latencies are in nanoseconds.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     #[serde(flatten)]
     pub description: Description,
+    /// When the first request was due, by the run's clock.
+    #[serde(skip)]
+    begin: u64,
     /// The time measured, without the warm-up.
     pub seconds: f64,
     pub produced: Option<Throughput>,
     pub consumed: Option<Throughput>,
+    pub backlog: Option<Backlog>,
     /// By [`Kind::tag`].
     pub latency: BTreeMap<&'static str, Percentiles>,
     /// From when requests were due to when the generator got round to them.
@@ -85,6 +98,7 @@ impl Summary {
     pub fn new(
         description: Description,
         total: Total,
+        begin: u64,
         nanos: u64,
         workers: usize,
         failures: Vec<String>,
@@ -94,9 +108,11 @@ impl Summary {
         let cpu_nanos = (all.cpu_nanos - after_end.cpu_nanos) as f64;
         let percentiles = |kind| Some((Kind::tag(kind), Percentiles::of(all.latency(kind)?)));
         let mut summary = Summary {
+            begin,
             seconds,
             produced: throughput(all.produced, after_end.produced, seconds),
             consumed: throughput(all.consumed, after_end.consumed, seconds),
+            backlog: None,
             latency: Kind::ALL.into_iter().filter_map(percentiles).collect(),
             generator_lag: Percentiles::of(&all.lag),
             generator_cpu: cpu_nanos / (seconds * 1e9 * workers as f64),
@@ -125,10 +141,26 @@ impl Summary {
         }
     }
 
+    /// Consumers had a backlog to get through.
+    pub fn drained(&mut self, backlog: Backlog) {
+        self.backlog = Some(backlog);
+        if backlog.drained_seconds.is_none() {
+            self.failures.push("the backlog was not drained before the end: run longer".into());
+        }
+    }
+
+    /// How long after the first request a moment of the run's clock was.
+    pub fn seconds_since_begin(&self, moment: u64) -> f64 {
+        moment.saturating_sub(self.begin) as f64 / 1e9
+    }
+
     /// What was asked for and can't be had.
     fn find_failures(&self, measured_nanos: u64) -> Option<String> {
         if measured_nanos == 0 {
             return Some("it ended before the warm-up was over: nothing was measured".into());
+        }
+        if !self.failures.is_empty() {
+            return None;
         }
         let (wanted, flow) = (self.description.rate?, self.produced?);
         // An open loop of strangers is uneven by itself.

@@ -36,6 +36,13 @@ impl fmt::Display for Summary {
                 self.seconds
             )?;
         }
+        if let Some(backlog) = &self.backlog {
+            let drained = match backlog.drained_seconds {
+                Some(seconds) => format!("drained in {seconds:.2} s, while producing"),
+                None => "not drained".into(),
+            };
+            writeln!(f, "backlog  {:>14} records  {drained}", count(backlog.records))?;
+        }
         for (tag, latency) in &self.latency {
             let all = latency.percentiles();
             let shown = SHOWN.iter().map(|&at| format!("  {} {}", all[at].0, duration(all[at].1)));

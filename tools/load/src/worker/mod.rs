@@ -111,6 +111,9 @@ impl Worker {
 
     fn work(&mut self) -> anyhow::Result<()> {
         let clock = self.plan.clock;
+        // All begin together, also those that wait for nothing.
+        let early = self.plan.span.begin().saturating_sub(clock.nanos());
+        std::thread::sleep(Duration::from_nanos(early));
         self.cpu_nanos = thread_cpu_nanos();
         loop {
             let now = clock.nanos();
