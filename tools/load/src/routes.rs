@@ -125,9 +125,10 @@ pub fn prepare(wish: &TopicWish) -> anyhow::Result<Routes> {
                 let (have, want) = (routes.partitions(), wish.partitions);
                 if want.is_some_and(|want| want as usize != have) {
                     bail!(
-                        "topic {} has {have} partitions, not {}; choose another --topic, or \
+                        "topic {} has {have} partition{}, not {}; choose another --topic, or \
                          leave --partitions out",
                         wish.name,
+                        if have == 1 { "" } else { "s" },
                         want.unwrap_or_default()
                     );
                 }

@@ -99,7 +99,7 @@ impl Workload {
 
     fn parse(text: &str) -> Result<Workload, String> {
         let workload: Workload = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(0, |at| text[..at.start].lines().count().max(1));
+            let line = 1 + error.span().map_or(0, |at| text[..at.start].matches('\n').count());
             format!("line {line}: {}", error.message().replace('\n', "; "))
         })?;
         workload.check()?;
