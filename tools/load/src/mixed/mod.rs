@@ -1,19 +1,18 @@
 //! `hutong-load mixed`: a workload from a file.
 
+mod cast;
 mod workload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::args::{Acks, OutputArgs, PlaceArgs, SendArgs};
 use crate::compress::Codec;
-use crate::consume::{Behind, Consumer, FetchArgs, Reading, Requests};
-use crate::e2e::{Drain, Journey};
-use crate::offsets::{End, Positions, fetch_version, offsets};
+use crate::consume::FetchArgs;
+use crate::offsets::{End, offsets};
 use crate::pace::Spacing;
 use crate::payload::Source;
 use crate::produce::{Pace, Producer, Sending, at_least_one_each, sending};
@@ -21,6 +20,7 @@ use crate::report::{Backlog, Description, Summary};
 use crate::routes::{Routes, Share, TopicWish, prepare};
 use crate::run::{Place, Rate, Setup, run};
 use crate::worker::Job;
+use cast::Cast;
 use workload::{KeyDistributor, Workload};
 
 /// Requests that each producer keeps unanswered while a backlog is built.
@@ -170,96 +170,27 @@ fn measure(
     topics: &[Topic],
     place: &mut Place,
 ) -> anyhow::Result<Summary> {
-    let pace = match workload.request_rate() {
-        Some(_) => Pace::Open,
-        None => Pace::Closed { in_flight: workload.in_flight },
-    };
-    let run_id = fastrand::u64(..);
-    let (mut backlog, mut partitions_behind) = (0, 0);
-    let mut behinds = Vec::new();
-    for topic in topics {
-        let ends = offsets(&topic.wish.name, &topic.routes, End::End)?;
-        let behind: Vec<u64> = ends.iter().zip(&topic.begin).map(|(a, b)| (a - b) as u64).collect();
-        let subscriptions = workload.subscriptions() as u64;
-        backlog += behind.iter().sum::<u64>() * subscriptions;
-        partitions_behind += behind.iter().filter(|&&n| n > 0).count() as u64 * subscriptions;
-        behinds.push(behind);
-    }
-    let drain = (backlog > 0).then(|| Drain::new(partitions_behind));
-    let (mut readings, mut sendings, mut journeys) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, (topic, behind)) in topics.iter().zip(&behinds).enumerate() {
-        let journey = Journey::new(run_id, workload.subscriptions() as u64, drain.clone());
-        let sending = topic.sending(args, workload, pace)?;
-        sendings.push(Arc::new(Sending { journey: Some(journey.clone()), ..sending }));
-        for _ in 0..workload.subscriptions() {
-            let behind = drain.clone().map(|drain| Behind {
-                partitions: behind.iter().map(|&n| AtomicBool::new(n > 0)).collect(),
-                drain,
-            });
-            let reading = reading(args, number, topic, behind, journey.clone())?;
-            readings.push((number, Arc::new(reading)));
-        }
-        journeys.push(journey);
-    }
-    let clients = topics.iter().map(|topic| topic.producers).sum::<usize>()
-        + readings.iter().map(|(number, _)| topics[*number].consumers).sum::<usize>();
-    let description = describe(args, workload, topics, clients);
+    let cast = Cast::new(args, workload, topics)?;
     let rate = workload.request_rate();
     let rate = rate.map(|rate| Rate::new(rate, &send_args(args, workload)));
+    let description = describe(args, workload, topics, cast.clients(topics));
     // Building the backlog has warmed up what there is to be warmed up.
-    let warmup = if drain.is_some() { Duration::ZERO } else { workload.warmup() };
+    let warmup = if cast.drain.is_some() { Duration::ZERO } else { workload.warmup() };
     let setup = Setup {
         warmup,
         duration: Some(workload.duration()),
         ..setup(args, topics, description, rate)
     };
     let threads = setup.threads;
-    let mut summary = run(place, setup, |router| {
-        let mut jobs: Vec<Job> = Vec::new();
-        for (number, reading) in &readings {
-            let of = topics[*number].consumers;
-            for client in 0..of {
-                let worker = jobs.len() % threads;
-                jobs.push(Job {
-                    client: Box::new(Consumer::new(worker, reading.clone(), router.clone())),
-                    topic: *number,
-                    routes: topics[*number].routes.clone(),
-                    share: Share::Part { client, of },
-                });
-            }
-        }
-        for (number, (topic, sending)) in topics.iter().zip(&sendings).enumerate() {
-            jobs.extend(topic.producers(number, sending));
-        }
-        jobs
-    })?;
+    let mut summary = run(place, setup, |router| cast.jobs(topics, threads, router))?;
     if workload.subscriptions() > 0 {
-        summary.missing(journeys.iter().map(|journey| journey.under_way()).sum());
+        summary.missing(cast.journeys.iter().map(|journey| journey.under_way()).sum());
     }
-    if let Some(drain) = drain {
+    if let Some(drain) = &cast.drain {
         let drained_seconds = drain.over_at().map(|at| summary.seconds_since_begin(at));
-        summary.drained(Backlog { records: backlog, drained_seconds });
+        summary.drained(Backlog { records: cast.backlog, drained_seconds });
     }
     Ok(summary)
-}
-
-fn reading(
-    args: &MixedArgs,
-    number: usize,
-    topic: &Topic,
-    behind: Option<Behind>,
-    journey: Arc<Journey>,
-) -> anyhow::Result<Reading> {
-    let version = fetch_version(&topic.routes.brokers())?;
-    Ok(Reading {
-        topic: number,
-        requests: Requests::new(&topic.wish.name, version, args.fetch.appetite())?,
-        positions: Positions::new(&topic.begin),
-        until: None,
-        behind,
-        check_crc: false,
-        journey: Some(journey),
-    })
 }
 
 fn setup(

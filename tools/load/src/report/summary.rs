@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hutong_hist::summary::Summary as Percentiles;
+use hutong_hist::summary::{PERCENTILES, Summary as Percentiles};
 use hutong_hist::units::{count, duration};
 use serde::Serialize;
 
@@ -10,6 +10,10 @@ use super::{Flow, Interval, Kind};
 
 /// The generator's own lateness may be this part of what it reports before it says so.
 const LAG_PART_MAX: f64 = 0.1;
+/// Nanoseconds of lateness that are nobody's fault: a turn of the loop, a tick of the kernel.
+const LAG_NS_MIN: f64 = 20_000.0;
+/// Values that a percentile must leave above it: fewer are one hiccup, not a tail.
+const VALUES_ABOVE_MIN: f64 = 10.0;
 /// A closed loop whose threads are as busy as this may be showing the generator's limit.
 const CPU_PART_MAX: f64 = 0.95;
 
@@ -178,14 +182,10 @@ impl Summary {
     fn find_warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let open_loop = self.description.rate.is_some();
-        let lag = self.generator_lag.percentiles();
-        for (tag, latency) in self.latency.iter().filter(|(tag, _)| **tag != Kind::Fetch.tag()) {
-            let both = lag.into_iter().zip(latency.percentiles());
-            // The first that is wrong says enough of this kind.
-            let distorted =
-                |&((_, lag), (_, shown)): &((_, f64), (_, f64))| lag > shown * LAG_PART_MAX;
-            if let Some(((name, lag), (_, shown))) = both.into_iter().find(distorted)
-                && open_loop
+        for (tag, latency) in self.latency.iter().filter(|_| open_loop) {
+            // A fetch is sent when the one before is answered, never late.
+            if *tag != Kind::Fetch.tag()
+                && let Some((name, lag, shown)) = distorted(&self.generator_lag, latency)
             {
                 warnings.push(format!(
                     "the generator was late itself: {tag} {name} {} of the {} shown; give it a \
@@ -206,6 +206,15 @@ impl Summary {
     }
 }
 
+/// The first percentile of which our own lateness is too large a part: its name, the lateness and
+/// what is shown.
+fn distorted(lag: &Percentiles, latency: &Percentiles) -> Option<(&'static str, f64, f64)> {
+    let all = PERCENTILES.iter().zip(lag.percentiles()).zip(latency.percentiles());
+    all.filter(|(((_, quantile), _), _)| lag.count as f64 * (1.0 - quantile) >= VALUES_ABOVE_MIN)
+        .map(|(((name, _), (_, lag)), (_, shown))| (*name, lag, shown))
+        .find(|&(_, lag, shown)| lag > LAG_NS_MIN && lag > shown * LAG_PART_MAX)
+}
+
 /// None of nothing.
 fn throughput(all: Flow, after_end: Flow, seconds: f64) -> Option<Throughput> {
     let per_second = |all: u64, late: u64| (all - late) as f64 / seconds;
@@ -218,4 +227,35 @@ fn throughput(all: Flow, after_end: Flow, seconds: f64) -> Option<Throughput> {
         records_per_second: per_second(all.records, after_end.records),
         megabytes_per_second: per_second(all.bytes, after_end.bytes) / 1e6,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::histogram;
+    use super::*;
+
+    fn percentiles(values: &[(u64, u64)]) -> Percentiles {
+        let mut all = histogram();
+        values.iter().for_each(|&(value, count)| all.record_n(value, count).unwrap());
+        Percentiles::of(&all)
+    }
+
+    #[test]
+    fn lateness_is_told_where_it_is_a_part_of_what_is_shown() {
+        let late = percentiles(&[(1_000, 980), (400_000, 20)]);
+        let slow = percentiles(&[(50_000, 980), (900_000, 20)]);
+        let (name, lag, _) = distorted(&late, &slow).unwrap();
+        assert_eq!(name, "p99");
+        assert!((399_000.0..401_000.0).contains(&lag), "{lag}");
+    }
+
+    #[test]
+    fn small_lateness_and_single_hiccups_are_not_told() {
+        let shown = percentiles(&[(50_000, 1_000)]);
+        assert_eq!(distorted(&percentiles(&[(15_000, 1_000)]), &shown), None, "a turn of the loop");
+        let hiccups = percentiles(&[(500, 995), (3_000_000, 5)]);
+        assert_eq!(distorted(&hiccups, &shown), None, "five are no tail");
+        let large = percentiles(&[(30_000_000, 1_000)]);
+        assert_eq!(distorted(&percentiles(&[(1_000_000, 1_000)]), &large), None, "a small part");
+    }
 }

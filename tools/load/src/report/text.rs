@@ -27,7 +27,8 @@ impl fmt::Display for Summary {
             let Some(flow) = flow else { continue };
             writeln!(
                 f,
-                "{name} {:>14} requests {:>12}/s  {:>14} records {:>12}/s  {:>8.1} MB/s  in {:.1} s",
+                "{name} {:>14} requests {:>12}/s  {:>14} records {:>12}/s  {:>8.1} MB/s  \
+                 in {:.1} s",
                 count(flow.requests),
                 count(flow.requests_per_second as u64),
                 count(flow.records),
