@@ -171,7 +171,8 @@ mod tests {
     #[test]
     fn both_spellings_mean_the_same() {
         let ours = "partitions_per_topic = 16\nproducer_rate = 500\n\
-                    consumer_backlog_size_gb = 0.5\nkey_distributor = \"KEY_ROUND_ROBIN\"\nconsumers_per_subscription = 3";
+                    consumer_backlog_size_gb = 0.5\nkey_distributor = \"KEY_ROUND_ROBIN\"\n\
+                    consumers_per_subscription = 3";
         let theirs = "partitionsPerTopic = 16\nproducerRate = 500\nconsumerBacklogSizeGB = 0.5\n\
                       keyDistributor = \"KEY_ROUND_ROBIN\"\nconsumerPerSubscription = 3";
         let (ours, theirs) = (Workload::parse(ours).unwrap(), Workload::parse(theirs).unwrap());
