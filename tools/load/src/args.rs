@@ -10,10 +10,13 @@ use hutong::cli::client::Endpoint;
 use hutong::config::{allowed_cpus, cpu_list};
 
 use crate::compress::Codec;
-use crate::output::IntervalLog;
+use crate::consume::ConsumeArgs;
+use crate::e2e::E2eArgs;
+use crate::mixed::MixedArgs;
 use crate::pace::Spacing;
 use crate::payload::Source;
-use crate::report::Span;
+use crate::report::LogFile;
+use crate::routes::TopicWish;
 use crate::verify::args::VerifyArgs;
 
 #[derive(Debug, Parser)]
@@ -32,32 +35,19 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Produce(Box<ProduceArgs>),
+    Consume(Box<ConsumeArgs>),
+    E2e(Box<E2eArgs>),
+    Mixed(Box<MixedArgs>),
     Sink(SinkArgs),
     Verify(Box<VerifyArgs>),
 }
 
-/// Where the load goes, and from where.
+/// Which cluster, and with which threads.
 #[derive(Args, Clone, Debug)]
-pub struct TargetArgs {
+pub struct PlaceArgs {
     /// Brokers to begin with, separated by commas
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", value_delimiter = ',')]
     pub brokers: Vec<Endpoint>,
-
-    /// The topic; made if it isn't there
-    #[arg(long, value_name = "NAME", default_value = "load")]
-    pub topic: String,
-
-    /// Partitions it is made with, or must have [default: 1, or what it has]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
-    pub partitions: Option<i32>,
-
-    /// Replicas of each partition when the topic is made; -1 is the broker's default
-    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
-    pub replication: i16,
-
-    /// TCP connections, each a client of its own, spread over the brokers that lead partitions
-    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
-    pub connections: usize,
 
     /// Threads that the connections are spread over
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
@@ -72,6 +62,33 @@ pub struct TargetArgs {
     pub spin: bool,
 }
 
+/// Where the load goes, and from where.
+#[derive(Args, Clone, Debug)]
+pub struct TargetArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    /// The topic. One that is written to is made if it isn't there
+    #[arg(long, value_name = "NAME", default_value = "load")]
+    pub topic: String,
+
+    /// TCP connections, each a client of its own, spread over the brokers that lead partitions
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
+    pub connections: usize,
+}
+
+/// How the topic is made if it isn't there.
+#[derive(Args, Clone, Debug)]
+pub struct NewTopicArgs {
+    /// Partitions it is made with, or must have [default: 1, or what it has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
+    pub partitions: Option<i32>,
+
+    /// Replicas of each partition when the topic is made; -1 is the broker's default
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub replication: i16,
+}
+
 /// What is measured, and where it goes.
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
@@ -83,6 +100,13 @@ pub struct ReportArgs {
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = any_time)]
     pub warmup: Duration,
 
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where results go.
+#[derive(Args, Clone, Debug)]
+pub struct OutputArgs {
     /// Length of an interval in the log and of the progress line
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub interval: Duration,
@@ -97,14 +121,33 @@ pub struct ReportArgs {
 }
 
 #[derive(Args, Clone, Debug)]
-#[command(about = "Send records and measure their acknowledgements", long_about = None)]
+#[command(
+    about = "Send records and measure their acknowledgements",
+    long_about = "Send records and measure their acknowledgements.\n\n\
+                  With --rate in an open loop, with --in-flight in a closed one, and with neither \
+                  as fast as it goes, which is a closed loop of 4096."
+)]
 pub struct ProduceArgs {
     #[command(flatten)]
     pub target: TargetArgs,
 
     #[command(flatten)]
+    pub created: NewTopicArgs,
+
+    #[command(flatten)]
     pub report: ReportArgs,
 
+    #[command(flatten)]
+    pub send: SendArgs,
+
+    /// How batches are compressed, before the clock starts
+    #[arg(long, value_enum, default_value_t = Codec::None)]
+    pub compression: Codec,
+}
+
+/// What producers send, and when.
+#[derive(Args, Clone, Debug)]
+pub struct SendArgs {
     /// Open loop: so many requests a second of all connections together, whatever the broker does;
     /// latency counts from when each was meant to leave
     #[arg(long, value_name = "N", value_parser = rate)]
@@ -114,11 +157,9 @@ pub struct ProduceArgs {
     #[arg(long, value_enum, default_value_t = Spacing::Poisson)]
     pub spacing: Spacing,
 
-    /// Closed loop: requests that each connection keeps unanswered. Without this and --rate, it
-    /// goes as fast as it goes, which is 4096
-    #[arg(long, value_name = "N", default_value = "4096", value_parser = at_least_one)]
-    #[arg(conflicts_with = "rate")]
-    pub in_flight: usize,
+    /// Closed loop: requests that each connection keeps unanswered
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with = "rate")]
+    pub in_flight: Option<usize>,
 
     /// Bytes of each record's value
     #[arg(long, value_name = "BYTES", default_value = "100")]
@@ -131,10 +172,6 @@ pub struct ProduceArgs {
     /// all, or 0 to 5: see the broker's README for 2 to 5
     #[arg(long, default_value = "all", allow_negative_numbers = true)]
     pub acks: Acks,
-
-    /// How batches are compressed, before the clock starts
-    #[arg(long, value_enum, default_value_t = Codec::None)]
-    pub compression: Codec,
 
     /// Give records one of so many keys, which choose the partition as Kafka's clients do; 0: none
     #[arg(long, value_name = "N", default_value = "0")]
@@ -172,6 +209,15 @@ pub struct SinkArgs {
     /// Partitions that topics are said to have, unless they are created with others
     #[arg(long, value_name = "N", default_value = "1")]
     pub partitions: u32,
+
+    /// Records that each partition is said to hold: what consumers get is made up, and costs
+    /// nothing to find [default: more than anybody reads]
+    #[arg(long, value_name = "N", default_value = "1000000000000000")]
+    pub records: u64,
+
+    /// Bytes of the value of each of those records
+    #[arg(long, value_name = "BYTES", default_value = "1024")]
+    pub record_bytes: usize,
 }
 
 /// An argument that can only be seen to be wrong after it has been read.
@@ -179,7 +225,7 @@ pub struct SinkArgs {
 #[error("{0}")]
 pub struct UsageError(pub String);
 
-impl TargetArgs {
+impl PlaceArgs {
     /// The CPUs to pin to.
     ///
     /// # Errors
@@ -191,18 +237,55 @@ impl TargetArgs {
     }
 }
 
-impl ReportArgs {
-    /// The times of a run that begins at this moment of its clock.
-    pub fn span(&self, begin: u64) -> Span {
-        Span::new(begin, self.warmup, self.duration, self.interval)
+impl TargetArgs {
+    /// The topic as one that is written to.
+    pub fn wish(&self, created: &NewTopicArgs) -> TopicWish {
+        let &NewTopicArgs { partitions, replication } = created;
+        TopicWish { partitions, replication, create: true, ..self.wish_to_read() }
     }
 
-    /// Begins the interval log, if one was asked for.
+    /// The topic as one that is read.
+    pub fn wish_to_read(&self) -> TopicWish {
+        TopicWish {
+            brokers: self.place.brokers.clone(),
+            name: self.topic.clone(),
+            partitions: None,
+            create: false,
+            replication: -1,
+        }
+    }
+}
+
+impl SendArgs {
+    /// For JSON.
+    pub fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "acks": self.acks.to_string(),
+            "record_bytes": self.record_bytes,
+            "batch_records": self.batch_records,
+            "keys": self.keys,
+            "in_flight": self.in_flight,
+            "seed": self.seed,
+        })
+    }
+
+    /// For people.
+    pub fn says(&self) -> String {
+        let plural = if self.batch_records == 1 { "" } else { "s" };
+        let (acks, records, bytes) = (self.acks, self.batch_records, self.record_bytes);
+        format!(", acks {acks}, {records} record{plural} of {bytes} bytes a request")
+    }
+}
+
+impl OutputArgs {
+    /// Makes the interval log, if one was asked for.
     ///
     /// # Errors
     /// A sentence with the file's name.
-    pub fn open_log(&self) -> anyhow::Result<Option<IntervalLog>> {
-        Ok(None)
+    pub fn open_log(&self) -> anyhow::Result<Option<LogFile>> {
+        let log = self.hlog.as_deref().map(LogFile::create).transpose();
+        // Its sentence is whole; with its cause behind it, it would say everything twice.
+        log.map_err(|error| anyhow::anyhow!("{error}"))
     }
 }
 
@@ -270,7 +353,8 @@ pub fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn any_time(text: &str) -> Result<Duration, String> {
+/// A time as people write it.
+pub fn any_time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write it as 30s, 500ms or 2m"))
 }

@@ -6,18 +6,25 @@
 mod args;
 mod clock;
 mod compress;
+mod consume;
 mod cpus;
+mod e2e;
+mod mixed;
 mod net;
-mod output;
+mod offsets;
 mod pace;
 mod payload;
 mod produce;
 mod report;
+mod router;
 mod routes;
+mod run;
 mod signals;
 mod sink;
 pub mod verify;
+mod worker;
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -33,8 +40,13 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Produce(args) => {
-            produce::run(args).map(|summary| show(&summary, args.report.json))
+            produce::produce(args).map(|summary| show(&summary, args.report.output.json))
         }
+        Command::Consume(args) => {
+            consume::consume(args).map(|summary| show(&summary, args.report.output.json))
+        }
+        Command::E2e(args) => e2e::e2e(args).map(|summary| show(&summary, args.report.output.json)),
+        Command::Mixed(args) => mixed::mixed(args).map(|summary| show(&summary, args.output.json)),
         Command::Sink(args) => sink::run(args).map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => verify::run(args),
     };
@@ -47,18 +59,21 @@ pub fn main() -> ExitCode {
 
 /// Prints the result. What went wrong for good is a failure, whatever was measured before.
 fn show(summary: &Summary, json: bool) -> ExitCode {
-    if json {
+    let text = if json {
         // Numbers, strings and maps with strings for keys.
-        println!("{}", serde_json::to_string_pretty(summary).expect("can be written as JSON"));
+        serde_json::to_string_pretty(summary).expect("can be written as JSON") + "\n"
     } else {
-        print!("{summary}");
+        summary.to_string()
+    };
+    let mut failures = summary.failures.clone();
+    if let Err(error) = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
+        failures.push(format!("can't write the result: {error}"));
     }
-    for failure in &summary.failures {
+    for failure in &failures {
         eprintln!("hutong-load: {failure}");
     }
-    if summary.failures.is_empty() && summary.requests > 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    if failures.is_empty() && !summary.succeeded() {
+        eprintln!("hutong-load: nothing came back: no request was answered, no record was read");
     }
+    if failures.is_empty() && summary.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

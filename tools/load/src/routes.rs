@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,13 +15,13 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::{CreateTopicsRequest, MetadataResponse};
 
 /// The longest we wait for an answer about the cluster.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest we wait for a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A topic just made has its leaders within this time.
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two tries.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// A broker that can't be reached for so long is given up.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 
@@ -37,8 +35,19 @@ pub struct TopicWish {
     pub name: String,
     /// How many it is created with, or must have. None: one, or what it has.
     pub partitions: Option<i32>,
+    /// Whether it may be created.
+    pub create: bool,
     /// Replicas of each partition if it has to be created; -1 is the broker's default.
     pub replication: i16,
+}
+
+/// Which partitions a client has to do with. Clients are spread evenly over the brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All that its broker leads, as producers do.
+    All { client: usize },
+    /// A part of them that no other of so many clients has, as consumers do.
+    Part { client: usize, of: usize },
 }
 
 /// The leaders of a topic's partitions.
@@ -73,6 +82,13 @@ impl Routes {
         self
     }
 
+    /// The partitions that a broker leads.
+    pub fn led_by(&self, broker: &Endpoint) -> impl Iterator<Item = u32> {
+        let leads = move |leader: &Option<Endpoint>| leader.as_ref() == Some(broker);
+        let led = self.leaders.iter().enumerate().filter(move |(_, leader)| leads(leader));
+        led.map(|(partition, _)| partition as u32)
+    }
+
     /// Brokers that lead something, each once, in the order of their first partitions.
     pub fn brokers(&self) -> Vec<&Endpoint> {
         let mut brokers: Vec<&Endpoint> = Vec::new();
@@ -84,14 +100,26 @@ impl Routes {
         brokers
     }
 
+    /// The broker of a client, and the partitions it has to do with there. None if nobody leads.
+    pub fn pick(&self, share: Share) -> Option<(Endpoint, Vec<u32>)> {
+        match share {
+            Share::All { client } => self.share(client),
+            Share::Part { client, of } => {
+                let (broker, led) = self.share(client)?;
+                let brokers = self.brokers().len();
+                let here = of.saturating_sub(client % brokers).div_ceil(brokers).max(1);
+                let mine = led.into_iter().skip(client / brokers).step_by(here).collect();
+                Some((broker, mine))
+            }
+        }
+    }
+
     /// The broker of client number `client`, and the partitions it sends to: clients are spread
     /// evenly over the brokers, and each sends to all that its broker leads. None if nobody leads.
     pub fn share(&self, client: usize) -> Option<(Endpoint, Vec<u32>)> {
         let brokers = self.brokers();
         let broker = (*brokers.get(client % brokers.len().max(1))?).clone();
-        let leads = |leader: &Option<Endpoint>| leader.as_ref() == Some(&broker);
-        let led = self.leaders.iter().enumerate().filter(|(_, leader)| leads(leader));
-        let partitions = led.map(|(partition, _)| partition as u32).collect();
+        let partitions = self.led_by(&broker).collect();
         Some((broker, partitions))
     }
 }
@@ -111,9 +139,10 @@ pub fn prepare(wish: &TopicWish) -> anyhow::Result<Routes> {
                 let (have, want) = (routes.partitions(), wish.partitions);
                 if want.is_some_and(|want| want as usize != have) {
                     bail!(
-                        "topic {} has {have} partitions, not {}; choose another --topic, or \
+                        "topic {} has {have} partition{}, not {}; choose another --topic, or \
                          leave --partitions out",
                         wish.name,
+                        if have == 1 { "" } else { "s" },
                         want.unwrap_or_default()
                     );
                 }
@@ -121,6 +150,7 @@ pub fn prepare(wish: &TopicWish) -> anyhow::Result<Routes> {
             }
             Some(_) => {}
             None if created => {}
+            None if !wish.create => bail!("there is no topic {}", wish.name),
             None => {
                 create(&mut cluster, wish)?;
                 created = true;
@@ -223,79 +253,29 @@ pub fn connect(at: &Endpoint) -> anyhow::Result<TcpStream> {
     Err(error.context(format!("can't reach {at}")))
 }
 
-/// What a worker asks for.
-pub enum Ask {
-    /// The leaders as they are now, and a connection for this client to the broker that is its
-    /// then.
-    Reroute { worker: usize, client: usize },
-}
-
-/// What it gets.
-pub enum Reply {
-    /// New leaders, and a connection to the one that is this client's.
-    Rerouted { client: usize, routes: Arc<Routes>, stream: TcpStream },
-    /// It can't be had: the run is over.
-    Failed(String),
-}
-
-/// Starts the thread that answers workers. It ends when the last sender of asks is gone.
-///
-/// # Errors
-/// The system refused a thread.
-pub fn start_router(wish: TopicWish, workers: Vec<Sender<Reply>>) -> anyhow::Result<Sender<Ask>> {
-    let (asks, inbox) = channel();
-    thread::Builder::new()
-        .name("router".into())
-        .spawn(move || answer_asks(&wish, &workers, &inbox))
-        .context("can't start a thread")?;
-    Ok(asks)
-}
-
-fn answer_asks(wish: &TopicWish, workers: &[Sender<Reply>], inbox: &Receiver<Ask>) {
-    let mut known: Option<(Instant, Arc<Routes>)> = None;
-    while let Ok(Ask::Reroute { worker, client }) = inbox.recv() {
-        let deadline = Instant::now() + GIVE_UP_AFTER;
-        let reply = loop {
-            match reroute(wish, client, &mut known) {
-                Ok((routes, stream)) => break Reply::Rerouted { client, routes, stream },
-                Err(error) if Instant::now() > deadline => {
-                    break Reply::Failed(format!(
-                        "{error:#}, for {} seconds now",
-                        GIVE_UP_AFTER.as_secs()
-                    ));
-                }
-                Err(_) => {
-                    known = None;
-                    thread::sleep(RETRY_PAUSE);
-                }
-            }
-        };
-        // A worker that is gone asks for nothing any more.
-        let _ = workers[worker].send(reply);
-    }
-}
-
-/// What is known for a moment only is asked once for all clients that were cut off together.
-fn reroute(
-    wish: &TopicWish,
-    client: usize,
-    known: &mut Option<(Instant, Arc<Routes>)>,
-) -> anyhow::Result<(Arc<Routes>, TcpStream)> {
-    let routes = match known {
-        Some((at, routes)) if at.elapsed() < RETRY_PAUSE => routes.clone(),
-        _ => {
-            let routes = Arc::new(prepare(wish)?);
-            *known = Some((Instant::now(), routes.clone()));
-            routes
-        }
-    };
-    let (broker, _) = routes.share(client).context("no partition has a leader")?;
-    Ok((routes.clone(), connect(&broker)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_partition_has_one_consumer_and_all_producers_of_its_broker() {
+        let broker = |port| Endpoint { host: "localhost".into(), port };
+        for (brokers, partitions, clients) in [(1, 1, 1), (1, 7, 3), (3, 16, 7), (2, 5, 9)] {
+            let leaders = (0..partitions).map(|p| Some(broker(p as u16 % brokers))).collect();
+            let routes = Routes { leaders, epochs: vec![0; partitions] };
+            let (mut parts, mut all) = (vec![0; partitions], vec![0; partitions]);
+            for client in 0..clients {
+                let (at, part) = routes.pick(Share::Part { client, of: clients }).unwrap();
+                let whole = routes.pick(Share::All { client }).unwrap();
+                assert_eq!(whole.0, at);
+                part.iter().for_each(|&p| parts[p as usize] += 1);
+                whole.1.iter().for_each(|&p| all[p as usize] += 1);
+                assert!(part.iter().all(|p| whole.1.contains(p)));
+            }
+            assert!(parts.iter().all(|&n| n == 1), "{brokers} {partitions} {clients}: {parts:?}");
+            assert!(all.iter().all(|&n| n >= 1));
+        }
+    }
 
     #[test]
     fn a_newer_leader_is_not_forgotten_for_an_older_one() {

@@ -5,62 +5,21 @@
 //! that of all requests.
 
 mod collect;
+mod log;
+mod span;
 mod summary;
+mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use hutong::cli::client::error_name;
 
-pub use collect::collect;
-pub use summary::{Description, Summary};
-
-/// When measuring begins and ends, in nanoseconds of the run's clock, and how it is cut.
-#[derive(Clone, Copy, Debug)]
-pub struct Span {
-    begin: u64,
-    measure_from: u64,
-    end: u64,
-    interval: u64,
-}
-
-impl Span {
-    /// Warms up from `begin` on, then measures for `duration`.
-    pub fn new(begin: u64, warmup: Duration, duration: Duration, interval: Duration) -> Span {
-        let measure_from = begin + warmup.as_nanos() as u64;
-        let interval = interval.as_nanos().max(1) as u64;
-        Span { begin, measure_from, end: measure_from + duration.as_nanos() as u64, interval }
-    }
-
-    /// When the first request is sent.
-    pub fn begin(&self) -> u64 {
-        self.begin
-    }
-
-    /// The end of the warm-up.
-    pub fn measure_from(&self) -> u64 {
-        self.measure_from
-    }
-
-    /// When the last request is sent.
-    pub fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// The end of the interval that follows the one that ended at `previous` (0: none did). The
-    /// first is the warm-up; the last, without an end, is for answers that come after the end.
-    pub fn interval_end(&self, previous: u64) -> u64 {
-        if previous < self.measure_from && self.begin < self.measure_from {
-            self.measure_from
-        } else if previous >= self.end {
-            u64::MAX
-        } else {
-            (previous.max(self.measure_from) + self.interval).min(self.end)
-        }
-    }
-}
+pub use collect::{Run, collect};
+pub use log::LogFile;
+pub use span::Span;
+pub use summary::{Backlog, Description, Summary};
 
 /// What went wrong with a request, or with many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +30,8 @@ pub enum Trouble {
     Disconnected,
     /// Sent, and no answer came, until the end or until the connection broke.
     Unanswered,
+    /// A record batch whose crc doesn't match.
+    Corrupt,
     /// Due in an open loop, and not sent because the broker did not take it.
     Unsent,
 }
@@ -81,24 +42,71 @@ impl fmt::Display for Trouble {
             Trouble::Code(code) => f.write_str(&error_name(*code)),
             Trouble::Disconnected => f.write_str("connection broken"),
             Trouble::Unanswered => f.write_str("never answered"),
+            Trouble::Corrupt => f.write_str("corrupt batch"),
             Trouble::Unsent => f.write_str("never sent"),
         }
+    }
+}
+
+/// Which time a latency is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// From when a Produce request was due to its answer.
+    Produce,
+    /// The same, while a backlog is being drained.
+    Draining,
+    /// From when a Fetch request was sent to its answer.
+    Fetch,
+    /// From when a record was due to when a consumer had it.
+    EndToEnd,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::Produce, Kind::Draining, Kind::Fetch, Kind::EndToEnd];
+
+    /// Its name in the log and in JSON.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Kind::Produce => "produce",
+            Kind::Draining => "produce-draining",
+            Kind::Fetch => "fetch",
+            Kind::EndToEnd => "e2e",
+        }
+    }
+}
+
+/// What went through, one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Requests answered without an error.
+    pub requests: u64,
+    /// Record batches in them.
+    pub batches: u64,
+    /// Records in those.
+    pub records: u64,
+    /// Bytes of those batches.
+    pub bytes: u64,
+}
+
+impl Flow {
+    /// Adds another's.
+    pub fn add(&mut self, other: Flow) {
+        self.requests += other.requests;
+        self.batches += other.batches;
+        self.records += other.records;
+        self.bytes += other.bytes;
     }
 }
 
 /// What one worker saw between two moments.
 #[derive(Debug)]
 pub struct Interval {
-    /// Nanoseconds from when a request was due to its answer, of those that went well.
-    pub latency: Histogram<u64>,
+    /// Nanoseconds of each kind that was measured.
+    latency: [Option<Histogram<u64>>; Kind::ALL.len()],
     /// Nanoseconds from when a request was due to when the generator got round to it.
     pub lag: Histogram<u64>,
-    /// Requests answered without an error.
-    pub requests: u64,
-    /// The records in them.
-    pub records: u64,
-    /// Bytes of record batches sent.
-    pub sent_bytes: u64,
+    pub produced: Flow,
+    pub consumed: Flow,
     /// CPU time of the worker.
     pub cpu_nanos: u64,
     pub troubles: BTreeMap<Trouble, u64>,
@@ -107,11 +115,10 @@ pub struct Interval {
 impl Default for Interval {
     fn default() -> Interval {
         Interval {
-            latency: histogram(),
+            latency: Default::default(),
             lag: histogram(),
-            requests: 0,
-            records: 0,
-            sent_bytes: 0,
+            produced: Flow::default(),
+            consumed: Flow::default(),
             cpu_nanos: 0,
             troubles: BTreeMap::new(),
         }
@@ -119,11 +126,17 @@ impl Default for Interval {
 }
 
 impl Interval {
-    /// So many requests that were due at the same moment were answered now.
-    pub fn latencies(&mut self, now: u64, (due, count): (u64, u64)) {
+    /// So many requests (or records) that were due at the same moment are done now.
+    pub fn done(&mut self, kind: Kind, now: u64, (due, count): (u64, u64)) {
         if count > 0 {
-            self.latency.saturating_record_n(now.saturating_sub(due), count);
+            let histogram = self.latency[kind as usize].get_or_insert_with(histogram);
+            histogram.saturating_record_n(now.saturating_sub(due), count);
         }
+    }
+
+    /// The latencies of a kind, if there are any.
+    pub fn latency(&self, kind: Kind) -> Option<&Histogram<u64>> {
+        self.latency[kind as usize].as_ref()
     }
 
     /// Something went wrong so many times.
@@ -135,12 +148,14 @@ impl Interval {
 
     /// Adds what another worker saw, or what was seen later.
     pub fn add(&mut self, other: &Interval) {
-        // Both have the same bounds.
-        let added = self.latency.add(&other.latency).and_then(|()| self.lag.add(&other.lag));
-        added.expect("the bounds are alike");
-        self.requests += other.requests;
-        self.records += other.records;
-        self.sent_bytes += other.sent_bytes;
+        for (mine, other) in self.latency.iter_mut().zip(&other.latency) {
+            if let Some(other) = other {
+                mine.get_or_insert_with(histogram).add(other).expect("the bounds are alike");
+            }
+        }
+        self.lag.add(&other.lag).expect("the bounds are alike");
+        self.produced.add(other.produced);
+        self.consumed.add(other.consumed);
         self.cpu_nanos += other.cpu_nanos;
         for (trouble, times) in &other.troubles {
             self.trouble(*trouble, *times);

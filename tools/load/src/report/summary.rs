@@ -1,32 +1,42 @@
-//! The result of a run, for people and for programs.
+//! The result of a run, as programs get it.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
 
+use hutong_hist::summary::{PERCENTILES, Summary as Percentiles};
+use hutong_hist::units::{count, duration};
 use serde::Serialize;
 
-use super::Interval;
-use crate::output::{Latency, count, duration};
+use super::{Flow, Interval, Kind};
 
 /// The generator's own lateness may be this part of what it reports before it says so.
 const LAG_PART_MAX: f64 = 0.1;
+/// Nanoseconds of lateness that are nobody's fault: a turn of the loop, a tick of the kernel.
+const LAG_NS_MIN: f64 = 20_000.0;
+/// Values that a percentile must leave above it: fewer are one hiccup, not a tail.
+const VALUES_ABOVE_MIN: f64 = 10.0;
 /// A closed loop whose threads are as busy as this may be showing the generator's limit.
 const CPU_PART_MAX: f64 = 0.95;
+
+/// An open loop may miss this part of its requests.
+const RATE_PART_MISSED: f64 = 0.01;
 
 /// What was run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
-    pub workload: String,
+    pub workload: &'static str,
     pub brokers: Vec<String>,
     pub topic: String,
     pub partitions: usize,
     pub connections: usize,
     pub threads: usize,
     pub pace: String,
-    pub open_loop: bool,
-    pub acks: String,
-    pub record_bytes: usize,
-    pub batch_records: usize,
+    /// Requests a second that an open loop was asked for.
+    pub rate: Option<f64>,
+    /// What else this workload can be told.
+    pub settings: serde_json::Value,
+    /// The same in words.
+    #[serde(skip)]
+    pub says: String,
     pub command: Vec<String>,
 }
 
@@ -36,31 +46,54 @@ pub struct Total {
     pub after_end: Interval,
 }
 
-/// See the module.
+/// What went through, one way. Rates are of what came within the time measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Throughput {
+    /// Requests answered without an error.
+    pub requests: u64,
+    pub batches: u64,
+    pub records: u64,
+    /// Bytes of record batches.
+    pub bytes: u64,
+    pub requests_per_second: f64,
+    pub records_per_second: f64,
+    /// In units of a million.
+    pub megabytes_per_second: f64,
+}
+
+/// Records that were there before consumers began.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Backlog {
+    /// Of all who read: what two read counts twice.
+    pub records: u64,
+    /// Until every consumer had caught up with the producers; none if that never happened.
+    pub drained_seconds: Option<f64>,
+}
+
+/// See the module. Latencies are in nanoseconds.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     #[serde(flatten)]
     pub description: Description,
-    /// Requests answered without an error.
-    pub requests: u64,
-    pub records: u64,
+    /// When the first request was due, by the run's clock.
+    #[serde(skip)]
+    begin: u64,
     /// The time measured, without the warm-up.
     pub seconds: f64,
-    /// Those answered within that time.
-    pub requests_per_second: f64,
-    pub records_per_second: f64,
-    /// Bytes of record batches, in units of a million.
-    pub megabytes_per_second: f64,
-    /// From when requests were due to their answers.
-    pub latency: Latency,
+    pub produced: Option<Throughput>,
+    pub consumed: Option<Throughput>,
+    pub backlog: Option<Backlog>,
+    /// By [`Kind::tag`].
+    pub latency: BTreeMap<&'static str, Percentiles>,
     /// From when requests were due to when the generator got round to them.
-    pub generator_lag: Latency,
+    pub generator_lag: Percentiles,
     /// How much of a CPU the generator's threads used, each.
     pub generator_cpu: f64,
+    /// How often, by name.
     pub errors: BTreeMap<String, u64>,
     /// What makes these figures less than the broker's.
     pub warnings: Vec<String>,
-    /// Why it ended early.
+    /// Why it ended early, or isn't what was asked for.
     pub failures: Vec<String>,
 }
 
@@ -69,51 +102,100 @@ impl Summary {
     pub fn new(
         description: Description,
         total: Total,
+        begin: u64,
         nanos: u64,
         workers: usize,
         failures: Vec<String>,
     ) -> Summary {
         let Total { all, after_end } = total;
         let seconds = (nanos as f64 / 1e9).max(1e-9);
-        let per_second = |count: u64, late: u64| (count - late) as f64 / seconds;
-        let generator_cpu =
-            (all.cpu_nanos - after_end.cpu_nanos) as f64 / (seconds * 1e9 * workers as f64);
+        let cpu_nanos = (all.cpu_nanos - after_end.cpu_nanos) as f64;
+        let percentiles = |kind| Some((Kind::tag(kind), Percentiles::of(all.latency(kind)?)));
         let mut summary = Summary {
-            requests: all.requests,
-            records: all.records,
+            begin,
             seconds,
-            requests_per_second: per_second(all.requests, after_end.requests),
-            records_per_second: per_second(all.records, after_end.records),
-            megabytes_per_second: per_second(all.sent_bytes, after_end.sent_bytes) / 1e6,
-            latency: Latency::of(&all.latency),
-            generator_lag: Latency::of(&all.lag),
-            generator_cpu,
+            produced: throughput(all.produced, after_end.produced, seconds),
+            consumed: throughput(all.consumed, after_end.consumed, seconds),
+            backlog: None,
+            latency: Kind::ALL.into_iter().filter_map(percentiles).collect(),
+            generator_lag: Percentiles::of(&all.lag),
+            generator_cpu: cpu_nanos / (seconds * 1e9 * workers as f64),
             errors: all.troubles.iter().map(|(what, n)| (what.to_string(), *n)).collect(),
             warnings: Vec::new(),
             failures,
             description,
         };
         summary.warnings = summary.find_warnings();
+        let failure = summary.find_failures(nanos);
+        summary.failures.extend(failure);
         summary
+    }
+
+    /// Whether nothing went wrong for good, and something came of it.
+    pub fn succeeded(&self) -> bool {
+        let some = |flow: &Option<Throughput>| flow.is_some_and(|flow| flow.requests > 0);
+        self.failures.is_empty() && (some(&self.produced) || some(&self.consumed))
+    }
+
+    /// So many records that were sent were never received.
+    pub fn missing(&mut self, records: u64) {
+        if records > 0 {
+            self.errors.insert("never received".into(), records);
+            self.failures.push(format!("{} records were never received", count(records)));
+        }
+    }
+
+    /// Consumers had a backlog to get through.
+    pub fn drained(&mut self, backlog: Backlog) {
+        self.backlog = Some(backlog);
+        if backlog.drained_seconds.is_none() {
+            self.failures.push("the backlog was not drained before the end: run longer".into());
+        }
+    }
+
+    /// How long after the first request a moment of the run's clock was.
+    pub fn seconds_since_begin(&self, moment: u64) -> f64 {
+        moment.saturating_sub(self.begin) as f64 / 1e9
+    }
+
+    /// What was asked for and can't be had.
+    fn find_failures(&self, measured_nanos: u64) -> Option<String> {
+        if measured_nanos == 0 {
+            return Some("it ended before the warm-up was over: nothing was measured".into());
+        }
+        if !self.failures.is_empty() {
+            return None;
+        }
+        let (wanted, flow) = (self.description.rate?, self.produced?);
+        // An open loop of strangers is uneven by itself.
+        let requests = wanted * self.seconds;
+        let missed = requests - flow.requests_per_second * self.seconds;
+        (missed > requests * RATE_PART_MISSED + 5.0 * requests.sqrt()).then(|| {
+            format!(
+                "the rate was not held: {} of {} requests/s were answered in time",
+                count(flow.requests_per_second as u64),
+                count(wanted as u64)
+            )
+        })
     }
 
     fn find_warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for (name, lag, latency) in [
-            ("p50", self.generator_lag.p50, self.latency.p50),
-            ("p99", self.generator_lag.p99, self.latency.p99),
-            ("p99.99", self.generator_lag.p99_99, self.latency.p99_99),
-        ] {
-            if self.description.open_loop && lag as f64 > latency as f64 * LAG_PART_MAX {
+        let open_loop = self.description.rate.is_some();
+        for (tag, latency) in self.latency.iter().filter(|_| open_loop) {
+            // A fetch is sent when the one before is answered, never late.
+            if *tag != Kind::Fetch.tag()
+                && let Some((name, lag, shown)) = distorted(&self.generator_lag, latency)
+            {
                 warnings.push(format!(
-                    "the generator was late itself: {name} {} of the {} shown; give it a CPU of \
-                     its own (--cpus, --spin), more --threads or less --rate",
+                    "the generator was late itself: {tag} {name} {} of the {} shown; give it a \
+                     CPU of its own (--cpus, --spin), more --threads or less --rate",
                     duration(lag),
-                    duration(latency)
+                    duration(shown)
                 ));
             }
         }
-        if !self.description.open_loop && self.generator_cpu > CPU_PART_MAX {
+        if !open_loop && self.generator_cpu > CPU_PART_MAX {
             warnings.push(format!(
                 "the generator used {:.0} % of its CPU: the rate may be its own limit; compare \
                  with `hutong-load sink`, or give it more --threads",
@@ -124,50 +206,56 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = &self.description;
-        let plural = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
-        writeln!(
-            f,
-            "{}  topic {} of {}, {}, {}, acks {}, {} of {} bytes a request",
-            what.workload,
-            what.topic,
-            plural(what.partitions, "partition"),
-            plural(what.connections, "connection"),
-            what.pace,
-            what.acks,
-            plural(what.batch_records, "record"),
-            what.record_bytes,
-        )?;
-        writeln!(
-            f,
-            "requests  {:>14}  {:>12}/s   in {:.1} s",
-            count(self.requests),
-            count(self.requests_per_second as u64),
-            self.seconds
-        )?;
-        writeln!(
-            f,
-            "records   {:>14}  {:>12}/s   {:.1} MB/s",
-            count(self.records),
-            count(self.records_per_second as u64),
-            self.megabytes_per_second
-        )?;
-        let mut line = String::from("latency ");
-        for (name, value) in self.latency.percentiles() {
-            write!(line, "  {name} {}", duration(value))?;
-        }
-        writeln!(f, "{line}")?;
-        for (what, times) in &self.errors {
-            writeln!(f, "error     {:>14}  {what}", count(*times))?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "warning: {warning}")?;
-        }
-        for failure in &self.failures {
-            writeln!(f, "failed: {failure}")?;
-        }
-        Ok(())
+/// The first percentile of which our own lateness is too large a part: its name, the lateness and
+/// what is shown.
+fn distorted(lag: &Percentiles, latency: &Percentiles) -> Option<(&'static str, f64, f64)> {
+    let all = PERCENTILES.iter().zip(lag.percentiles()).zip(latency.percentiles());
+    all.filter(|(((_, quantile), _), _)| lag.count as f64 * (1.0 - quantile) >= VALUES_ABOVE_MIN)
+        .map(|(((name, _), (_, lag)), (_, shown))| (*name, lag, shown))
+        .find(|&(_, lag, shown)| lag > LAG_NS_MIN && lag > shown * LAG_PART_MAX)
+}
+
+/// None of nothing.
+fn throughput(all: Flow, after_end: Flow, seconds: f64) -> Option<Throughput> {
+    let per_second = |all: u64, late: u64| (all - late) as f64 / seconds;
+    (all != Flow::default()).then(|| Throughput {
+        requests: all.requests,
+        batches: all.batches,
+        records: all.records,
+        bytes: all.bytes,
+        requests_per_second: per_second(all.requests, after_end.requests),
+        records_per_second: per_second(all.records, after_end.records),
+        megabytes_per_second: per_second(all.bytes, after_end.bytes) / 1e6,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::histogram;
+    use super::*;
+
+    fn percentiles(values: &[(u64, u64)]) -> Percentiles {
+        let mut all = histogram();
+        values.iter().for_each(|&(value, count)| all.record_n(value, count).unwrap());
+        Percentiles::of(&all)
+    }
+
+    #[test]
+    fn lateness_is_told_where_it_is_a_part_of_what_is_shown() {
+        let late = percentiles(&[(1_000, 980), (400_000, 20)]);
+        let slow = percentiles(&[(50_000, 980), (900_000, 20)]);
+        let (name, lag, _) = distorted(&late, &slow).unwrap();
+        assert_eq!(name, "p99");
+        assert!((399_000.0..401_000.0).contains(&lag), "{lag}");
+    }
+
+    #[test]
+    fn small_lateness_and_single_hiccups_are_not_told() {
+        let shown = percentiles(&[(50_000, 1_000)]);
+        assert_eq!(distorted(&percentiles(&[(15_000, 1_000)]), &shown), None, "a turn of the loop");
+        let hiccups = percentiles(&[(500, 995), (3_000_000, 5)]);
+        assert_eq!(distorted(&hiccups, &shown), None, "five are no tail");
+        let large = percentiles(&[(30_000_000, 1_000)]);
+        assert_eq!(distorted(&percentiles(&[(1_000_000, 1_000)]), &large), None, "a small part");
     }
 }

@@ -30,9 +30,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Parser;
 
-use crate::output::count;
 use args::VerifyArgs;
 pub use checker::{Anomaly, Example, Found};
+use hutong_hist::units::count;
 pub use report::Report;
 
 /// Between two progress lines.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::checker::{Anomaly, Findings, Found};
 use super::evidence::{Told, View};
-use crate::output::count;
+use hutong_hist::units::count;
 
 /// What a run has found.
 #[derive(Clone, Debug, Serialize)]

@@ -118,6 +118,7 @@ impl<'a> Session<'a> {
         partitions: Option<i32>,
     ) -> anyhow::Result<Session<'a>> {
         let wish = TopicWish {
+            create: true,
             brokers: args.brokers.clone(),
             name: topic.clone(),
             partitions,

@@ -1,4 +1,6 @@
-//! `hutong-load sink`: a broker that says yes and keeps nothing.
+//! `hutong-load sink`: a broker that says yes and keeps nothing, and makes up what it is asked for.
+
+mod records;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -11,7 +13,6 @@ use hutong::kafka::header::RequestHeader;
 use hutong::kafka::produce::{
     PRODUCE_KEY, PartitionOutcome, ProduceRequest, ProduceResponseEncoder,
 };
-
 use hutong::model::ids::ConnectionId;
 use hutong::model::time::{Now, Time};
 use hutong::runtime::driver::Core;
@@ -31,9 +32,11 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use crate::args::SinkArgs;
+use records::Records;
 
 /// All it understands: key, lowest and highest version.
-const APIS: [(i16, i16, i16); 4] = [(PRODUCE_KEY, 3, 11), (3, 0, 12), (18, 0, 4), (19, 2, 6)];
+const APIS: [(i16, i16, i16); 6] =
+    [(PRODUCE_KEY, 3, 11), (1, 4, 11), (2, 1, 5), (3, 0, 12), (18, 0, 4), (19, 2, 6)];
 
 /// Answers until it is killed.
 ///
@@ -41,9 +44,10 @@ const APIS: [(i16, i16, i16); 4] = [(PRODUCE_KEY, 3, 11), (3, 0, 12), (18, 0, 4)
 /// A sentence: it could not start.
 pub fn run(args: &SinkArgs) -> anyhow::Result<()> {
     let partitions = args.partitions;
+    let records = Records::new(args.records, args.record_bytes);
     serve_alone(args.listen, args.cpu, move |address| {
         eprintln!("hutong-load sink ready: {address}");
-        Sink::new(address, partitions)
+        Sink::new(address, partitions, records)
     })
 }
 
@@ -55,30 +59,41 @@ struct Sink {
     default_partitions: u32,
     topics: BTreeMap<String, u32>,
     offset: i64,
+    records: Records,
     outputs: VecDeque<Output<JournalPage>>,
 }
 
 impl Sink {
-    fn new(address: SocketAddr, default_partitions: u32) -> Sink {
+    fn new(address: SocketAddr, default_partitions: u32, records: Records) -> Sink {
         let outputs = VecDeque::from([Output::Ready]);
-        Sink { address, default_partitions, topics: BTreeMap::new(), offset: 0, outputs }
+        Sink { address, default_partitions, topics: BTreeMap::new(), offset: 0, records, outputs }
     }
 
     fn answer_all(&mut self, connection: ConnectionId, mut frames: Bytes) {
         let mut out = Vec::with_capacity(frames.len() / 2);
+        let mut parts = Vec::new();
         while let Some(frame) = next_frame(&mut frames) {
-            if self.answer(&frame, &mut out).is_err() {
+            if self.answer(&frame, &mut out, &mut parts).is_err() {
                 self.outputs.push_back(Output::CloseConnection { connection });
                 return;
             }
         }
         if !out.is_empty() {
-            let parts = vec![Part::Bytes(out.into())];
+            parts.push(Part::Bytes(out.into()));
+        }
+        if !parts.is_empty() {
             self.outputs.push_back(Output::Respond { connection, parts });
         }
     }
 
-    fn answer(&mut self, frame: &Bytes, out: &mut Vec<u8>) -> Result<(), Unknown> {
+    /// Appends the answer to `out`, or if there is more to it, with all that `out` holds to
+    /// `parts`.
+    fn answer(
+        &mut self,
+        frame: &Bytes,
+        out: &mut Vec<u8>,
+        parts: &mut Vec<Part<JournalPage>>,
+    ) -> Result<(), Unknown> {
         let header = RequestHeader::decode(frame).map_err(|_| Unknown)?;
         if header.api_key == PRODUCE_KEY {
             return self.produce(&header, frame, out);
@@ -88,6 +103,16 @@ impl Sink {
             Request::Metadata(request) => encode_response(out, &header, &self.metadata(&request)),
             Request::CreateTopics(request) => {
                 encode_response(out, &header, &self.create_topics(&request))
+            }
+            Request::ListOffsets(request) => {
+                encode_response(out, &header, &self.records.offsets(&request))
+            }
+            Request::Fetch(request) => {
+                if !out.is_empty() {
+                    parts.push(Part::Bytes(std::mem::take(out).into()));
+                }
+                self.records.fetch(&header, &request, parts);
+                return Ok(());
             }
             _ => return Err(Unknown),
         };
