@@ -5,7 +5,7 @@
 //! benches by name. Under `cargo test --benches` each runs once, so that none can rot.
 //!
 //! Times depend on the machine and on what else it does. What a change costs for sure is told by
-//! `benches/instructions.rs`.
+//! `benches/instructions/`.
 
 use std::hint::black_box;
 use std::time::Duration;
