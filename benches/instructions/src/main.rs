@@ -103,7 +103,8 @@ impl Kept {
     fn load() -> Result<Kept, String> {
         let text = std::fs::read_to_string(file());
         let text = text.map_err(|error| format!("{FILE} can't be read: {error}"))?;
-        let kept: Kept = toml::from_str(&text).map_err(|error| format!("{FILE}: {error}"))?;
+        let kept: Kept = toml::from_str(&text)
+            .map_err(|error| format!("{FILE}: {}; {UPDATE}", error.message()))?;
         let names: Vec<String> = CASES.iter().map(Case::name).collect();
         let missing = names.iter().find(|name| !kept.instructions.contains_key(*name));
         let unknown = kept.instructions.keys().find(|name| !names.contains(name));
