@@ -120,6 +120,11 @@ pub struct RawConfig {
     #[arg(long, value_name = "N")]
     pub connections_max: Option<u32>,
 
+    /// Tell numbers about the broker over HTTP at this address, for Prometheus and for 'hutong top'
+    /// (127.0.0.1:9644). Whoever reaches it can read them [default: don't]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<String>,
+
     /// Log lines as text or as json, on standard error [default: text]
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     pub log_format: Option<LogFormat>,
@@ -199,6 +204,8 @@ pub struct Config {
     pub auto_create_topics: bool,
     pub default_partitions: i32,
     pub connections_max: u32,
+    /// Where numbers are told over HTTP. With port 0 the system chooses.
+    pub metrics: Option<SocketAddr>,
     pub log_format: LogFormat,
     pub log_level: LogLevel,
 }
@@ -276,6 +283,7 @@ impl Config {
                 1,
                 1_000_000,
             )?,
+            metrics: raw.metrics.as_deref().map(metrics_address).transpose()?,
             log_format: raw.log_format.unwrap_or_default(),
             log_level: raw.log_level.unwrap_or_default(),
         })
@@ -363,6 +371,7 @@ impl RawConfig {
             no_auto_create_topics: self.no_auto_create_topics.or(below.no_auto_create_topics),
             default_partitions: self.default_partitions.or(below.default_partitions),
             connections_max: self.connections_max.or(below.connections_max),
+            metrics: self.metrics.or(below.metrics),
             log_format: self.log_format.or(below.log_format),
             log_level: self.log_level.or(below.log_level),
         }
@@ -440,6 +449,18 @@ fn addresses(listen: &str, advertise: Option<String>) -> Result<(SocketAddr, Str
         )));
     }
     Ok((address, host))
+}
+
+/// Where to tell numbers.
+fn metrics_address(text: &str) -> Result<SocketAddr, ConfigError> {
+    let wrong = |why: String| {
+        ConfigError(format!(
+            "--metrics {text} is not an address to listen on: {why}. Write it as 127.0.0.1:9644, \
+             [::1]:9644 or name:9644."
+        ))
+    };
+    let mut found = text.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
+    found.next().ok_or_else(|| wrong("the name has no address".to_string()))
 }
 
 /// How many shards there are, and where they run.

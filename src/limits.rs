@@ -70,6 +70,14 @@ pub const FETCH_RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// beyond it name a batch's first record instead of the exact one.
 pub const LOOKUP_BYTES_MAX: u64 = 128 << 20;
 
+/// What is decompressed of one Produce request to see whether its records are as many as it says:
+/// eight times the largest batch. More is refused. It bounds how long one request keeps a shard
+/// busy; `docs/ARCHITECTURE.md` has the figures.
+pub const PRODUCE_DECOMPRESSED_BYTES_MAX: u64 = 128 << 20;
+
+/// Once so much was decompressed in a turn, what other requests want waits for the next.
+pub const TURN_DECOMPRESSED_BYTES: u64 = 8 << 20;
+
 /// Long polls are cut to this.
 pub const FETCH_WAIT_MS_MAX: i32 = 600_000;
 
@@ -117,6 +125,7 @@ const _: () = {
     assert!(FRAME_BYTES_MAX <= REQUEST_QUEUE_BYTES_MAX);
     assert!(READ_CHUNK_BYTES.is_multiple_of(ENTRY_ALIGN_BYTES));
     assert!(SMALL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
+    assert!(PRODUCE_DECOMPRESSED_BYTES_MAX >= RECORD_BATCH_BYTES_MAX as u64);
     assert!(FETCH_RESPONSE_BYTES_SHORT <= FETCH_RESPONSE_BYTES_MAX);
     assert!(FETCH_RESPONSE_BYTES_MAX <= SHARD_UNSENT_BYTES_MAX);
 };

@@ -30,13 +30,14 @@ fn assert_sentence(args: &[&str], code: i32, parts: &[&str]) {
 
 #[test]
 fn each_command_has_help_with_examples() {
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["completions"],
         &["doctor"],
         &["journal"],
         &["journal", "inspect"],
         &["journal", "verify"],
+        &["top"],
         &["topic"],
         &["topic", "create"],
         &["topic", "list"],
@@ -76,6 +77,8 @@ fn bad_usage_is_a_sentence_and_code_2() {
     assert_sentence(&["journal", "inspect"], 2, &["<DIR>"]);
     assert_sentence(&["journal", "inspect", "x", "--limit", "1"], 2, &["--entries"]);
     assert_sentence(&["journal", "verify", "/does/not/exist"], 1, &["/does/not/exist"]);
+    assert_sentence(&["top", "nowhere"], 2, &["HOST:PORT"]);
+    assert_sentence(&["top", "--interval", "0"], 2, &["--interval", "0.1"]);
     assert_sentence(&["doctor", "/does/not/exist"], 2, &["/does/not/exist"]);
 }
 
@@ -97,6 +100,7 @@ fn an_unreachable_broker_is_named() {
         &["topic", "create", "a", "--bootstrap", &address],
         &["topic", "alter", "a", "--partitions", "2", "--bootstrap", &address],
         &["topic", "--bootstrap", &address, "delete", "a"],
+        &["top", &address],
     ] {
         assert_sentence(args, 1, &[&format!("can't reach {address}: "), "refused"]);
     }

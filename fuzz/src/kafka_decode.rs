@@ -65,6 +65,10 @@ fn look_at_records(records: &[u8]) {
     if let Ok(header) = record_batch::check(records, FRAME_BYTES_MAX, true) {
         assert_eq!(header.batch_bytes, records.len());
         assert!(record_batch::crc_matches(records));
+        let mut bytes_left = 1 << 20;
+        if record_batch::check_records(&header, records, &mut bytes_left).is_ok() {
+            assert!(header.record_count > 0 && bytes_left <= 1 << 20);
+        }
     }
     for (range, header) in record_batch::batches(records) {
         assert_eq!(range.len(), header.batch_bytes);

@@ -12,6 +12,7 @@ mod doctor;
 mod journal;
 mod output;
 mod serve;
+mod top;
 mod topic;
 
 use std::io::Write;
@@ -56,6 +57,7 @@ struct Cli {
 enum Command {
     Serve(ServeArgs),
     Topic(topic::TopicArgs),
+    Top(top::TopArgs),
     Journal(journal::JournalArgs),
     Doctor(doctor::DoctorArgs),
     Completions(CompletionsArgs),
@@ -95,6 +97,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(args),
         Command::Topic(args) => topic::run(args),
+        Command::Top(args) => top::run(&args),
         Command::Journal(args) => journal::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions(args.shell),

@@ -16,7 +16,7 @@ use crate::journal::JournalTail;
 use crate::journal::format::{Entry, EntryHead, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::journal::segments::Segments;
 use crate::journal::source::SegmentSource;
-use crate::limits::{ENTRY_ALIGN_BYTES, JOURNAL_WRITES_IN_FLIGHT_MAX};
+use crate::limits::{ENTRY_ALIGN_BYTES, ENTRY_BYTES_MAX, JOURNAL_WRITES_IN_FLIGHT_MAX};
 use crate::model::ids::{GroupId, NodeId, SegmentId};
 use crate::model::position::{LogIndex, Position, Term};
 
@@ -262,8 +262,14 @@ struct Window<'a> {
     bytes: Vec<u8>,
 }
 
-/// Enough that a disk reads at full speed.
-const WINDOW_BYTES: u64 = 4 << 20;
+/// Where the journal goes on there is an entry at least so often, with room to spare: a start does
+/// not read all the space that was made ahead.
+const QUIET_BYTES_MAX: u64 = 3 * ENTRY_BYTES_MAX as u64;
+/// So much is looked at of the beginning of each segment behind that.
+const SEGMENT_LOOK_BYTES: u64 = WINDOW_BYTES;
+
+/// Enough that a disk reads at full speed: a source may read several parts of it at a time.
+const WINDOW_BYTES: u64 = 8 << 20;
 
 impl<'a> Window<'a> {
     fn new(files: &JournalFiles<'_>, source: &'a mut dyn SegmentSource) -> Window<'a> {
@@ -313,12 +319,20 @@ impl<'a> Window<'a> {
     }
 
     /// The first place at or after `position` where something that looks like an entry begins.
+    ///
+    /// Behind `QUIET_BYTES_MAX` without any, only the beginnings of segments are looked at: where
+    /// the journal goes on, the first entry of a segment is there.
     fn next_head(&mut self, mut position: Position) -> Result<Option<Position>, RecoverError> {
+        let quiet_end = position.0 + QUIET_BYTES_MAX;
         while position < self.end {
             if self.head(position)?.is_some() {
                 return Ok(Some(position));
             }
             position = Position(position.0 + ENTRY_ALIGN_BYTES as u64);
+            let at = position.0 % self.segment_bytes;
+            if position.0 >= quiet_end && at >= SEGMENT_LOOK_BYTES {
+                position = Position(position.0 - at + self.segment_bytes);
+            }
         }
         Ok(None)
     }

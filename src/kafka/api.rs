@@ -91,6 +91,18 @@ pub fn api(key: i16) -> Option<&'static ApiRange> {
     APIS.get(usize::from(index))
 }
 
+/// The place of an API in [`APIS`], for tables with a line for each.
+#[inline]
+pub fn api_index(key: i16) -> Option<usize> {
+    let index = usize::from(*INDEX_BY_KEY.get(usize::try_from(key).ok()?)?);
+    (index < APIS.len()).then_some(index)
+}
+
+/// The place of Produce in [`APIS`].
+pub const PRODUCE_INDEX: usize = INDEX_BY_KEY[PRODUCE_KEY as usize] as usize;
+/// The place of Fetch in [`APIS`].
+pub const FETCH_INDEX: usize = INDEX_BY_KEY[1] as usize;
+
 /// Whether a request of this API and version is taken.
 #[inline]
 pub fn is_offered(key: i16, version: i16) -> bool {

@@ -1,8 +1,9 @@
 //! Decompression of a batch's records, as a stream and within a bound.
 //!
-//! Batches are stored and sent as they came, so this serves lookups alone. What comes in was
-//! compressed by strangers: no decoder here allocates by a number it was told, but for fixed block
-//! sizes and a bounded window, and what comes out is counted against the caller's budget.
+//! Batches are stored and sent as they came, so this serves the check of what producers send, and
+//! lookups. What comes in was compressed by strangers: no decoder here allocates by a number it was
+//! told, but for fixed block sizes and a bounded window, and what comes out is counted against the
+//! caller's budget.
 
 use std::io::{self, Error, ErrorKind, Read};
 
@@ -19,11 +20,18 @@ const XERIAL_HEADER_BYTES: usize = 16;
 /// Snappy's densest element makes 64 bytes of 3, so a block that claims more is a lie.
 const SNAPPY_RATIO_MAX: usize = 22;
 
-/// zstd keeps so much of its output to copy from. Enough for level 20 of 22.
-const ZSTD_WINDOW_BYTES_MAX: u64 = 32 << 20;
+/// zstd keeps up to 2^27 bytes of its output to copy from, 128 MiB: what its level 22 asks for when
+/// it is not told how much will come, as Kafka's clients don't. Its library reads no more unless
+/// told to, so consumers could not read more either. Memory is touched as output fills it, so it
+/// is bounded by what the caller lets come out.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// What is decompressed at a time.
+pub(super) const DECOMPRESSED_PIECE_BYTES: usize = 16 << 10;
 
 /// The decompressed form of `bytes`, of which no more than `bytes_left` can be read: it is counted
-/// down, and then reading fails. `None` if the codec is unknown or the beginning is broken.
+/// down, and then reading fails with `FileTooLarge`. `None` if the codec is unknown or the
+/// beginning is broken.
 pub fn reader<'a>(
     codec: u8,
     bytes: &'a [u8],
@@ -34,13 +42,11 @@ pub fn reader<'a>(
         CODEC_GZIP => Box::new(flate2::read::GzDecoder::new(bytes)),
         CODEC_SNAPPY => Box::new(Snappy::new(bytes, *bytes_left)),
         CODEC_LZ4 => Box::new(lz4_flex::frame::FrameDecoder::new(bytes)),
-        CODEC_ZSTD => Box::new(
-            ruzstd::decoding::StreamingDecoder::new_with_max_window_size(
-                bytes,
-                ZSTD_WINDOW_BYTES_MAX,
-            )
-            .ok()?,
-        ),
+        CODEC_ZSTD => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).ok()?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;
+            Box::new(decoder)
+        }
         _ => return None,
     };
     Some(Bounded { input, bytes_left })
@@ -55,7 +61,10 @@ struct Bounded<'a> {
 impl Read for Bounded<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if *self.bytes_left == 0 {
-            return Err(broken("more comes out than is allowed"));
+            return match self.input.read(&mut [0])? {
+                0 => Ok(0),
+                _ => Err(too_large()),
+            };
         }
         let room = usize::try_from(*self.bytes_left).unwrap_or(usize::MAX).min(into.len());
         let read = self.input.read(&mut into[..room])?;
@@ -114,8 +123,11 @@ impl<'a> Snappy<'a> {
     fn decompress(&mut self, compressed: &[u8]) -> io::Result<()> {
         let length = snap::raw::decompress_len(compressed).map_err(Error::other)?;
         let possible = length <= compressed.len().saturating_mul(SNAPPY_RATIO_MAX);
-        if !possible || length as u64 > self.bytes_max {
-            return Err(broken("a block too large"));
+        if !possible {
+            return Err(broken("a block that can't hold what it claims"));
+        }
+        if length as u64 > self.bytes_max {
+            return Err(too_large());
         }
         self.block.resize(length, 0);
         self.read = 0;
@@ -135,6 +147,11 @@ impl Read for Snappy<'_> {
         self.read += read;
         Ok(read)
     }
+}
+
+/// Told from all that is broken by its kind.
+fn too_large() -> Error {
+    Error::new(ErrorKind::FileTooLarge, "more comes out than is allowed")
 }
 
 fn broken(what: &'static str) -> Error {

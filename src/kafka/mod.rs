@@ -20,8 +20,11 @@ pub mod leader_hint;
 pub mod produce;
 mod produce_response;
 pub mod record_batch;
+mod record_check;
 mod record_search;
+mod records;
 mod request_schemas;
+pub mod response_errors;
 mod wire;
 
 #[cfg(test)]

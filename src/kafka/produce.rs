@@ -11,7 +11,7 @@ use super::wire::Reader;
 
 pub use super::leader_hint::NodeEndpoint;
 pub use super::produce_response::{
-    PartitionOutcome, ProduceResponseEncoder, TopicOutcomes, encode_response,
+    PartitionOutcome, ProduceResponseEncoder, ResponseTemplate, TopicOutcomes, encode_response,
     encode_single_response,
 };
 

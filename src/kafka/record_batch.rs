@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Base offset and leader epoch lie before what the crc covers, so they are set without touching
-//! it. Records themselves are never decompressed here.
+//! it. What the records themselves are is another matter: `record_check` and `record_search`.
 
 use std::ops::Range;
 
@@ -17,8 +17,10 @@ use thiserror::Error;
 
 use super::crc::crc32c;
 use super::error_code::ErrorCode;
+use super::records::RECORD_BYTES_MIN;
 
 pub use super::batch_builder::{NewRecord, Producer, build_batch, build_timed_batch};
+pub use super::record_check::check_records;
 pub use super::record_search::{find_timestamp, max_timestamp_record};
 
 /// The bytes of a batch before its records.
@@ -29,8 +31,6 @@ pub(super) const MAGIC_AT: usize = 16;
 pub(super) const CRC_AT: usize = 17;
 pub(super) const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
-/// The fewest bytes of an uncompressed record: six one-byte varints and its attributes.
-const RECORD_BYTES_MIN: usize = 7;
 
 const CODEC_BITS: i16 = 0x07;
 const APPEND_TIME_BIT: i16 = 0x08;
@@ -178,6 +178,26 @@ pub enum BatchError {
     /// The last offset delta is not the number of records minus one.
     #[error("the record batch's offsets are not those of {0} records in a row")]
     OffsetDelta(i32),
+    /// A record that isn't there, or makes no sense, or has not the offset that comes next.
+    #[error("the record batch says it has {claimed} records, but only {found} could be read")]
+    BadRecord {
+        /// What the header says.
+        claimed: i32,
+        /// Records that were as they should be, before the first that was not.
+        found: i32,
+    },
+    /// Bytes behind the last record.
+    #[error("the record batch says it has {claimed} records, but more comes behind them")]
+    MoreRecords {
+        /// What the header says.
+        claimed: i32,
+    },
+    /// More comes out of its compression than is taken.
+    #[error("the record batch has more than {bytes_max} bytes when decompressed")]
+    TooLargeInside {
+        /// What was still allowed to the request.
+        bytes_max: u64,
+    },
     /// Only brokers write control batches.
     #[error("a producer can't send a control batch")]
     Control,
@@ -194,7 +214,9 @@ impl BatchError {
     pub fn code(&self) -> ErrorCode {
         match self {
             BatchError::OldFormat(_) => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
-            BatchError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+            BatchError::TooLarge { .. } | BatchError::TooLargeInside { .. } => {
+                ErrorCode::MESSAGE_TOO_LARGE
+            }
             BatchError::Codec(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
             BatchError::Crc | BatchError::TooShort => ErrorCode::CORRUPT_MESSAGE,
             BatchError::UnknownFormat(_)
@@ -202,6 +224,8 @@ impl BatchError {
             | BatchError::MoreThanOne
             | BatchError::RecordCount(_)
             | BatchError::OffsetDelta(_)
+            | BatchError::BadRecord { .. }
+            | BatchError::MoreRecords { .. }
             | BatchError::Control
             | BatchError::Sequence => ErrorCode::INVALID_RECORD,
         }
@@ -213,7 +237,7 @@ impl BatchError {
 ///
 /// `zstd_allowed` says whether the request's version may carry zstd (Produce 7 and later).
 /// Whether transactional batches are allowed is left to the caller, see
-/// [`BatchHeader::is_transactional`].
+/// [`BatchHeader::is_transactional`], and so is a look at the records, see [`check_records`].
 #[inline]
 pub fn check(
     records: &[u8],

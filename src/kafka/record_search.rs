@@ -1,16 +1,14 @@
 //! Looking for a record inside a batch, for ListOffsets.
 //!
-//! The records of a compressed batch are walked while they are decompressed. A producer's records
-//! are taken without being looked at, so every step is checked; where a record makes no sense, or
-//! too much comes out of a batch, the answer is what the batch's header says.
+//! The records of a compressed batch are walked while they are decompressed. A topic may take
+//! batches without a look inside, so every step is checked; where a record makes no sense, or too
+//! much comes out of a batch, the answer is what the batch's header says.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind};
 
-use super::compression;
+use super::compression::{self, DECOMPRESSED_PIECE_BYTES};
 use super::record_batch::{BATCH_HEADER_BYTES, BatchHeader, CODEC_NONE};
-
-/// What is decompressed at a time.
-const DECOMPRESSED_PIECE_BYTES: usize = 16 << 10;
+use super::records::take_record;
 
 /// The first record whose timestamp is `timestamp` (milliseconds since 1970) or later: its offset
 /// and its timestamp. `None` if the batch has none, or is no whole batch.
@@ -86,7 +84,7 @@ fn walk_records(
     visit: &mut impl FnMut((i64, i64)) -> bool,
 ) -> io::Result<()> {
     for _ in 0..header.record_count {
-        if visit(take_record(header, &mut records)?) {
+        if visit(offset_and_timestamp(header, &mut records)?) {
             break;
         }
     }
@@ -94,47 +92,14 @@ fn walk_records(
 }
 
 /// Takes a record off the front: its offset and its timestamp.
-fn take_record(header: &BatchHeader, records: &mut impl BufRead) -> io::Result<(i64, i64)> {
+fn offset_and_timestamp(
+    header: &BatchHeader,
+    records: &mut impl BufRead,
+) -> io::Result<(i64, i64)> {
     let senseless = || io::Error::from(ErrorKind::InvalidData);
-    let record_bytes = take_varint(records)?;
-    let mut record = records.take(u64::try_from(record_bytes).map_err(|_| senseless())?);
-    let _attributes = take_byte(&mut record)?;
-    let timestamp_delta = take_varint(&mut record)?;
-    let offset_delta = take_varint(&mut record)?;
-    skip(&mut record)?;
-    let offset = header.base_offset.checked_add(offset_delta).ok_or_else(senseless)?;
+    let deltas = take_record(records)?;
+    let offset = header.base_offset.checked_add(deltas.offset).ok_or_else(senseless)?;
     let within = header.base_offset..=header.last_offset();
-    let timestamp = header.base_timestamp.checked_add(timestamp_delta).ok_or_else(senseless)?;
+    let timestamp = header.base_timestamp.checked_add(deltas.timestamp).ok_or_else(senseless)?;
     within.contains(&offset).then_some((offset, timestamp)).ok_or_else(senseless)
-}
-
-/// Skips the rest of a record without holding it.
-fn skip<R: BufRead>(record: &mut io::Take<R>) -> io::Result<()> {
-    while record.limit() > 0 {
-        let held = record.fill_buf()?.len();
-        if held == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        record.consume(held);
-    }
-    Ok(())
-}
-
-/// A signed varint of at most 64 bits off the front.
-fn take_varint(bytes: &mut impl BufRead) -> io::Result<i64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = take_byte(bytes)?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
-        }
-    }
-    Err(ErrorKind::InvalidData.into())
-}
-
-fn take_byte(bytes: &mut impl BufRead) -> io::Result<u8> {
-    let byte = *bytes.fill_buf()?.first().ok_or(ErrorKind::UnexpectedEof)?;
-    bytes.consume(1);
-    Ok(byte)
 }

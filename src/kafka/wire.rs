@@ -7,33 +7,35 @@ use super::decode_error::DecodeError;
 /// A place in a frame. Never goes past its end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    /// What has not been read: one check tells whether there is enough of it.
+    rest: &'a [u8],
+    /// The bytes of the whole frame.
+    frame_bytes: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Reads on from `at`, which may lie behind the end: then every read fails.
     #[inline]
     pub(super) fn new(bytes: &'a [u8], at: usize) -> Reader<'a> {
-        Reader { bytes, at: at.min(bytes.len()) }
+        Reader { rest: bytes.get(at..).unwrap_or_default(), frame_bytes: bytes.len() }
     }
 
     /// The bytes read so far, counted from the start of the frame.
     #[inline]
     pub(super) fn at(&self) -> usize {
-        self.at
+        self.frame_bytes - self.rest.len()
     }
 
     /// The bytes not yet read.
     #[inline]
     pub(super) fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
+        self.rest.len()
     }
 
     #[inline]
     fn chunk<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let chunk = self.bytes[self.at..].first_chunk::<N>().ok_or(DecodeError::Truncated)?;
-        self.at += N;
+        let (chunk, rest) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
         Ok(*chunk)
     }
 
@@ -55,11 +57,8 @@ impl<'a> Reader<'a> {
     /// The next `count` bytes.
     #[inline]
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
-        if count > self.remaining() {
-            return Err(DecodeError::Truncated);
-        }
-        let taken = &self.bytes[self.at..self.at + count];
-        self.at += count;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
         Ok(taken)
     }
 

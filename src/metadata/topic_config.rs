@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::command::ConfigChange;
 use super::setting::{ConfigError, DescribedConfig, Setting, Value, change_settings, find};
 use super::topic_settings::{
-    ACKS_ALL, ACKS_ONE, LOG_APPEND_TIME, MAX_MESSAGE_BYTES, RETENTION_BYTES, RETENTION_MS,
-    RETENTION_MS_DEFAULT, TIMESTAMP_TYPE, TOPIC_SETTINGS,
+    ACKS_ALL, ACKS_ONE, CHECK_COMPRESSED, LOG_APPEND_TIME, MAX_MESSAGE_BYTES, RETENTION_BYTES,
+    RETENTION_MS, RETENTION_MS_DEFAULT, TIMESTAMP_TYPE, TOPIC_SETTINGS,
 };
 use crate::limits::RECORD_BATCH_BYTES_DEFAULT;
 use crate::model::qos::Qos;
@@ -30,6 +30,8 @@ pub struct TopicConfig {
     pub acks_one: Qos,
     /// What `acks=-1` means. Never [`Qos::OneWay`].
     pub acks_all: Qos,
+    /// Whether the records of compressed batches are counted on their way in.
+    pub check_compressed: bool,
     /// What was set explicitly, as it was written.
     pub raw: BTreeMap<String, String>,
 }
@@ -43,6 +45,7 @@ impl Default for TopicConfig {
             append_time: false,
             acks_one: Qos::Flushed,
             acks_all: Qos::Durable,
+            check_compressed: true,
             raw: BTreeMap::new(),
         }
     }
@@ -97,6 +100,7 @@ impl TopicConfig {
             (ACKS_ALL, Value::Text(level)) => {
                 self.acks_all = Qos::from_name(level).unwrap_or(self.acks_all);
             }
+            (CHECK_COMPRESSED, Value::Boolean(check)) => self.check_compressed = check,
             // Known and without effect.
             _ => {}
         }

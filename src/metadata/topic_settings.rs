@@ -12,6 +12,7 @@ pub(super) const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 pub(super) const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 pub(super) const ACKS_ONE: &str = "hutong.acks.one";
 pub(super) const ACKS_ALL: &str = "hutong.acks.all";
+pub(super) const CHECK_COMPRESSED: &str = "hutong.check.compressed";
 
 /// The value of [`TIMESTAMP_TYPE`] that makes the broker stamp records.
 pub(super) const LOG_APPEND_TIME: &str = "LogAppendTime";
@@ -66,6 +67,16 @@ pub(super) const TOPIC_SETTINGS: &[Setting] = &[
         "What acks=-1 (all) means: received, flushed, replicated or durable, as for \
          hutong.acks.one.",
     ),
+    Setting {
+        name: CHECK_COMPRESSED,
+        kind: ConfigKind::Boolean,
+        default: DefaultValue::Text("true"),
+        rule: Rule::Boolean,
+        documentation: "Whether compressed batches are decompressed on their way in, to see that \
+                        their records are as many as they say, as Kafka does. false saves that \
+                        CPU time and believes the producers; one that lies can move the offsets \
+                        of its partition.",
+    },
     Setting {
         name: "cleanup.policy",
         kind: ConfigKind::List,

@@ -40,6 +40,17 @@ pub struct Landmark {
     pub max_timestamp_before: i64,
 }
 
+impl Landmark {
+    fn at(run: &RunPlace, bytes_before: u64, timestamp_before: Option<i64>) -> Landmark {
+        Landmark {
+            offset: run.base_offset,
+            entry: run.entry,
+            bytes_before,
+            max_timestamp_before: timestamp_before.unwrap_or(i64::MIN),
+        }
+    }
+}
+
 /// Where reading begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -79,14 +90,8 @@ impl Index {
             let run = self.recent.pop_front().expect("it was just seen");
             let bytes_before = self.bytes_appended - self.recent_bytes;
             self.recent_bytes -= u64::from(run.bytes);
-            let landmark = Landmark {
-                offset: run.base_offset,
-                entry: run.entry,
-                bytes_before,
-                max_timestamp_before: self.evicted_max_timestamp.unwrap_or(i64::MIN),
-            };
-            let before = landmark.max_timestamp_before;
-            self.evicted_max_timestamp = Some(before.max(run.max_timestamp));
+            let landmark = Landmark::at(&run, bytes_before, self.evicted_max_timestamp);
+            self.evicted_max_timestamp = self.evicted_max_timestamp.max(Some(run.max_timestamp));
             if self.landmarks.back().is_none_or(|last| is_far(last, &landmark)) {
                 self.landmarks.push_back(landmark);
             }
@@ -184,11 +189,27 @@ impl Index {
         self.bytes_appended - before
     }
 
-    pub(super) fn parts(&self) -> (Vec<Landmark>, u64, Option<i64>) {
-        // What is recent now is on disk only after a restart.
-        let mut settled = self.clone();
-        settled.evict(Position(u64::MAX));
-        (settled.landmarks.into(), settled.bytes_appended, settled.max_timestamp)
+    /// Bytes of all runs ever appended, and their largest timestamp.
+    pub(super) fn totals(&self) -> (u64, Option<i64>) {
+        (self.bytes_appended, self.max_timestamp)
+    }
+
+    /// The landmarks there will be when nothing is recent any more, as after a restart.
+    pub(super) fn settled_landmarks(&self) -> impl Iterator<Item = Landmark> {
+        let mut last = self.landmarks.back().copied();
+        let mut bytes_before = self.bytes_appended - self.recent_bytes;
+        let mut timestamp_before = self.evicted_max_timestamp;
+        let still_recent = self.recent.iter().filter_map(move |run| {
+            let landmark = Landmark::at(run, bytes_before, timestamp_before);
+            bytes_before += u64::from(run.bytes);
+            timestamp_before = timestamp_before.max(Some(run.max_timestamp));
+            let kept = last.is_none_or(|last| is_far(&last, &landmark));
+            if kept {
+                last = Some(landmark);
+            }
+            kept.then_some(landmark)
+        });
+        self.landmarks.iter().copied().chain(still_recent)
     }
 
     pub(super) fn from_parts(

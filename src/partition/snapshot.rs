@@ -10,6 +10,9 @@ use crate::partition::index::{Index, Landmark};
 use crate::partition::producers::{Producer, Producers, Remembered};
 use crate::partition::{EpochStart, Partition};
 
+/// A landmark as it is written: four numbers.
+const LANDMARK_BYTES: usize = 32;
+
 /// The bytes are not a partition's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a partition's part of the checkpoint ends early or makes no sense")]
@@ -36,16 +39,23 @@ impl Partition {
     }
 
     fn encode_index(&self, out: &mut Vec<u8>) {
-        let (landmarks, bytes_appended, max_timestamp) = self.index.parts();
+        let (bytes_appended, max_timestamp) = self.index.totals();
         put(out, bytes_appended);
         put(out, max_timestamp.unwrap_or(i64::MIN) as u64);
-        put(out, landmarks.len() as u64);
-        for landmark in landmarks {
-            put(out, landmark.offset.0 as u64);
-            put(out, landmark.entry.0);
-            put(out, landmark.bytes_before);
-            put(out, landmark.max_timestamp_before as u64);
+        // How many there are is known when they have been walked.
+        let count_at = out.len();
+        put(out, 0);
+        let mut count = 0u64;
+        for landmark in self.index.settled_landmarks() {
+            let mut line = [0; LANDMARK_BYTES];
+            line[0..8].copy_from_slice(&landmark.offset.0.to_le_bytes());
+            line[8..16].copy_from_slice(&landmark.entry.0.to_le_bytes());
+            line[16..24].copy_from_slice(&landmark.bytes_before.to_le_bytes());
+            line[24..32].copy_from_slice(&landmark.max_timestamp_before.to_le_bytes());
+            out.extend_from_slice(&line);
+            count += 1;
         }
+        out[count_at..count_at + 8].copy_from_slice(&count.to_le_bytes());
     }
 
     fn encode_producers(&self, out: &mut Vec<u8>) {

@@ -62,6 +62,8 @@ pub struct Connection {
     half_frame_since: Cell<Option<Time>>,
     /// Since when nothing left although something is queued.
     unread_since: Cell<Option<Time>>,
+    /// When the oldest of what is queued was handed over, once its writing has begun.
+    handed_at: Cell<Option<Time>>,
     close_by: Cell<Option<Time>>,
 }
 
@@ -85,6 +87,7 @@ impl Connection {
             tasks: Cell::new(2),
             half_frame_since: Cell::new(None),
             unread_since: Cell::new(None),
+            handed_at: Cell::new(None),
             close_by: Cell::new(None),
         });
         io.connections.borrow_mut().insert(id, connection.clone());
@@ -290,6 +293,10 @@ impl Connection {
                 Poll::Pending
             })
             .await?;
+            if self.handed_at.get().is_none() {
+                // What was queued was queued by the last turn, or this task would have run before.
+                self.handed_at.set(Some(io.turn_end()));
+            }
             let sent = poll_fn(|context| self.poll_write(context)).await?;
             self.took(sent, io);
         }
@@ -337,7 +344,11 @@ impl Connection {
             queue.shrink_to(0);
         }
         drop(queue);
-        self.unread_since.set((!all_left).then(|| io.clock.time()));
+        let now = io.clock.time();
+        self.unread_since.set((!all_left).then_some(now));
+        if all_left && let Some(handed_at) = self.handed_at.take() {
+            io.counters.socket.record(now.since(handed_at), 1);
+        }
         io.counters.writes.up();
         io.counters.sent_bytes.add(sent as u64);
         let input = Input::Sent { connection: self.id, bytes: sent };

@@ -12,7 +12,6 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, Config};
-use crate::journal::source::{GroupFiles, SegmentSource};
+use crate::journal::source::GroupFiles;
 use crate::model::ids::{GroupId, SegmentId};
 use crate::runtime::aligned::sync_dir;
 
@@ -286,50 +285,4 @@ pub fn random<const N: usize>() -> Result<[u8; N]> {
         .and_then(|mut file| file.read_exact(&mut bytes))
         .context("can't read random bytes from /dev/urandom")?;
     Ok(bytes)
-}
-
-/// Segment files as recovery reads them: plain positional reads.
-pub struct DirSource {
-    data_dir: PathBuf,
-    open: Option<(GroupId, SegmentId, File)>,
-}
-
-impl DirSource {
-    /// Reads the files of this data directory.
-    pub fn new(data_dir: &Path) -> DirSource {
-        DirSource { data_dir: data_dir.to_path_buf(), open: None }
-    }
-
-    fn file(&mut self, group: GroupId, segment: SegmentId) -> std::io::Result<&File> {
-        if self.open.as_ref().is_none_or(|(g, s, _)| (*g, *s) != (group, segment)) {
-            let file = File::open(segment_path(&self.data_dir, group, segment))?;
-            self.open = Some((group, segment, file));
-        }
-        self.open.as_ref().map(|(.., file)| file).ok_or(std::io::ErrorKind::NotFound.into())
-    }
-}
-
-impl SegmentSource for DirSource {
-    fn read(
-        &mut self,
-        group: GroupId,
-        segment: SegmentId,
-        at: u64,
-        into: &mut [u8],
-    ) -> Result<(), String> {
-        let path = segment_path(&self.data_dir, group, segment);
-        let fail = |error| format!("can't read {}: {error}", path.display());
-        let file = self.file(group, segment).map_err(fail)?;
-        let mut done = 0;
-        while done < into.len() {
-            match file.read_at(&mut into[done..], at + done as u64) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(fail(error)),
-            }
-        }
-        into[done..].fill(0);
-        Ok(())
-    }
 }

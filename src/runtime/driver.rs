@@ -27,6 +27,7 @@ use crate::runtime::shard_io::ShardIo;
 use crate::shard::Shard;
 use crate::shard::input::Input;
 use crate::shard::output::Output;
+use crate::shard::snapshot::ShardSnapshot;
 
 /// What the rest of the node must know of a shard.
 #[derive(Debug)]
@@ -39,7 +40,8 @@ pub enum Milestone {
     Fatal(String),
 }
 
-/// The four calls that a driver makes of a core. Tests of the runtime put their own behind it.
+/// The four calls that a driver makes of a core, and what it asks to be told. Tests of the runtime
+/// put their own behind it.
 pub trait Core {
     /// See [`Shard::handle`].
     fn handle(&mut self, now: Now, input: Input<JournalPage>);
@@ -49,6 +51,14 @@ pub trait Core {
     fn poll_output(&mut self) -> Option<Output<JournalPage>>;
     /// See [`Shard::next_deadline`].
     fn next_deadline(&self) -> Option<Time>;
+    /// See [`Shard::released`].
+    fn released(&self) -> u64 {
+        0
+    }
+    /// See [`Shard::snapshot`].
+    fn snapshot(&self) -> Option<ShardSnapshot> {
+        None
+    }
 }
 
 impl Core for Shard<JournalPage> {
@@ -64,6 +74,12 @@ impl Core for Shard<JournalPage> {
     fn next_deadline(&self) -> Option<Time> {
         Shard::next_deadline(self)
     }
+    fn released(&self) -> u64 {
+        Shard::released(self)
+    }
+    fn snapshot(&self) -> Option<ShardSnapshot> {
+        Some(Shard::snapshot(self))
+    }
 }
 
 /// Runs the core until it has stopped or can't go on.
@@ -77,6 +93,7 @@ pub async fn drive(io: Rc<ShardIo>, mut core: impl Core, mut tell: impl FnMut(Mi
         for input in inputs.drain(..) {
             core.handle(now, input);
         }
+        let released = core.released();
         core.advance(now);
         while let Some(output) = core.poll_output() {
             match output {
@@ -86,6 +103,8 @@ pub async fn drive(io: Rc<ShardIo>, mut core: impl Core, mut tell: impl FnMut(Mi
                 output => perform(&io, now.time, output),
             }
         }
+        io.end_outputs(now.time, core.released() - released);
+        io.report(|| core.snapshot());
         if io.inbox.take_more_to_read() {
             let_io_in().await;
         }

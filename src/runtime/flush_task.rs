@@ -10,7 +10,9 @@ use std::rc::Rc;
 use glommio::io::DmaFile;
 use rustc_hash::FxHashMap;
 
+use crate::journal::page::Page;
 use crate::model::ids::{GroupId, SegmentId, WriteId};
+use crate::model::time::Time;
 use crate::runtime::journal_files::{Durability, FileKey, system_error};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::segment_files::failure;
@@ -25,8 +27,15 @@ pub struct SyncQueue {
 
 #[derive(Default)]
 struct GroupSync {
-    waiting: Vec<(WriteId, Rc<DmaFile>)>,
+    waiting: Vec<Written>,
     running: bool,
+}
+
+/// A write that is done, but not known to be durable.
+struct Written {
+    write: WriteId,
+    file: Rc<DmaFile>,
+    began: Time,
 }
 
 /// Starts a journal write; `Input::JournalWritten` follows.
@@ -40,12 +49,14 @@ pub fn write_journal(
 ) {
     let io = io.clone();
     glommio::spawn_local(async move {
+        let began = io.clock.time();
+        io.counters.journal_write_sizes.record(page.bytes().len());
         match write_page(&io, FileKey::Segment(group, segment), at, page).await {
             Ok(file) if io.files.durability() == Durability::Fdatasync => {
-                sync_and_report(&io, group, write, file).await;
+                sync_and_report(&io, group, Written { write, file, began }).await;
             }
-            Ok(_) => report(&io, group, write, Ok(())),
-            Err(failure) => report(&io, group, write, Err(failure)),
+            Ok(_) => report(&io, group, write, began, Ok(())),
+            Err(failure) => report(&io, group, write, began, Err(failure)),
         }
     })
     .detach();
@@ -84,11 +95,11 @@ async fn write_page(
 
 /// Adds the write to those that wait for an fdatasync of their group. If none is on its way, this
 /// task does it, and goes on while more have come: a sync covers what was written before it began.
-async fn sync_and_report(io: &ShardIo, group: GroupId, write: WriteId, file: Rc<DmaFile>) {
+async fn sync_and_report(io: &ShardIo, group: GroupId, written: Written) {
     {
         let mut groups = io.syncs.groups.borrow_mut();
         let sync = groups.entry(group).or_default();
-        sync.waiting.push((write, file));
+        sync.waiting.push(written);
         if sync.running {
             return;
         }
@@ -105,20 +116,16 @@ async fn sync_and_report(io: &ShardIo, group: GroupId, write: WriteId, file: Rc<
             std::mem::take(&mut sync.waiting)
         };
         let result = sync_files(io, group, &covered).await;
-        for (write, _) in covered {
-            report(io, group, write, result.clone());
+        for written in covered {
+            report(io, group, written.write, written.began, result.clone());
         }
     }
 }
 
 /// Syncs each of the files once. At the end of a segment there are two.
-async fn sync_files(
-    io: &ShardIo,
-    group: GroupId,
-    writes: &[(WriteId, Rc<DmaFile>)],
-) -> Result<(), IoFailure> {
-    for (nth, (_, file)) in writes.iter().enumerate() {
-        if writes[..nth].iter().any(|(_, before)| Rc::ptr_eq(before, file)) {
+async fn sync_files(io: &ShardIo, group: GroupId, writes: &[Written]) -> Result<(), IoFailure> {
+    for (nth, Written { file, .. }) in writes.iter().enumerate() {
+        if writes[..nth].iter().any(|before| Rc::ptr_eq(&before.file, file)) {
             continue;
         }
         io.counters.journal_syncs.up();
@@ -132,7 +139,14 @@ async fn sync_files(
     Ok(())
 }
 
-fn report(io: &ShardIo, group: GroupId, write: WriteId, result: Result<(), IoFailure>) {
+fn report(
+    io: &ShardIo,
+    group: GroupId,
+    write: WriteId,
+    began: Time,
+    result: Result<(), IoFailure>,
+) {
+    io.counters.journal_write.record(io.clock.time().since(began), 1);
     if let Err(failure) = &result {
         tracing::error!(shard = io.shard.0, "journal write {write} of group {group}: {failure:?}");
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::model::ids::{GroupId, SegmentId, ShardId};
 use crate::model::position::Position;
 use crate::runtime::journal_files::FileKey;
+use crate::runtime::metrics::ShardReport;
 use crate::runtime::shard_io::ShardIo;
 use crate::shard::input::{Input, IoFailure};
 use crate::shard::message::ShardMessage;
@@ -37,6 +38,10 @@ pub enum ShardMail {
         position: Position,
         result: Result<(), IoFailure>,
     },
+    /// Tell what was counted, between two turns.
+    Report {
+        reply: flume::Sender<Box<ShardReport>>,
+    },
     /// Stop: no more clients, finish what is in flight.
     Shutdown,
 }
@@ -47,6 +52,10 @@ pub async fn receive_mail(io: Rc<ShardIo>, mail: flume::Receiver<ShardMail>) {
         let input = match mail {
             ShardMail::Tick => {
                 io.tick();
+                continue;
+            }
+            ShardMail::Report { reply } => {
+                io.ask_report(reply);
                 continue;
             }
             ShardMail::FromShard { from, message } => Input::FromShard { from, message },

@@ -3,7 +3,8 @@
 //!
 //! Read [`driver`] first: it is the whole of what happens, turn by turn. Then what surrounds it:
 //! [`inbox`] (what happened), [`connection`] with [`frames`] (clients), [`flush_task`] and
-//! [`read_task`] (the journal), [`mesh`] (other threads), [`node`] (start and stop).
+//! [`read_task`] (the journal), [`mesh`] (other threads), [`metrics`] (what is told of it all),
+//! [`node`] (start and stop).
 
 pub mod alarm;
 pub mod aligned;
@@ -24,9 +25,11 @@ pub mod logging;
 #[cfg(test)]
 mod measure;
 pub mod mesh;
+pub mod metrics;
 pub mod node;
 pub mod read_task;
 pub mod segment_files;
+pub mod segment_source;
 pub mod shard_io;
 pub mod solo;
 pub mod sync_probe;

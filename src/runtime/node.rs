@@ -16,13 +16,15 @@ use crate::config::{Config, CpuPlacement};
 use crate::journal::source::GroupFiles;
 use crate::model::ids::{GroupId, ShardId, shard_of_group};
 use crate::runtime::clock::Clock;
-use crate::runtime::data_dir::{DataDir, DirSource, random};
+use crate::runtime::data_dir::{DataDir, random};
 use crate::runtime::driver::{Milestone, drive};
 use crate::runtime::host;
 use crate::runtime::journal_files::{Durability, JournalFiles};
 use crate::runtime::listener::{accept_clients, bind_all};
 use crate::runtime::mesh::{ShardMail, receive_mail, start_guard};
+use crate::runtime::metrics::{self, NodeFacts};
 use crate::runtime::segment_files::FileHelper;
+use crate::runtime::segment_source::DirSource;
 use crate::runtime::shard_io::ShardIo;
 use crate::runtime::sync_probe;
 use crate::shard::{Shard, ShardConfig};
@@ -75,11 +77,17 @@ pub fn run(config: &Config) -> Result<()> {
     // process.
     let dir: &DataDir = Box::leak(Box::new(DataDir::open(config)?));
     let (sockets, first) = bind_all(config.listen, config.shards)?;
+    let metrics = config.metrics.map(metrics::bind).transpose()?;
     let (news, inbox) = flume::unbounded();
     start_signals(signals, news.clone())?;
     let (durability, how) = sync_probe::choose(config.journal_sync, dir.path());
     tracing::info!("journal: {how}");
     let mailboxes = start_shards(config, dir, sockets, first, durability, &news)?;
+    if let Some((listener, address)) = metrics {
+        let (node, data_dir) = (config.node_id.0, dir.path().to_path_buf());
+        metrics::start(listener, NodeFacts { node, data_dir, shards: mailboxes.clone() })?;
+        tracing::info!("metrics at http://{address}/metrics");
+    }
     start_guard(mailboxes.clone()).context("can't start the guard thread")?;
     wait(config, &inbox, &mailboxes, first)
 }

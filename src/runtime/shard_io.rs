@@ -22,7 +22,9 @@ use crate::runtime::inbox::Inbox;
 use crate::runtime::journal_files::JournalFiles;
 use crate::runtime::logging::Complaints;
 use crate::runtime::mesh::ShardMail;
+use crate::runtime::metrics::ShardReport;
 use crate::runtime::segment_files::FileHelper;
+use crate::shard::snapshot::ShardSnapshot;
 
 /// How often connections are looked at for time-outs.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
@@ -47,6 +49,10 @@ pub struct ShardIo {
     pub helper: FileHelper,
     /// The mailboxes of all shards of the node, this one's included.
     pub mailboxes: Vec<flume::Sender<ShardMail>>,
+    /// When the last turn had handed over all its outputs.
+    turn_end: Cell<Time>,
+    /// Those who wait to be told what was counted.
+    report_to: RefCell<Vec<flume::Sender<Box<ShardReport>>>>,
     connections_made: Cell<u64>,
     stopping: Cell<bool>,
     listener: RefCell<Option<Waker>>,
@@ -77,6 +83,8 @@ impl ShardIo {
             syncs: SyncQueue::default(),
             helper,
             mailboxes,
+            turn_end: Cell::new(Time(0)),
+            report_to: RefCell::default(),
             connections_made: Cell::new(0),
             stopping: Cell::new(false),
             listener: RefCell::new(None),
@@ -112,6 +120,44 @@ impl ShardIo {
         self.next_sweep.set(now + SWEEP_PERIOD);
         for connection in self.connections.borrow().values() {
             connection.sweep(now, self);
+        }
+    }
+
+    /// A turn that began at `began` has handed over all its outputs, and with them so many produce
+    /// responses whose level was reached in it.
+    pub fn end_outputs(&self, began: Time, released: u64) {
+        let now = self.clock.time();
+        self.turn_end.set(now);
+        self.counters.turn.record(now.since(began), 1);
+        self.counters.release.record(now.since(began), released);
+    }
+
+    /// When the last turn had handed over all its outputs.
+    pub fn turn_end(&self) -> Time {
+        self.turn_end.get()
+    }
+
+    /// Has the next turn end with a report.
+    pub fn ask_report(&self, reply: flume::Sender<Box<ShardReport>>) {
+        self.report_to.borrow_mut().push(reply);
+        self.inbox.wake_driver();
+    }
+
+    /// Tells what was counted, if anybody asked.
+    pub fn report(&self, snapshot: impl Fn() -> Option<ShardSnapshot>) {
+        if self.report_to.borrow().is_empty() {
+            return;
+        }
+        let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+        for reply in self.report_to.take() {
+            // Who asked may have given up.
+            if !reply.is_disconnected()
+                && let Some(core) = snapshot()
+            {
+                let cpu = clock.now().map(Duration::from).unwrap_or_default();
+                let counters = self.counters.clone();
+                let _ = reply.try_send(Box::new(ShardReport { core, counters, cpu }));
+            }
         }
     }
 

@@ -7,13 +7,13 @@
 use crate::journal::Blocked;
 use crate::journal::format::{ENTRY_HEADER_BYTES, RUN_BYTES, Run, RunKind};
 use crate::journal::page::{Page, align_up};
-use crate::kafka::record_batch::{set_append_time, set_base_offset_and_epoch};
+use crate::kafka::record_batch::{BatchHeader, set_append_time, set_base_offset_and_epoch};
 use crate::limits::ENTRY_BYTES_TARGET;
 use crate::model::position::{LogIndex, Offset, Position, Term};
 use crate::model::time::Now;
 use crate::partition::Partition;
 use crate::partition::index::RunPlace;
-use crate::partition::producers::Verdict;
+use crate::partition::producers::{Sequence, Verdict};
 use crate::replica::Descriptor;
 use crate::shard::group::{AppendedEntry, ControlItem, Group, Grown, PartitionSlot};
 use crate::shard::produce::{Appended, PendingProduce, ProduceOutcome};
@@ -138,36 +138,51 @@ fn decide<P: Page>(group: &mut Group<P>, workspace: &mut Workspace, count: usize
     for number in 0..count {
         let batch = group.queue.get(number);
         let fate = match group.partitions.get_live(batch.partition, batch.key) {
-            Some(partition) => place(partition, workspace, batch, number as u32, now),
+            Some(partition) => {
+                let header = BatchHeader::read(group.queue.bytes_of(batch));
+                let header = header.expect("only batches that were checked are queued");
+                place(partition, workspace, batch, &header, number as u32, now)
+            }
             None => Fate::Refused(ProduceOutcome::UnknownPartition),
         };
         workspace.fates.push(fate);
     }
 }
 
+/// What an idempotent producer says of its batch.
+fn sequence_of(header: &BatchHeader) -> Option<Sequence> {
+    (header.producer_id >= 0).then_some(Sequence {
+        producer_id: header.producer_id,
+        epoch: header.producer_epoch,
+        first: header.base_sequence,
+        count: header.record_count,
+    })
+}
+
 fn place(
     partition: &mut Partition,
     workspace: &mut Workspace,
     batch: &QueuedBatch,
+    header: &BatchHeader,
     number: u32,
     now: Now,
 ) -> Fate {
-    let verdict =
-        batch.sequence.as_ref().map_or(Verdict::Append, |it| partition.producers.judge(it));
+    let sequence = sequence_of(header);
+    let verdict = sequence.as_ref().map_or(Verdict::Append, |it| partition.producers.judge(it));
     match verdict {
         Verdict::Append => {}
         Verdict::Duplicate(base_offset) => return Fate::Duplicate { base_offset },
         Verdict::OutOfOrder => return Fate::Refused(ProduceOutcome::OutOfOrder),
         Verdict::Fenced => return Fate::Refused(ProduceOutcome::Fenced),
     }
-    let max_timestamp = if batch.append_time { now.wallclock.0 } else { batch.max_timestamp };
+    let max_timestamp = if batch.append_time { now.wallclock.0 } else { header.max_timestamp };
     let slot = &mut workspace.run_of_slot[batch.partition.0 as usize];
     let base_offset = match *slot {
         NONE => partition.log_end(),
         run => Offset(workspace.runs[run as usize].line.last_offset.0 + 1),
     };
-    let last_offset = Offset(base_offset.0 + i64::from(batch.record_count) - 1);
-    if let Some(sequence) = &batch.sequence {
+    let last_offset = Offset(base_offset.0 + i64::from(header.record_count) - 1);
+    if let Some(sequence) = &sequence {
         partition.producers.appended(sequence, base_offset);
     }
     if *slot == NONE {
@@ -175,7 +190,7 @@ fn place(
         let line = Run {
             kind: RunKind::Records,
             partition: batch.key,
-            bytes: batch.records.len() as u32,
+            bytes: batch.place.bytes,
             batches: 1,
             base_offset,
             last_offset,
@@ -189,7 +204,7 @@ fn place(
             *next = number;
         }
         run.last = number;
-        run.line.bytes += batch.records.len() as u32;
+        run.line.bytes += batch.place.bytes;
         run.line.batches += 1;
         run.line.last_offset = last_offset;
         run.line.max_timestamp = run.line.max_timestamp.max(max_timestamp);
@@ -244,7 +259,7 @@ fn copy_batches(queue: &RequestQueue, workspace: &Workspace, into: &mut [u8], pl
         let mut number = run.first;
         while let Some(Fate::Append { base_offset, next }) = workspace.fates.get(number as usize) {
             let queued = queue.get(number as usize);
-            let records = &queued.frame[queued.records.clone()];
+            let records = queue.bytes_of(queued);
             let batch = &mut into[at..at + records.len()];
             batch.copy_from_slice(records);
             set_base_offset_and_epoch(batch, base_offset.0, epoch);
@@ -280,6 +295,8 @@ fn grow_partitions<P: Page>(
             },
         );
         at += run.line.bytes as usize;
+        let records = run.line.last_offset.0 - run.line.base_offset.0 + 1;
+        group.metrics.run(records, run.line.bytes);
         grown.push(Grown {
             partition: run.partition,
             key: partition.key,

@@ -36,7 +36,15 @@ pub enum Then {
     /// Nothing more in this segment.
     NextSegment,
     /// An entry whose checksum is wrong, if it is one that follows that of this checksum.
-    Damaged { previous_crc: u32 },
+    Damaged(Damaged),
+}
+
+/// What an entry says that can't be believed, of itself and of what is around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    pub previous_crc: u32,
+    pub crc: u32,
+    pub end: Position,
 }
 
 /// A reader that waits for a chunk: its job.
@@ -163,7 +171,8 @@ impl<P: Page> Chunk<P> {
                 break Then::More { bytes: head.entry_bytes() };
             }
             if Entry::read(rest, position).is_none() {
-                break Then::Damaged { previous_crc: head.header.previous_crc };
+                let previous_crc = head.header.previous_crc;
+                break Then::Damaged(Damaged { previous_crc, crc: head.crc, end: head.end() });
             }
             at += head.entry_bytes();
         };

@@ -6,16 +6,22 @@
 //! don't, so a connection may have thousands of them under way.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
+use hdrhistogram::Histogram;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use rustc_hash::FxHashMap;
+use slab::Slab;
 
-use crate::kafka::api::encode_response;
-use crate::kafka::frame::next_frame;
+use crate::kafka::api::{FETCH_INDEX, PRODUCE_INDEX, api_index, encode_response};
+use crate::kafka::frame::frame_at;
 use crate::kafka::header::RequestHeader;
+use crate::kafka::response_errors::ErrorCodes;
 use crate::limits::CONNECTION_UNSENT_BYTES_MAX;
 use crate::model::ids::ConnectionId;
+use crate::model::time::Time;
+use crate::shard::metrics::{Traffic, durations};
 use crate::shard::output::{Output, Part};
 
 /// A request that is to be answered.
@@ -26,10 +32,29 @@ pub struct Ticket {
     pub sequence: u64,
 }
 
+/// Whole frames as they came, side by side, and how far they have been looked at.
+#[derive(Debug)]
+pub struct Read {
+    pub bytes: Bytes,
+    at: usize,
+}
+
+impl Read {
+    fn has_frame(&self) -> bool {
+        frame_at(&self.bytes, self.at).is_some()
+    }
+}
+
+/// The memo of a connection that isn't there. Connections are numbered from one on.
+const NOBODY: (ConnectionId, usize) = (ConnectionId(u64::MAX), usize::MAX);
+
 /// All connections of a shard.
 #[derive(Debug)]
 pub struct Connections<P> {
-    by_id: FxHashMap<ConnectionId, Connection<P>>,
+    slots: Slab<Connection<P>>,
+    by_id: FxHashMap<ConnectionId, usize>,
+    /// The connection that was found last, and its slot. Of no connection once that is gone.
+    last: (ConnectionId, usize),
     /// Those with something to give out at the end of the turn.
     dirty: Vec<ConnectionId>,
     /// Those that may go on with their backlog.
@@ -37,6 +62,24 @@ pub struct Connections<P> {
     faults: Vec<String>,
     /// Given out and not yet taken by the sockets, all connections together.
     unsent_bytes: usize,
+    /// What was asked and answered, by API.
+    pub traffic: Traffic,
+    order: Order,
+}
+
+/// How long answers waited for those of earlier requests of their connections.
+#[derive(Debug)]
+struct Order {
+    /// When this turn began.
+    now: Time,
+    waited: Histogram<u64>,
+}
+
+/// An answer that waits for those before it.
+#[derive(Debug)]
+struct Early<P> {
+    since: Time,
+    parts: Vec<Part<P>>,
 }
 
 #[derive(Debug)]
@@ -44,7 +87,7 @@ struct Connection<P> {
     next_request: u64,
     next_answer: u64,
     /// Answers that wait for those before them.
-    early: BTreeMap<u64, Vec<Part<P>>>,
+    early: BTreeMap<u64, Early<P>>,
     /// Answers in order, to be given out at the end of the turn.
     parts: Vec<Part<P>>,
     /// The newest of them, still growing.
@@ -52,7 +95,7 @@ struct Connection<P> {
     dirty: bool,
     unsent_bytes: usize,
     /// Frames that have come and not been looked at.
-    backlog: VecDeque<Bytes>,
+    backlog: VecDeque<Read>,
     /// The request that holds up those behind it.
     held_by: Option<u64>,
     paused: bool,
@@ -62,24 +105,46 @@ struct Connection<P> {
 impl<P> Default for Connections<P> {
     fn default() -> Self {
         Connections {
+            slots: Slab::new(),
             by_id: FxHashMap::default(),
+            last: NOBODY,
             dirty: Vec::new(),
             runnable: Vec::new(),
             faults: Vec::new(),
             unsent_bytes: 0,
+            traffic: Traffic::default(),
+            order: Order { now: Time(0), waited: durations() },
         }
     }
 }
 
 impl<P> Connections<P> {
+    /// A turn begins. Answers that wait for others are timed by it.
+    pub fn begin_turn(&mut self, now: Time) {
+        self.order.now = now;
+    }
+
+    /// How long answers that had to wait for those of earlier requests did so, in nanoseconds.
+    pub fn order_stage(&self) -> &Histogram<u64> {
+        &self.order.waited
+    }
+
     /// A client connected.
     pub fn open(&mut self, id: ConnectionId) {
-        self.by_id.insert(id, Connection::new());
+        let slot = self.slots.insert(Connection::new());
+        self.by_id.insert(id, slot);
+        self.last = NOBODY;
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> Option<Connection<P>> {
+        self.last = NOBODY;
+        let slot = self.by_id.remove(&id)?;
+        Some(self.slots.remove(slot))
     }
 
     /// A client is gone: whatever it is owed is forgotten.
     pub fn closed(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.by_id.remove(&id) {
+        if let Some(connection) = self.remove(id) {
             self.unsent_bytes -= connection.unsent_bytes;
         }
     }
@@ -101,10 +166,10 @@ impl<P> Connections<P> {
 
     /// Frames have come. They wait until `next_frame` takes them.
     pub fn received(&mut self, id: ConnectionId, frames: Bytes) {
-        if let Some(connection) = self.by_id.get_mut(&id)
+        if let Some(connection) = self.find(id)
             && !connection.closing
         {
-            connection.backlog.push_back(frames);
+            connection.backlog.push_back(Read { bytes: frames, at: 0 });
             self.runnable.push(id);
         }
     }
@@ -119,28 +184,70 @@ impl<P> Connections<P> {
         !self.runnable.is_empty()
     }
 
-    /// The next request of a connection, if it may be looked at now.
-    pub fn next_frame(&mut self, id: ConnectionId) -> Option<(Ticket, Bytes)> {
-        let connection = self.by_id.get_mut(&id)?;
+    /// The oldest of what a connection has sent, if it may be looked at now. What is left of it
+    /// must be put back.
+    pub fn take_read(&mut self, id: ConnectionId) -> Option<Read> {
+        let connection = self.find(id)?;
         if !connection.may_go_on() {
             return None;
         }
-        let frame = connection.take_frame()?;
+        connection.backlog.pop_front()
+    }
+
+    /// What was taken and not looked at will be looked at first.
+    pub fn put_back(&mut self, id: ConnectionId, read: Read) {
+        if read.has_frame()
+            && let Some(connection) = self.find(id)
+            && !connection.closing
+        {
+            connection.backlog.push_front(read);
+        }
+    }
+
+    /// The next request of a read, where it lies in it, if it may be looked at now.
+    #[inline]
+    pub fn next_frame(
+        &mut self,
+        id: ConnectionId,
+        read: &mut Read,
+    ) -> Option<(Ticket, Range<usize>)> {
+        let connection = self.find(id)?;
+        if !connection.may_go_on() {
+            return None;
+        }
+        let frame = frame_at(&read.bytes, read.at)?;
+        read.at = frame.end;
         let sequence = connection.next_request;
         connection.next_request += 1;
         Some((Ticket { connection: id, sequence }, frame))
     }
 
+    /// The connection of this number. Requests of one connection come in rows, and so do their
+    /// answers: the last one found is looked at first.
+    #[inline]
+    fn slot_of(&mut self, id: ConnectionId) -> Option<usize> {
+        if self.last.0 != id {
+            self.last = (id, *self.by_id.get(&id)?);
+        }
+        Some(self.last.1)
+    }
+
+    #[inline]
+    fn find(&mut self, id: ConnectionId) -> Option<&mut Connection<P>> {
+        let slot = self.slot_of(id)?;
+        self.slots.get_mut(slot)
+    }
+
     /// Nothing behind this request is looked at before it is answered.
     pub fn hold(&mut self, ticket: Ticket) {
-        if let Some(connection) = self.by_id.get_mut(&ticket.connection) {
+        if let Some(connection) = self.find(ticket.connection) {
             connection.held_by = Some(ticket.sequence);
         }
     }
 
     /// Stops or resumes reading, as the backlog asks for. `queue_full` holds up everyone.
     pub fn settle_reading(&mut self, id: ConnectionId, outputs: &mut VecDeque<Output<P>>) {
-        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let Some(connection) = self.find(id) else { return };
         let wanted = !connection.backlog.is_empty();
         if wanted != connection.paused {
             connection.paused = wanted;
@@ -152,17 +259,27 @@ impl<P> Connections<P> {
         }
     }
 
-    /// Answers a request with a frame that `encode` appends to the connection's output.
+    /// Answers a Produce request with a frame that `encode` appends to the connection's output.
     pub fn answer(&mut self, ticket: Ticket, encode: impl FnOnce(&mut Vec<u8>)) {
-        let Some(connection) = self.by_id.get_mut(&ticket.connection) else { return };
+        self.answer_of(PRODUCE_INDEX, ticket, encode);
+    }
+
+    #[inline]
+    fn answer_of(&mut self, api: usize, ticket: Ticket, encode: impl FnOnce(&mut Vec<u8>)) {
+        let Some(slot) = self.slot_of(ticket.connection) else { return };
+        let connection = &mut self.slots[slot];
         if ticket.sequence == connection.next_answer {
+            let before = connection.tail.len();
             encode(&mut connection.tail);
+            self.traffic.response(api, connection.tail.len() - before);
             connection.next_answer += 1;
-            connection.follow_up();
+            connection.follow_up(&mut self.order);
         } else {
             let mut bytes = Vec::new();
             encode(&mut bytes);
-            connection.early.insert(ticket.sequence, vec![Part::Bytes(bytes.into())]);
+            self.traffic.response(api, bytes.len());
+            let parts = vec![Part::Bytes(bytes.into())];
+            connection.early.insert(ticket.sequence, Early { since: self.order.now, parts });
         }
         connection.answered(ticket, &mut self.dirty, &mut self.runnable);
     }
@@ -171,7 +288,7 @@ impl<P> Connections<P> {
     ///
     /// A message that can't be encoded in the request's version would be a fault of ours; the
     /// client's connection is closed, so that it isn't left waiting.
-    pub fn respond<M: Encodable + HeaderVersion>(
+    pub fn respond<M: Encodable + HeaderVersion + ErrorCodes>(
         &mut self,
         ticket: Ticket,
         header: &RequestHeader,
@@ -179,7 +296,11 @@ impl<P> Connections<P> {
     ) {
         let mut bytes = Vec::new();
         match encode_response(&mut bytes, header, response) {
-            Ok(()) => self.answer(ticket, |out| out.extend_from_slice(&bytes)),
+            Ok(()) => {
+                let api = api_index(header.api_key).expect("what isn't offered isn't answered");
+                self.traffic.errors_of(api, response);
+                self.answer_of(api, ticket, |out| out.extend_from_slice(&bytes));
+            }
             Err(fault) => {
                 self.close(ticket.connection);
                 self.faults.push(fault.to_string());
@@ -192,22 +313,26 @@ impl<P> Connections<P> {
         std::mem::take(&mut self.faults)
     }
 
-    /// Answers a request with parts. None at all for a request that gets no response.
+    /// Answers a Fetch request with parts; or, with none at all, a Produce request that gets no
+    /// response.
     pub fn answer_parts(&mut self, ticket: Ticket, parts: Vec<Part<P>>) {
-        let Some(connection) = self.by_id.get_mut(&ticket.connection) else { return };
+        let Some(slot) = self.slot_of(ticket.connection) else { return };
+        let connection = &mut self.slots[slot];
+        self.traffic.response(FETCH_INDEX, parts.iter().map(Part::len).sum());
         if ticket.sequence == connection.next_answer {
             connection.take_parts(parts);
             connection.next_answer += 1;
-            connection.follow_up();
+            connection.follow_up(&mut self.order);
         } else {
-            connection.early.insert(ticket.sequence, parts);
+            connection.early.insert(ticket.sequence, Early { since: self.order.now, parts });
         }
         connection.answered(ticket, &mut self.dirty, &mut self.runnable);
     }
 
     /// The socket has taken bytes.
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
-        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let Some(slot) = self.slot_of(id) else { return };
+        let connection = &mut self.slots[slot];
         let was_over = connection.unsent_bytes > CONNECTION_UNSENT_BYTES_MAX;
         let bytes = bytes.min(connection.unsent_bytes);
         connection.unsent_bytes -= bytes;
@@ -220,7 +345,8 @@ impl<P> Connections<P> {
     /// Has the connection closed, once what it is owed so far has been sent. Its requests that
     /// aren't answered yet get no answer.
     pub fn close(&mut self, id: ConnectionId) {
-        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let Some(slot) = self.slot_of(id) else { return };
+        let connection = &mut self.slots[slot];
         connection.closing = true;
         connection.backlog.clear();
         if !connection.dirty {
@@ -236,8 +362,10 @@ impl<P> Connections<P> {
 
     /// Gives out all answers that are in order.
     pub fn give_out(&mut self, outputs: &mut VecDeque<Output<P>>) {
+        let mut closed = Vec::new();
         for id in self.dirty.drain(..) {
-            let Some(connection) = self.by_id.get_mut(&id) else { continue };
+            let Some(slot) = self.by_id.get(&id) else { continue };
+            let connection = &mut self.slots[*slot];
             connection.dirty = false;
             connection.settle_tail();
             let parts = std::mem::take(&mut connection.parts);
@@ -249,9 +377,12 @@ impl<P> Connections<P> {
             }
             if connection.closing {
                 self.unsent_bytes -= connection.unsent_bytes;
-                self.by_id.remove(&id);
+                closed.push(id);
                 outputs.push_back(Output::CloseConnection { connection: id });
             }
+        }
+        for id in closed {
+            self.remove(id);
         }
     }
 }
@@ -279,19 +410,6 @@ impl<P> Connection<P> {
             && self.unsent_bytes + self.tail.len() <= CONNECTION_UNSENT_BYTES_MAX
     }
 
-    fn take_frame(&mut self) -> Option<Bytes> {
-        loop {
-            let frames = self.backlog.front_mut()?;
-            let frame = next_frame(frames);
-            if !frames.has_remaining() || frame.is_none() {
-                self.backlog.pop_front();
-            }
-            if frame.is_some() {
-                return frame;
-            }
-        }
-    }
-
     /// A request of this connection has its answer.
     fn answered(
         &mut self,
@@ -310,12 +428,13 @@ impl<P> Connection<P> {
     }
 
     /// Moves up the answers that waited for the one just given.
-    fn follow_up(&mut self) {
+    fn follow_up(&mut self, order: &mut Order) {
         if self.early.is_empty() {
             return;
         }
-        while let Some(parts) = self.early.remove(&self.next_answer) {
-            self.take_parts(parts);
+        while let Some(early) = self.early.remove(&self.next_answer) {
+            order.waited.saturating_record(order.now.since(early.since).as_nanos() as u64);
+            self.take_parts(early.parts);
             self.next_answer += 1;
         }
     }

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::journal::page::Page;
+use crate::kafka::api::FETCH_INDEX;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::fetch::{FETCH_TOPIC_IDS_FROM, FetchPartitionHeader, FetchResponseEncoder};
 use crate::kafka::header::RequestHeader;
@@ -22,7 +23,7 @@ use crate::limits::{
 };
 use crate::metadata::{Catalog, PartitionPlacement, Topic};
 use crate::model::ids::{ConnectionId, GroupId, PartitionKey, ReadId, TopicId};
-use crate::model::position::Offset;
+use crate::model::position::{Offset, Position};
 use crate::model::time::Time;
 use crate::partition::Partition;
 use crate::shard::chunks::Chunks;
@@ -31,6 +32,7 @@ use crate::shard::connections::{Connections, Ticket};
 use crate::shard::groups::Groups;
 use crate::shard::input::IoFailure;
 use crate::shard::list_offsets::ListOffsets;
+use crate::shard::metrics::FetchMetrics;
 use crate::shard::output::{LogLevel, Output, Part};
 use crate::shard::reader::{Cursor, Goal, PartitionReader, Piece, Step};
 
@@ -46,7 +48,13 @@ pub struct Fetches<P> {
     ready: Vec<usize>,
     /// Where readers that are behind go on, so that the next fetch needs no search.
     cursors: FxHashMap<(PartitionKey, Offset), Cursor>,
+    pub metrics: FetchMetrics,
+    /// Damaged entries that readers came upon: each is told once, not to each who asks again.
+    damaged: BTreeSet<(GroupId, Position)>,
 }
+
+/// Damaged entries that are told. Who has more of them knows by then.
+const DAMAGED_REMEMBERED_MAX: usize = 1024;
 
 /// Cursors kept. They only save a search: when there are too many, all are forgotten.
 const CURSORS_MAX: usize = 4096;
@@ -117,6 +125,8 @@ impl<P> Default for Fetches<P> {
             deadlines: BTreeSet::new(),
             ready: Vec::new(),
             cursors: FxHashMap::default(),
+            metrics: FetchMetrics::default(),
+            damaged: BTreeSet::new(),
         }
     }
 }
@@ -139,7 +149,8 @@ impl<P: Page> Fetches<P> {
             let encoder =
                 FetchResponseEncoder::begin(version, header.correlation_id, 0, code, 0, 0);
             let bytes = encoder.finish(&[]).bytes;
-            return parts.connections.answer(ticket, |out| out.extend_from_slice(&bytes));
+            parts.connections.traffic.error(FETCH_INDEX, code);
+            return parts.connections.answer_parts(ticket, vec![Part::Bytes(bytes.into())]);
         }
         let job = self.job_of(now, ticket, header, request, parts);
         let id = self.jobs.insert(job);
@@ -298,12 +309,21 @@ impl<P: Page> Fetches<P> {
             }
             Step::Damaged { position } => {
                 part.error = ErrorCode::KAFKA_STORAGE_ERROR;
-                let line = format!(
-                    "group {}: the entry at position {position} can't be read back: damaged on \
-                     disk. Partition key {} stops there",
-                    group.id, part.asked.key
-                );
-                parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+                let seen = self.damaged.len();
+                if seen < DAMAGED_REMEMBERED_MAX && self.damaged.insert((group.id, position)) {
+                    self.metrics.damaged_entries += 1;
+                    let line = format!(
+                        "group {}: damaged entry in segment {} at position {position}: consumers \
+                         that want what is in it, or can't be led around it, get \
+                         KAFKA_STORAGE_ERROR; the first is at offset {} of partition key {}. \
+                         `hutong journal verify` on the stopped node tells what else is damaged",
+                        group.id,
+                        group.journal.locate(position).0,
+                        reader.next_offset(),
+                        part.asked.key
+                    );
+                    parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+                }
                 true
             }
         }
@@ -369,11 +389,29 @@ impl<P: Page> Fetches<P> {
         let job = self.jobs.remove(id);
         match job.purpose {
             Purpose::Fetch(ref fetch) => {
+                self.count(&job, parts);
                 let response = fetch_response(&job, fetch, parts);
                 parts.connections.answer_parts(job.ticket, response);
             }
             Purpose::ListOffsets(request) => {
                 request.answer(job.ticket, &job.header, &job.parts, parts.connections);
+            }
+        }
+    }
+
+    fn count(&mut self, job: &Job<P>, parts: &mut Parts<'_, P>) {
+        for part in &job.parts {
+            parts.connections.traffic.error(FETCH_INDEX, part.error);
+            let Some(reader) = &part.reader else { continue };
+            if !part.error.is_none() || reader.bytes == 0 {
+                continue;
+            }
+            self.metrics.bytes += reader.bytes as u64;
+            self.metrics.records += (reader.next_offset().0 - part.asked.offset.0) as u64;
+            if reader.needed_disk() {
+                self.metrics.cache_misses += 1;
+            } else {
+                self.metrics.cache_hits += 1;
             }
         }
     }

@@ -316,7 +316,8 @@ impl<P: Page> Group<P> {
     }
 
     fn apply_entry(&mut self, entry: AppendedEntry, now: Time, event: &mut impl FnMut(GroupEvent)) {
-        self.metrics.commit_stage(now.since(entry.appended_at), entry.requests);
+        let flushed_at = entry.flushed_at.unwrap_or(now);
+        self.metrics.commit_stage(now.since(flushed_at), entry.requests);
         for grown in entry.grown {
             let Some(partition) = self.partitions.get_live(grown.partition, grown.key) else {
                 continue;
@@ -442,6 +443,16 @@ impl Partitions {
     /// All of them, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = &Partition> {
         self.slots.iter().flatten()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
     }
 
     /// Slots there are, free ones included.

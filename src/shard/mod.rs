@@ -39,6 +39,7 @@ use crate::shard::message::ShardMessage;
 use crate::shard::metrics::ShardMetrics;
 use crate::shard::output::{LogLevel, Output};
 use crate::shard::produce::MultiProduce;
+use crate::shard::produce_answers::LastTemplate;
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::random::Random;
 use crate::shard::retention::RetentionTimer;
@@ -60,6 +61,7 @@ pub mod group;
 pub mod groups;
 pub mod pending_responses;
 pub mod produce;
+pub mod produce_answers;
 pub mod producer_ids;
 
 pub mod chunks;
@@ -72,6 +74,7 @@ pub mod control;
 pub mod metrics;
 pub mod random;
 pub mod retention;
+pub mod snapshot;
 
 /// What a shard must know from the start.
 #[derive(Clone, Debug)]
@@ -109,6 +112,7 @@ pub struct Shard<P: Page> {
     control: Control,
     connections: Connections<P>,
     produce_requests: Slab<MultiProduce>,
+    produce_template: LastTemplate,
     fetches: Fetches<P>,
     admin_requests: AdminRequests,
     producer_ids: ProducerIds,
@@ -125,6 +129,8 @@ pub struct Shard<P: Page> {
     state: State,
     /// There is more to do than one turn did.
     again: bool,
+    /// What was decompressed in this turn to count records.
+    decompressed_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +169,7 @@ impl<P: Page> Shard<P> {
             control: Control::new(catalog),
             connections: Connections::default(),
             produce_requests: Slab::new(),
+            produce_template: LastTemplate::default(),
             fetches: Fetches::default(),
             admin_requests: AdminRequests::default(),
             producer_ids: ProducerIds::default(),
@@ -176,6 +183,7 @@ impl<P: Page> Shard<P> {
             queue_waiters: Vec::new(),
             state: State::Starting,
             again: true,
+            decompressed_bytes: 0,
             config,
         })
     }
@@ -196,7 +204,6 @@ impl<P: Page> Shard<P> {
                 Err(failure) => self.fatal(group, "a journal write", failure),
             },
             Input::JournalRead { group, read, result } => {
-                self.metrics.journal_reads += 1;
                 let (fetches, mut parts) = self.fetch_parts();
                 fetches.on_read(now.time, group, read, result, &mut parts);
             }
@@ -221,6 +228,7 @@ impl<P: Page> Shard<P> {
     /// Does one turn: takes requests, appends them, steps Raft, releases and expires responses.
     pub fn advance(&mut self, now: Now) {
         self.again = false;
+        self.connections.begin_turn(now.time);
         self.take_requests(now);
         self.carry_out_done();
         for index in 0..self.groups.len() {
@@ -272,9 +280,9 @@ impl<P: Page> Shard<P> {
         &self.groups
     }
 
-    /// What was counted.
-    pub fn metrics(&self) -> &ShardMetrics {
-        &self.metrics
+    /// Produce responses released so far because their level was reached.
+    pub fn released(&self) -> u64 {
+        self.metrics.released
     }
 
     fn group(&mut self, group: GroupId) -> &mut group::Group<P> {

@@ -1,6 +1,5 @@
 //! Produce: check a request, let go of it, and answer it when its level is reached.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -8,23 +7,24 @@ use bytes::Bytes;
 use slab::Slab;
 
 use crate::journal::page::Page;
+use crate::kafka::api::PRODUCE_INDEX;
 use crate::kafka::decode_error::DecodeError;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
-use crate::kafka::produce::{
-    PartitionOutcome, ProducePartition, ProduceRequest, ProduceResponseEncoder,
-    encode_single_response,
-};
-use crate::kafka::record_batch::{self, BatchError, BatchHeader};
+use crate::kafka::produce::{ProducePartition, ProduceRequest};
+use crate::kafka::record_batch::{self, BatchError, CODEC_NONE};
+use crate::limits::PRODUCE_DECOMPRESSED_BYTES_MAX;
 use crate::metadata::{Catalog, Topic};
 use crate::model::ids::{GroupId, PartitionKey};
 use crate::model::qos::Qos;
 use crate::model::time::Time;
-use crate::partition::producers::Sequence;
 use crate::shard::cluster::Cluster;
 use crate::shard::connections::{Connections, Ticket};
 use crate::shard::group::PartitionSlot;
 use crate::shard::groups::Groups;
+use crate::shard::produce_answers::{
+    LastTemplate, encode_multi, encode_outcome, encode_refusal, error_of,
+};
 use crate::shard::request_queue::{ProduceAnswer, QueuedBatch, SingleProduce};
 
 /// What a Produce request needs of the shard.
@@ -34,6 +34,9 @@ pub struct Produce<'a, P> {
     pub groups: &'a mut Groups<P>,
     pub connections: &'a mut Connections<P>,
     pub requests: &'a mut Slab<MultiProduce>,
+    pub template: &'a mut LastTemplate,
+    /// What was decompressed in this turn.
+    pub decompressed_bytes: &'a mut u64,
 }
 
 /// An answer that waits for its level.
@@ -75,10 +78,10 @@ pub enum ProduceOutcome {
 #[derive(Debug)]
 pub struct MultiProduce {
     ticket: Ticket,
-    header: RequestHeader,
+    pub(super) header: RequestHeader,
     /// The frame, which still holds the topics' names.
-    frame: Bytes,
-    outcomes: Vec<ProduceOutcome>,
+    pub(super) frame: Bytes,
+    pub(super) outcomes: Vec<ProduceOutcome>,
     missing: usize,
     silent: bool,
 }
@@ -95,7 +98,6 @@ struct Checked {
     group: usize,
     partition: PartitionSlot,
     key: PartitionKey,
-    batch: BatchHeader,
     qos: Qos,
     append_time: bool,
 }
@@ -114,25 +116,33 @@ impl<'a, P: Page> Produce<'a, P> {
         now: Time,
         ticket: Ticket,
         header: RequestHeader,
-        frame: Bytes,
+        read: &Bytes,
+        frame_at: Range<usize>,
     ) -> Result<(), DecodeError> {
-        let request = ProduceRequest::decode(&header, &frame)?;
+        let frame = &read[frame_at.clone()];
+        let request = ProduceRequest::decode(&header, frame)?;
         let mut partitions = request.partitions();
         let (Some(Ok(only)), None) = (partitions.next(), partitions.next()) else {
             request.check()?;
-            return self.multi(now, ticket, header, &request, &frame);
+            return self.multi(now, ticket, header, &request, &read.slice(frame_at));
         };
         let wanted = Wanted { acks: request.acks, timeout_ms: request.timeout_ms };
-        let checked = self.check(&header, &request, &frame, &only);
+        let mut bytes_left = PRODUCE_DECOMPRESSED_BYTES_MAX;
+        let checked = self.check(&header, &request, frame, &only, &mut bytes_left);
+        *self.decompressed_bytes += PRODUCE_DECOMPRESSED_BYTES_MAX - bytes_left;
         match checked {
             Ok((topic, checked)) => {
                 let (partition, records) = (only.partition, only.records.unwrap_or_default());
                 let answer = self.single_answer(ticket, &header, topic, partition, checked.qos);
-                // The frame moves on to the writer: no reference is counted for a request.
-                self.enqueue(now, wanted, frame, records, checked, answer);
+                let records = frame_at.start + records.start..frame_at.start + records.end;
+                self.enqueue(now, wanted, read, records, checked, answer);
             }
-            Err(_) if wanted.acks == 0 => return self.refuse_silent(ticket),
+            Err(outcome) if wanted.acks == 0 => {
+                self.count_failure(&outcome);
+                return self.refuse_silent(ticket);
+            }
             Err(outcome) => {
+                self.count_failure(&outcome);
                 let cluster = self.cluster;
                 self.connections.answer(ticket, |out| {
                     encode_refusal(out, cluster, &header, &only, outcome);
@@ -186,8 +196,9 @@ impl<'a, P: Page> Produce<'a, P> {
             silent,
         });
         let mut failed = false;
+        let mut bytes_left = PRODUCE_DECOMPRESSED_BYTES_MAX;
         for (part, partition) in request.partitions().flatten().enumerate() {
-            match self.check(&header, request, frame, &partition) {
+            match self.check(&header, request, frame, &partition, &mut bytes_left) {
                 Ok((_, checked)) => {
                     let answer = if silent {
                         ProduceAnswer::None
@@ -195,14 +206,16 @@ impl<'a, P: Page> Produce<'a, P> {
                         ProduceAnswer::Multi { request: slot, part }
                     };
                     let records = partition.records.unwrap_or_default();
-                    self.enqueue(now, wanted, frame.clone(), records, checked, answer);
+                    self.enqueue(now, wanted, frame, records, checked, answer);
                 }
                 Err(outcome) => {
                     failed = true;
+                    self.count_failure(&outcome);
                     self.settle(slot, part, outcome);
                 }
             }
         }
+        *self.decompressed_bytes += PRODUCE_DECOMPRESSED_BYTES_MAX - bytes_left;
         if silent {
             self.requests.remove(slot);
             if failed {
@@ -226,8 +239,9 @@ impl<'a, P: Page> Produce<'a, P> {
         &self,
         header: &RequestHeader,
         request: &ProduceRequest<'_>,
-        frame: &Bytes,
+        frame: &[u8],
         partition: &ProducePartition<'_>,
+        bytes_left: &mut u64,
     ) -> Result<(&'a Topic, Checked), ProduceOutcome> {
         let catalog = self.catalog;
         let refused = |code, why| ProduceOutcome::Refused(code, why);
@@ -249,40 +263,36 @@ impl<'a, P: Page> Produce<'a, P> {
             refused(ErrorCode::INVALID_RECORD, "a partition came without records")
         })?;
         let zstd_allowed = header.api_version >= ZSTD_FROM;
-        let batch = record_batch::check(&frame[records], config.max_message_bytes, zstd_allowed)
+        let records = &frame[records];
+        let batch = record_batch::check(records, config.max_message_bytes, zstd_allowed)
             .map_err(ProduceOutcome::BadBatch)?;
+        if config.check_compressed || batch.codec() == CODEC_NONE {
+            record_batch::check_records(&batch, records, bytes_left)
+                .map_err(ProduceOutcome::BadBatch)?;
+        }
         if batch.is_transactional() {
             return Err(refused(ErrorCode::INVALID_REQUEST, "transactions are not offered"));
         }
         let append_time = config.append_time;
-        Ok((topic, Checked { group, partition: slot, key: placement.key, batch, qos, append_time }))
+        Ok((topic, Checked { group, partition: slot, key: placement.key, qos, append_time }))
     }
 
     fn enqueue(
         &mut self,
         now: Time,
         wanted: Wanted,
-        frame: Bytes,
+        read: &Bytes,
         records: Range<usize>,
         checked: Checked,
         answer: ProduceAnswer,
     ) {
-        let batch = &checked.batch;
-        let sequence = (batch.producer_id >= 0).then_some(Sequence {
-            producer_id: batch.producer_id,
-            epoch: batch.producer_epoch,
-            first: batch.base_sequence,
-            count: batch.record_count,
-        });
         let timeout_ms = u64::try_from(wanted.timeout_ms).unwrap_or(0);
-        self.groups.at_mut(checked.group).queue.push(QueuedBatch {
+        let queue = &mut self.groups.at_mut(checked.group).queue;
+        let place = queue.place(read, records);
+        queue.push(QueuedBatch {
             partition: checked.partition,
             key: checked.key,
-            frame,
-            records,
-            record_count: batch.record_count,
-            max_timestamp: batch.max_timestamp,
-            sequence,
+            place,
             append_time: checked.append_time,
             qos: checked.qos,
             queued_at: now,
@@ -293,16 +303,23 @@ impl<'a, P: Page> Produce<'a, P> {
 
     /// Tells whoever waits for a batch what became of it.
     pub fn answer(&mut self, answer: ProduceAnswer, outcome: ProduceOutcome) {
+        if !matches!(outcome, ProduceOutcome::Appended(_)) {
+            self.count_failure(&outcome);
+        }
         match answer {
             ProduceAnswer::None => {}
             ProduceAnswer::Single(single) => {
-                let cluster = self.cluster;
+                let (cluster, template) = (self.cluster, &mut *self.template);
                 self.connections.answer(single.ticket, |out| {
-                    encode_outcome(out, cluster, &single, outcome);
+                    encode_outcome(out, cluster, template, &single, outcome);
                 });
             }
             ProduceAnswer::Multi { request, part } => self.settle(request, part, outcome),
         }
+    }
+
+    fn count_failure(&mut self, outcome: &ProduceOutcome) {
+        self.connections.traffic.error(PRODUCE_INDEX, error_of(outcome));
     }
 
     fn settle(&mut self, request: usize, part: usize, outcome: ProduceOutcome) {
@@ -324,116 +341,4 @@ impl<'a, P: Page> Produce<'a, P> {
         let cluster = self.cluster;
         self.connections.answer(multi.ticket, |out| encode_multi(out, cluster, &multi));
     }
-}
-
-fn encode_outcome(
-    out: &mut Vec<u8>,
-    cluster: &Cluster,
-    single: &SingleProduce,
-    outcome: ProduceOutcome,
-) {
-    let message = message(&outcome);
-    let outcome = wire_outcome(cluster, outcome, message.as_deref());
-    encode_single_response(
-        out,
-        single.version,
-        single.correlation_id,
-        single.topic.as_bytes(),
-        single.partition,
-        &outcome,
-        cluster.hint(outcome.current_leader).as_slice(),
-    );
-}
-
-fn encode_refusal(
-    out: &mut Vec<u8>,
-    cluster: &Cluster,
-    header: &RequestHeader,
-    partition: &ProducePartition<'_>,
-    outcome: ProduceOutcome,
-) {
-    let message = message(&outcome);
-    let outcome = wire_outcome(cluster, outcome, message.as_deref());
-    encode_single_response(
-        out,
-        header.api_version,
-        header.correlation_id,
-        partition.topic,
-        partition.partition,
-        &outcome,
-        cluster.hint(outcome.current_leader).as_slice(),
-    );
-}
-
-/// The names come from the request's frame once more: what was good then is good now.
-fn encode_multi(out: &mut Vec<u8>, cluster: &Cluster, multi: &MultiProduce) {
-    let request = ProduceRequest::decode(&multi.header, &multi.frame).expect("decoded before");
-    let parts: Vec<ProducePartition<'_>> = request.partitions().flatten().collect();
-    // Partitions of a topic stand side by side in the frame and share one slice as its name.
-    let topics: Vec<&[ProducePartition<'_>]> =
-        parts.chunk_by(|a, b| std::ptr::eq(a.topic, b.topic)).collect();
-    let version = multi.header.api_version;
-    let correlation_id = multi.header.correlation_id;
-    let mut encoder = ProduceResponseEncoder::begin(out, version, correlation_id, topics.len());
-    let mut hints = Vec::new();
-    let mut outcomes = multi.outcomes.iter();
-    for topic in topics {
-        encoder.topic(topic[0].topic, topic.len());
-        for partition in topic {
-            let outcome = outcomes.next().expect("one for each partition");
-            let message = message(outcome);
-            let outcome = wire_outcome(cluster, *outcome, message.as_deref());
-            hints.extend(cluster.hint(outcome.current_leader));
-            encoder.partition(partition.partition, &outcome);
-        }
-    }
-    hints.sort_unstable_by_key(|hint| hint.node_id);
-    hints.dedup();
-    encoder.finish(&hints);
-}
-
-/// A sentence for the client's log.
-fn message(outcome: &ProduceOutcome) -> Option<Cow<'static, str>> {
-    match outcome {
-        ProduceOutcome::TimedOut => Some(Cow::Borrowed(
-            "the level asked for was not reached in time; the records may still become durable",
-        )),
-        ProduceOutcome::NoSpace => Some(Cow::Borrowed("the broker's disk is full")),
-        ProduceOutcome::BadBatch(error) => Some(Cow::Owned(error.to_string())),
-        ProduceOutcome::Refused(_, message) => Some(Cow::Borrowed(message)),
-        _ => None,
-    }
-}
-
-/// An outcome in Kafka's words.
-fn wire_outcome<'m>(
-    cluster: &Cluster,
-    outcome: ProduceOutcome,
-    error_message: Option<&'m str>,
-) -> PartitionOutcome<'m> {
-    let error = match outcome {
-        ProduceOutcome::Appended(appended) => {
-            return PartitionOutcome {
-                error: ErrorCode::NONE,
-                base_offset: appended.base_offset,
-                log_append_time_ms: appended.append_time,
-                log_start_offset: appended.log_start,
-                error_message: None,
-                current_leader: None,
-            };
-        }
-        ProduceOutcome::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
-        ProduceOutcome::NoSpace => ErrorCode::KAFKA_STORAGE_ERROR,
-        ProduceOutcome::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-        ProduceOutcome::OutOfOrder => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
-        ProduceOutcome::Fenced => ErrorCode::INVALID_PRODUCER_EPOCH,
-        ProduceOutcome::Elsewhere(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
-        ProduceOutcome::BadBatch(error) => error.code(),
-        ProduceOutcome::Refused(code, _) => code,
-    };
-    let current_leader = match outcome {
-        ProduceOutcome::Elsewhere(group) => cluster.leader(group),
-        _ => None,
-    };
-    PartitionOutcome { error_message, current_leader, ..PartitionOutcome::failed(error) }
 }

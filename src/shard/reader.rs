@@ -32,6 +32,14 @@ pub struct PartitionReader<P> {
     scan: Option<Position>,
     /// The checksum of the entry before `scan`, if that was read.
     previous_crc: Option<u32>,
+    /// The checksum before a damaged entry that ends at `scan`. If that is no entry but what
+    /// recovery once cut, the next entry continues this.
+    crc_before_damage: Option<u32>,
+    /// Where, since records of the partition were found, no good entry was found first. There may
+    /// have been none of its records; whether there were is known when the next ones are found.
+    passed: Option<Position>,
+    /// A damaged entry was there. Otherwise it may be the end of a segment.
+    passed_damage: bool,
     chunks_read: u32,
     bytes_max: usize,
     /// A batch larger than the bound may be taken if it is the first.
@@ -66,7 +74,7 @@ pub enum Step {
         position: Position,
         bytes: usize,
     },
-    /// An entry on disk is damaged or missing.
+    /// An entry on disk that has the next records is damaged or missing.
     Damaged {
         position: Position,
     },
@@ -84,6 +92,9 @@ impl<P: Page> PartitionReader<P> {
             next: offset,
             scan: cursor.map(|cursor| cursor.position),
             previous_crc: cursor.and_then(|cursor| cursor.previous_crc),
+            crc_before_damage: None,
+            passed: None,
+            passed_damage: false,
             chunks_read: 0,
             bytes_max: usize::MAX,
             first_at_any_size: true,
@@ -103,15 +114,57 @@ impl<P: Page> PartitionReader<P> {
         self.next
     }
 
+    /// Whether what it has didn't all lie in the journal cache.
+    pub fn needed_disk(&self) -> bool {
+        self.scan.is_some() || self.chunks_read > 0
+    }
+
     /// Where the next reader of this partition may go on: the offset, and where on disk it is.
     pub fn cursor(&self) -> Option<(Offset, Cursor)> {
+        // Behind a damaged entry the next reader looks again, so that it can say where that is.
+        let scan = self.scan.filter(|_| self.passed.is_none());
         let previous_crc = self.previous_crc;
-        self.scan.map(|position| (self.next, Cursor { position, previous_crc }))
+        scan.map(|position| (self.next, Cursor { position, previous_crc }))
     }
 
     /// Whether an entry continues what was read before it.
     fn continues(&self, previous_crc: u32) -> bool {
         self.previous_crc.is_none_or(|crc| crc == previous_crc)
+            || self.crc_before_damage == Some(previous_crc)
+    }
+
+    /// Goes on behind `scan`, where no entry can be read: at the partition's next landmark, if
+    /// that is where its next records are, or behind the entry if it is a damaged one, or in the
+    /// next segment.
+    fn pass(&mut self, group: &Group<P>, partition: &Partition, scan: Position, then: Then) {
+        let mut next = group.journal.next_segment_start(scan);
+        self.passed.get_or_insert(scan);
+        if let Then::Damaged(entry) = then
+            && self.continues(entry.previous_crc)
+        {
+            self.passed_damage = true;
+            self.crc_before_damage.get_or_insert(entry.previous_crc);
+            self.previous_crc = Some(entry.crc);
+            next = group.journal.entry_start(entry.end);
+        }
+        if let Some(Place::Journal(position)) = partition.index.locate(self.next)
+            && position > scan
+        {
+            next = position;
+            self.previous_crc = None;
+        }
+        self.scan = Some(next);
+    }
+
+    /// The next records are not where they should be. What was found before them is given out
+    /// first; the next reader begins at the hole.
+    fn missing(&mut self, scan: Position) -> Step {
+        self.scan = None;
+        self.previous_crc = None;
+        if self.bytes > 0 {
+            return Step::Done;
+        }
+        Step::Damaged { position: self.passed.unwrap_or(scan) }
     }
 
     /// Takes all there is without waiting.
@@ -131,7 +184,7 @@ impl<P: Page> PartitionReader<P> {
                     Some(Place::Journal(position)) if self.scan.is_none() => {
                         self.scan = Some(position);
                     }
-                    _ => return Step::Damaged { position: self.scan.unwrap_or_default() },
+                    _ => return self.missing(self.scan.unwrap_or_default()),
                 }
             }
             let scan = self.scan.expect("it was just set");
@@ -143,12 +196,8 @@ impl<P: Page> PartitionReader<P> {
                 return Step::Read { position: scan, bytes: chunks.bytes_needed(group.id, scan) };
             };
             if scan == chunk.end {
-                match chunk.then {
-                    Then::Damaged { previous_crc } if self.continues(previous_crc) => {
-                        return Step::Damaged { position: scan };
-                    }
-                    _ => self.scan = Some(group.journal.next_segment_start(scan)),
-                }
+                let then = chunk.then;
+                self.pass(group, partition, scan, then);
                 continue;
             }
             let (entry, page_at) = chunk.entry(scan);
@@ -163,15 +212,22 @@ impl<P: Page> PartitionReader<P> {
             });
             if let Some((run, data)) = mine {
                 if run.base_offset > self.next {
-                    return Step::Damaged { position: scan };
+                    return self.missing(scan);
                 }
+                self.passed = None;
+                self.passed_damage = false;
                 let place = page_at + data.start..page_at + data.end;
                 if !self.take_run(&page, place, run.last_offset, run.max_timestamp) {
                     return Step::Done;
                 }
             }
             self.scan = Some(group.journal.entry_start(end));
+            if !self.passed_damage && self.previous_crc.is_some() {
+                // It continues the entry before, so nothing was lost in between.
+                self.passed = None;
+            }
             self.previous_crc = Some(crc);
+            self.crc_before_damage = None;
         }
     }
 

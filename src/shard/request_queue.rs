@@ -12,29 +12,41 @@ use crate::limits::{REQUEST_QUEUE_BYTES_MAX, REQUEST_QUEUE_BYTES_RESUME};
 use crate::model::ids::PartitionKey;
 use crate::model::qos::Qos;
 use crate::model::time::Time;
-use crate::partition::producers::Sequence;
 use crate::shard::connections::Ticket;
 use crate::shard::group::PartitionSlot;
 
 /// A record batch on its way to the writer.
+///
+/// Small, because there are as many as requests: what its own header says is read from there
+/// again, and the bytes of a read that many came in are held once.
 #[derive(Clone, Debug)]
 pub struct QueuedBatch {
     pub partition: PartitionSlot,
     /// Whose slot it is: the partition may be gone by the time it is written.
     pub key: PartitionKey,
-    /// The frame it came in; the batch is `records` of it.
-    pub frame: Bytes,
-    pub records: Range<usize>,
-    pub record_count: i32,
-    pub max_timestamp: i64,
-    /// Set if an idempotent producer made it.
-    pub sequence: Option<Sequence>,
+    pub place: BatchPlace,
     /// Its topic stamps records with the time of the append.
     pub append_time: bool,
     pub qos: Qos,
     pub queued_at: Time,
     pub deadline: Time,
     pub answer: ProduceAnswer,
+}
+
+/// Where a batch's bytes lie. Means something to the queue that gave it only.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchPlace {
+    /// The number of the read it came in.
+    read: u64,
+    at: u32,
+    pub bytes: u32,
+}
+
+/// What a socket gave in one piece, for as long as batches of it wait.
+#[derive(Debug)]
+struct Read {
+    bytes: Bytes,
+    batches: u32,
 }
 
 /// Who is told what became of a batch.
@@ -62,6 +74,10 @@ pub struct SingleProduce {
 #[derive(Debug)]
 pub struct RequestQueue {
     batches: VecDeque<QueuedBatch>,
+    /// The reads that the batches came in, in the same order.
+    reads: VecDeque<Read>,
+    /// The number of the first of them.
+    first_read: u64,
     bytes: usize,
     /// No batch's deadline is before this. May be early, as batches that left aren't looked for.
     earliest_deadline: Time,
@@ -69,22 +85,51 @@ pub struct RequestQueue {
 
 impl Default for RequestQueue {
     fn default() -> Self {
-        let batches = VecDeque::new();
-        RequestQueue { batches, bytes: 0, earliest_deadline: Time::NEVER }
+        RequestQueue {
+            batches: VecDeque::new(),
+            reads: VecDeque::new(),
+            first_read: 0,
+            bytes: 0,
+            earliest_deadline: Time::NEVER,
+        }
     }
 }
 
 impl RequestQueue {
+    /// Keeps the bytes of the batch that is pushed next: `records` of `read`. One reference is
+    /// counted for all batches of a read that come one after the other.
+    #[inline]
+    pub fn place(&mut self, read: &Bytes, records: Range<usize>) -> BatchPlace {
+        let same =
+            |last: &Read| last.bytes.as_ptr() == read.as_ptr() && last.bytes.len() == read.len();
+        match self.reads.back_mut() {
+            Some(last) if same(last) => last.batches += 1,
+            _ => self.reads.push_back(Read { bytes: read.clone(), batches: 1 }),
+        }
+        let read = self.first_read + self.reads.len() as u64 - 1;
+        // A frame has far fewer bytes than fit into an u32, and so has a read.
+        BatchPlace { read, at: records.start as u32, bytes: records.len() as u32 }
+    }
+
     /// Adds a batch at the end.
+    #[inline]
     pub fn push(&mut self, batch: QueuedBatch) {
-        self.bytes += batch.records.len();
+        self.bytes += batch.place.bytes as usize;
         self.earliest_deadline = self.earliest_deadline.min(batch.deadline);
         self.batches.push_back(batch);
     }
 
     /// The size of the next batch.
     pub fn next_bytes(&self, at: usize) -> Option<usize> {
-        self.batches.get(at).map(|batch| batch.records.len())
+        self.batches.get(at).map(|batch| batch.place.bytes as usize)
+    }
+
+    /// The bytes of a batch of this queue.
+    #[inline]
+    pub fn bytes_of(&self, batch: &QueuedBatch) -> &[u8] {
+        let BatchPlace { read, at, bytes } = batch.place;
+        let read = &self.reads[(read - self.first_read) as usize].bytes;
+        &read[at as usize..(at + bytes) as usize]
     }
 
     /// The batch so many places behind the front, which must be there.
@@ -95,11 +140,22 @@ impl RequestQueue {
     /// Takes the batch at the front.
     pub fn pop(&mut self) -> Option<QueuedBatch> {
         let batch = self.batches.pop_front()?;
-        self.bytes -= batch.records.len();
+        self.bytes -= batch.place.bytes as usize;
+        self.let_go(&batch);
         if self.batches.is_empty() {
             self.earliest_deadline = Time::NEVER;
         }
         Some(batch)
+    }
+
+    /// A batch has left: the bytes of the reads in front go once nobody waits for them.
+    fn let_go(&mut self, batch: &QueuedBatch) {
+        let at = (batch.place.read - self.first_read) as usize;
+        self.reads[at].batches -= 1;
+        while self.reads.front().is_some_and(|read| read.batches == 0) {
+            self.reads.pop_front();
+            self.first_read += 1;
+        }
     }
 
     /// Takes the batches whose deadline has come. They are few: the queue moves every turn unless
@@ -111,7 +167,10 @@ impl RequestQueue {
         let (expired, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.batches).into_iter().partition(|it| it.deadline <= now);
         self.batches = kept.into();
-        self.bytes = self.batches.iter().map(|batch| batch.records.len()).sum();
+        for batch in &expired {
+            self.bytes -= batch.place.bytes as usize;
+            self.let_go(batch);
+        }
         let deadlines = self.batches.iter().map(|batch| batch.deadline);
         self.earliest_deadline = deadlines.min().unwrap_or(Time::NEVER);
         expired

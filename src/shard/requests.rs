@@ -1,12 +1,14 @@
 //! Which handler a request goes to.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::journal::page::Page;
 use crate::kafka::api::{
-    API_VERSIONS_KEY, DecodeError, Request, api_versions_response, decode_request,
+    API_VERSIONS_KEY, DecodeError, PRODUCE_INDEX, Request, api_index, api_versions_response,
+    decode_request,
 };
 use crate::kafka::header::RequestHeader;
 use crate::kafka::produce::PRODUCE_KEY;
@@ -23,18 +25,30 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 impl<P: Page> Shard<P> {
     /// Takes one request. One that can't be read closes its connection, as Kafka does: there is
     /// no telling where the next one begins, or in what words to answer.
-    pub(super) fn on_request(&mut self, now: Now, ticket: Ticket, frame: Bytes) {
-        let header = match RequestHeader::decode(&frame) {
+    ///
+    /// The request is `frame` of `read`: with many requests to a read, none counts a reference.
+    pub(super) fn on_request(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        read: &Bytes,
+        frame: Range<usize>,
+    ) {
+        let header = match RequestHeader::decode(&read[frame.clone()]) {
             Ok(header) => header,
             Err(why) => return self.refuse(now, ticket, why),
         };
         if header.api_key == PRODUCE_KEY {
-            if let Err(why) = self.produce().on_request(now.time, ticket, header, frame) {
+            self.connections.traffic.request(PRODUCE_INDEX, frame.len());
+            if let Err(why) = self.produce().on_request(now.time, ticket, header, read, frame) {
                 self.refuse(now, ticket, why);
             }
             return;
         }
-        match decode_request(&header, &frame) {
+        if let Some(api) = api_index(header.api_key) {
+            self.connections.traffic.request(api, frame.len());
+        }
+        match decode_request(&header, &read.slice(frame)) {
             Ok(request) => self.dispatch(now, ticket, header, request),
             Err(DecodeError::UnsupportedVersion { .. }) if header.api_key == API_VERSIONS_KEY => {
                 // Only this one can be answered: its version 0 is understood by every client.

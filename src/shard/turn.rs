@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::journal::page::Page;
-use crate::limits::PENDING_RESPONSES_MAX;
+use crate::limits::{PENDING_RESPONSES_MAX, TURN_DECOMPRESSED_BYTES};
 use crate::model::ids::{ConnectionId, GroupId, SegmentId};
 use crate::model::position::Position;
 use crate::model::time::Now;
@@ -29,25 +29,42 @@ impl<P: Page> Shard<P> {
                 self.connections.run(connection);
             }
         }
+        self.decompressed_bytes = 0;
+        let mut spent = None;
         for connection in self.connections.take_runnable() {
-            self.take_requests_of(connection, now);
+            if spent.is_some() {
+                self.connections.run(connection);
+            } else {
+                self.take_requests_of(connection, now);
+                spent = (self.decompressed_bytes >= TURN_DECOMPRESSED_BYTES).then_some(connection);
+            }
+        }
+        // It goes on when the others had their turn: what it sends takes long to look into.
+        if let Some(connection) = spent {
+            self.connections.run(connection);
         }
     }
 
     fn take_requests_of(&mut self, connection: ConnectionId, now: Now) {
         let mut room = PENDING_RESPONSES_MAX.saturating_sub(self.groups.waiting_requests());
-        loop {
-            if room == 0 || request_queue::is_full(self.groups.queued_bytes()) {
-                self.queue_waiters.push(connection);
-                break;
+        let mut going_on = !matches!(self.state, State::Stopping | State::Stopped);
+        while going_on && let Some(mut read) = self.connections.take_read(connection) {
+            loop {
+                if room == 0 || request_queue::is_full(self.groups.queued_bytes()) {
+                    self.queue_waiters.push(connection);
+                    going_on = false;
+                    break;
+                }
+                if self.decompressed_bytes >= TURN_DECOMPRESSED_BYTES {
+                    going_on = false;
+                    break;
+                }
+                let next = self.connections.next_frame(connection, &mut read);
+                let Some((ticket, frame)) = next else { break };
+                room -= 1;
+                self.on_request(now, ticket, &read.bytes, frame);
             }
-            if matches!(self.state, State::Stopping | State::Stopped) {
-                break;
-            }
-            let Some((ticket, frame)) = self.connections.next_frame(connection) else { break };
-            self.metrics.requests += 1;
-            room -= 1;
-            self.on_request(now, ticket, frame);
+            self.connections.put_back(connection, read);
         }
         self.connections.settle_reading(connection, &mut self.outputs);
     }
@@ -119,6 +136,8 @@ impl<P: Page> Shard<P> {
             groups: &mut self.groups,
             connections: &mut self.connections,
             requests: &mut self.produce_requests,
+            template: &mut self.produce_template,
+            decompressed_bytes: &mut self.decompressed_bytes,
         }
     }
 
@@ -128,6 +147,7 @@ impl<P: Page> Shard<P> {
         let progress = *self.groups.at(index).progress();
         let mut produce = self.produce();
         let mut alike = (0, now.time);
+        let mut released = 0;
         pending.release(&progress, |response| {
             if response.queued_at != alike.1 && alike.0 > 0 {
                 let took = now.time.since(alike.1);
@@ -135,11 +155,13 @@ impl<P: Page> Shard<P> {
                 alike.0 = 0;
             }
             alike = (alike.0 + 1, response.queued_at);
+            released += 1;
             produce.answer(response.answer, ProduceOutcome::Appended(response.outcome));
         });
         let group = self.groups.at_mut(index);
         group.metrics.released(now.time.since(alike.1), alike.0);
         group.pending = pending;
+        self.metrics.released += released;
     }
 
     /// Carries out what the groups have applied.

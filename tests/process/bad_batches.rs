@@ -1,8 +1,12 @@
 //! Record batches, names and partitions that are wrong, each answered with its error.
 
+use std::io::Write;
+
 use hutong::kafka::record_batch::{Producer, build_batch};
-use hutong::limits::RECORD_BATCH_BYTES_DEFAULT;
-use kafka_protocol::messages::{MetadataRequest, metadata_request::MetadataRequestTopic};
+use hutong::limits::{PRODUCE_DECOMPRESSED_BYTES_MAX, RECORD_BATCH_BYTES_DEFAULT};
+use kafka_protocol::messages::{
+    MetadataRequest, ProduceRequest, metadata_request::MetadataRequestTopic,
+};
 
 use crate::bystander::Arena;
 use crate::raw::{Answer, PRODUCE, create_topic, frame_of, one_record, produce, topic_name};
@@ -108,29 +112,162 @@ fn a_wrong_batch_that_wants_no_answer_gets_a_closed_connection() {
     arena.finish("a wrong batch with acks=0");
 }
 
+/// Three records that say they are compressed so, by whoever compresses the rest of a batch.
+fn compressed(codec: u8, compress: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let plain = three_records();
+    let mut batch = [&plain[..61], &compress(&plain[61..])].concat();
+    batch[22] = codec;
+    sealed(batch)
+}
+
+/// Length and crc made to agree with what is there.
+fn sealed(mut batch: Vec<u8>) -> Vec<u8> {
+    let length = batch.len() as u32 - 12;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    let crc = hutong::kafka::crc::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
+/// The same batch, and its header counts otherwise.
+fn claiming(batch: &[u8], records: i32) -> Vec<u8> {
+    let mut batch = batch.to_vec();
+    batch[23..27].copy_from_slice(&(records - 1).to_be_bytes());
+    batch[57..61].copy_from_slice(&records.to_be_bytes());
+    sealed(batch)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn snappy(bytes: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(bytes).unwrap()
+}
+
+fn lz4(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).unwrap()
+}
+
+/// As librdkafka and the Java client use level 22: it isn't told how much will come, and announces
+/// that it may look back 128 MiB.
+fn zstd_22(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 22).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+type Compress = fn(&[u8]) -> Vec<u8>;
+const CODECS: [(u8, Compress); 5] =
+    [(0, <[u8]>::to_vec), (1, gzip), (2, snappy), (3, lz4), (4, zstd)];
+
 #[test]
-fn records_that_lie_inside_a_good_batch_harm_only_their_reader() {
+fn a_record_count_that_lies_is_refused_with_every_codec() {
     let arena = Arena::new(&[]);
     let mut client = arena.client();
-    client.create_topic("liars", 1, &[]);
-    // Lengths, deltas and counts of single records: nothing a broker looks at when it appends.
+    client.create_topic("counts", 1, &[]);
+    let mut end = 0;
+    for (codec, compress) in CODECS {
+        let good = compressed(codec, compress);
+        for records in [1, 2, 4, 1000, i32::MAX] {
+            let answer = client.produce("counts", 0, claiming(&good, records));
+            assert_eq!(answer.0, INVALID_RECORD, "codec {codec}, {records} records");
+        }
+        let mut delta = good.clone();
+        delta[23..27].copy_from_slice(&i32::MAX.to_be_bytes());
+        assert_eq!(client.produce("counts", 0, sealed(delta)).0, INVALID_RECORD, "codec {codec}");
+        for cut in [61, 62, good.len() - 10] {
+            let cut = sealed(good[..cut].to_vec());
+            assert_eq!(client.produce("counts", 0, cut).0, INVALID_RECORD, "codec {codec}");
+        }
+        if codec > 0 {
+            let not_compressed = altered_with_crc(21, &[0, codec]);
+            assert_eq!(client.produce("counts", 0, not_compressed).0, INVALID_RECORD, "{codec}");
+        }
+        // The end has not moved for all of that.
+        assert_eq!(client.produce("counts", 0, good), (0, end), "codec {codec}");
+        end += 3;
+    }
+    arena.finish("record counts that lie");
+}
+
+#[test]
+fn the_widest_zstd_windows_are_taken_and_searched() {
+    let arena = Arena::new(&[]);
+    let mut client = arena.client();
+    client.create_topic("windows", 1, &[]);
+    let batch = compressed(4, zstd_22);
+    assert_eq!(batch[61 + 5], 17 << 3, "a window of 2^(10 + 17) bytes");
+    assert_eq!(client.produce("windows", 0, batch.clone()), (0, 0));
+    // All records have the time 1; a lookup answers the first, out of the compressed batch.
+    assert_eq!(client.offset("windows", 0, 1), 0);
+    let mut wider = batch;
+    wider[61 + 5] = 18 << 3;
+    assert_eq!(client.produce("windows", 0, sealed(wider)).0, INVALID_RECORD);
+    arena.finish("zstd windows");
+}
+
+#[test]
+fn a_bomb_is_refused_and_keeps_nobody_waiting() {
+    let arena = Arena::new(&[]);
+    let mut client = arena.client();
+    client.create_topic("bombs", 1, &[]);
+    // One value of zeros, a little more than is decompressed of a request.
+    let zeros = vec![0; PRODUCE_DECOMPRESSED_BYTES_MAX as usize];
+    let plain = build_batch(&[(None, &zeros[..])], 1, Producer::NONE);
+    for (codec, compress) in [(1, gzip as Compress), (3, lz4), (4, zstd)] {
+        let mut bomb = [&plain[..61], &compress(&plain[61..])].concat();
+        bomb[22] = codec;
+        let bomb = sealed(bomb);
+        assert!(bomb.len() < RECORD_BATCH_BYTES_DEFAULT, "codec {codec}: {}", bomb.len());
+        // Many at once: the bystander is served in between.
+        for id in 0..10 {
+            client.send(&frame_of(PRODUCE, id, &produce("bombs", 0, -1, bomb.clone())));
+        }
+        for id in 0..10 {
+            let response = client.try_receive::<ProduceRequest>(PRODUCE, id).unwrap();
+            let partition = &response.responses[0].partition_responses[0];
+            assert_eq!(partition.error_code, MESSAGE_TOO_LARGE, "codec {codec}");
+        }
+    }
+    assert_eq!(client.produce("bombs", 0, three_records()), (0, 0));
+    arena.finish("bombs");
+}
+
+#[test]
+fn a_topic_that_believes_its_producers_harms_only_their_readers() {
+    let arena = Arena::new(&[]);
+    let mut client = arena.client();
+    client.create_topic("liars", 1, &[("hutong.check.compressed", "false")]);
+    // Not compressed, and looked at all the same: each byte of structure is checked.
+    let mut refused = 0;
     for at in 61..three_records().len() {
-        let batch = altered_with_crc(at, &[0xff]);
-        assert_eq!(client.produce("liars", 0, batch).0, 0, "byte {at}");
+        match client.produce("liars", 0, altered_with_crc(at, &[0xff])).0 {
+            0 => {}
+            error => {
+                assert_eq!(error, INVALID_RECORD, "byte {at}");
+                refused += 1;
+            }
+        }
     }
-    // Looking for a time does look into them.
-    for timestamp in [0, 1, 2, i64::MAX, -3] {
-        let _ = client.offset("liars", 0, timestamp);
-    }
-    let (error, ..) = client.fetch("liars", 0, 0);
-    assert_eq!(error, 0);
-    // The same in batches that say they are compressed, and aren't.
+    // Of each record: its length, two deltas, two lengths and a count.
+    assert!(refused >= 3 * 5, "{refused} were refused");
     for codec in 1..=4 {
         let batch = altered_with_crc(21, &[0, codec]);
         assert_eq!(client.produce("liars", 0, batch).0, 0, "codec {codec}");
-        let _ = client.offset("liars", 0, 1);
-        let _ = client.offset("liars", 0, -3);
+        for timestamp in [0, 1, 2, i64::MAX, -3] {
+            let _ = client.offset("liars", 0, timestamp);
+        }
     }
+    assert_eq!(client.fetch("liars", 0, 0).0, 0);
     arena.finish("records that lie");
 }
 

@@ -115,6 +115,11 @@ impl Broker {
         }
     }
 
+    /// Sends it a signal, such as the two that pause it and let it go on.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
+    }
+
     /// Asks it to stop. Returns how it ended and how long that took.
     pub fn stop(&mut self) -> (ExitStatus, Duration) {
         let mut running = self.child.take().expect("it runs");

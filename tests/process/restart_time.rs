@@ -44,6 +44,79 @@ fn a_gibibyte_of_journal_is_ready_again_soon_after_a_kill_and_after_a_stop() {
     assert!(after_stop < READY_MAX, "{after_stop:?}");
 }
 
+/// What must be ready in `TEN_READY_MAX`: 10 GiB in batches of 64 KiB, over two shards.
+const TEN_BATCHES: i32 = 10 << 14;
+const TEN_TOPICS: [&str; 4] = ["ten-a", "ten-b", "ten-c", "ten-d"];
+const TEN_PARTITIONS: i32 = 8;
+const TEN_READY_MAX: Duration = Duration::from_secs(2);
+const RESTARTS: usize = 5;
+
+#[test]
+#[ignore = "writes 10 GiB, and its times mean something only in a release build"]
+fn ten_gibibytes_of_journal_are_ready_again_in_two_seconds_after_a_kill() {
+    let mut broker = Broker::start(2, &[]);
+    let mut clients = [0, 1].map(|shard| RawClient::connect(&broker.shard_address(shard)));
+    for topic in TEN_TOPICS {
+        clients[0].create_topic(topic, TEN_PARTITIONS, &[]);
+    }
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for client in &mut clients {
+            scope.spawn(|| fill_ten(client));
+        }
+    });
+    let wrote = began.elapsed();
+    // Where the clients were told that it ends: nothing may be missing.
+    let ends = ten_ends(&mut clients);
+    println!("10 GiB in {wrote:.1?}; {} MB resident", broker.rss() >> 20);
+    let mut worst = Duration::ZERO;
+    for _ in 0..RESTARTS {
+        broker.kill();
+        let ready = broker.restart();
+        clients = [0, 1].map(|shard| RawClient::connect(&broker.shard_address(shard)));
+        assert_eq!(ten_ends(&mut clients), ends);
+        println!("ready {ready:.2?} after a kill");
+        worst = worst.max(ready);
+    }
+    assert!(ends.iter().sum::<i64>() == i64::from(TEN_BATCHES), "{ends:?}");
+    assert!(worst < TEN_READY_MAX, "{worst:?}");
+}
+
+/// All partitions of all topics, with whether this client's shard has them.
+fn ten_partitions(client: &mut RawClient) -> Vec<(&'static str, i32)> {
+    let all = TEN_TOPICS.into_iter().flat_map(|topic| (0..TEN_PARTITIONS).map(move |p| (topic, p)));
+    all.filter(|(topic, partition)| client.fetch(topic, *partition, 0).0 == 0).collect()
+}
+
+fn ten_ends(clients: &mut [RawClient; 2]) -> Vec<i64> {
+    let end = |client: &mut RawClient, (topic, partition)| client.offset(topic, partition, -1);
+    let ends = clients.iter_mut().flat_map(|client| {
+        let mine = ten_partitions(client);
+        mine.into_iter().map(|place| end(client, place)).collect::<Vec<_>>()
+    });
+    ends.collect()
+}
+
+/// Half of all, to the partitions of one shard in turn.
+fn fill_ten(client: &mut RawClient) {
+    let places = ten_partitions(client);
+    assert_eq!(places.len() as i32, TEN_PARTITIONS * TEN_TOPICS.len() as i32 / 2);
+    let batch = one_record((64 << 10) - 80);
+    let requests: Vec<_> =
+        places.into_iter().map(|(t, p)| produce(t, p, -1, batch.clone())).collect();
+    let window = 16 * WINDOW;
+    for number in 0..TEN_BATCHES / 2 + window {
+        if number >= window {
+            let answer = client.try_receive::<ProduceRequest>(PRODUCE, number - window).unwrap();
+            assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+        }
+        if number < TEN_BATCHES / 2 {
+            let request = &requests[number as usize % requests.len()];
+            client.stream.write_all(&frame_of(PRODUCE, number, request)).unwrap();
+        }
+    }
+}
+
 /// Large batches, a few at a time.
 fn fill(client: &mut RawClient) {
     let request = produce("much", 0, -1, one_record((1 << 20) - 200));

@@ -120,8 +120,7 @@ pub fn records() -> Vec<Vec<u8>> {
         .content_checksum(true);
     let mut lz4 = lz4_flex::frame::FrameEncoder::with_frame_info(linked, Vec::new());
     lz4.write_all(plain).unwrap();
-    let zstd =
-        ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest);
+    let zstd = zstd::encode_all(plain, 1).unwrap();
     let compressed = [
         (0, plain.to_vec()),
         (1, gzip.finish().unwrap()),

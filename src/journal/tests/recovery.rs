@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::format::{Entry, Run, RunKind};
+use super::super::format::{Entry, Run, RunKind, SegmentHeader};
 use super::super::page::{MemoryPage, Page};
 use super::super::recovery::{Chain, JournalFiles, RecoverError, Recovered, recover};
 use super::super::segments::Segments;
@@ -17,9 +17,9 @@ const SEGMENT_BYTES: u64 = SEGMENT_BYTES_MIN;
 const NODE: NodeId = NodeId(7);
 const START: Position = Position(4096);
 
-/// Segment files as sparse maps of blocks.
+/// Segment files as sparse maps of blocks, and how many bytes were read of them.
 #[derive(Default, Clone)]
-struct Disk(BTreeMap<u64, BTreeMap<u64, Vec<u8>>>);
+struct Disk(BTreeMap<u64, BTreeMap<u64, Vec<u8>>>, u64);
 
 impl Disk {
     fn write(&mut self, segment: SegmentId, at: u64, bytes: &[u8]) {
@@ -62,6 +62,7 @@ impl SegmentSource for Disk {
         at: u64,
         into: &mut [u8],
     ) -> Result<(), String> {
+        self.1 += into.len() as u64;
         let blocks = self.0.get(&segment.0).ok_or("no such segment")?;
         for (block, into) in (at / 4096..).zip(into.chunks_mut(4096)) {
             match blocks.get(&block) {
@@ -212,6 +213,41 @@ fn damage_before_a_later_flushed_entry_is_refused_and_named() {
         }
         other => panic!("damage was not seen: {other:?}"),
     }
+}
+
+#[test]
+fn lost_segments_in_the_middle_are_refused_and_named() {
+    let mut rig = Rig::new();
+    let mut bad = None;
+    for _ in 0..14 {
+        let position = rig.append_flushed(15 << 20);
+        if position.0 / SEGMENT_BYTES == 1 {
+            bad.get_or_insert(position);
+        }
+    }
+    // All of three segments but their headers, and more than is looked through block by block.
+    for segment in 1..=3 {
+        rig.disk.0.get_mut(&segment).unwrap().retain(|block, _| *block == 0);
+    }
+    match rig.disk.recover() {
+        Err(RecoverError::Damaged { later, .. }) => assert_eq!(later.0 / SEGMENT_BYTES, 4),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn space_made_ahead_is_not_read_through() {
+    let mut rig = Rig::new();
+    rig.append_flushed(100);
+    for segment in (rig.disk.segments().len() as u64..40).map(SegmentId) {
+        let (group, segment_bytes, node) = (GroupId(3), SEGMENT_BYTES, NODE);
+        let header = SegmentHeader { group, segment, segment_bytes, node };
+        rig.disk.write(segment, 0, &header.encode());
+    }
+    rig.disk.recover().unwrap();
+    // Of 40 segments of 32 MiB: some of the first, and the beginnings of the others.
+    let read = rig.disk.1 >> 20;
+    assert!((64..64 + 40 * 9).contains(&read), "{read} MiB");
 }
 
 #[test]

@@ -13,10 +13,10 @@ use super::super::record_batch::{
 const LEFT: u64 = 1 << 30;
 const BASE: i64 = 1_000_000;
 
-type Compress = fn(&[u8]) -> Vec<u8>;
+pub(super) type Compress = fn(&[u8]) -> Vec<u8>;
 
 /// How records are compressed, and by which form of it.
-const FORMS: [(u8, Compress); 7] = [
+pub(super) const FORMS: [(u8, Compress); 7] = [
     (1, gzip),
     (2, raw_snappy),
     (2, xerial_snappy),
@@ -76,12 +76,12 @@ fn lz4(info: lz4_flex::frame::FrameInfo, records: &[u8]) -> Vec<u8> {
 }
 
 fn zstd(records: &[u8]) -> Vec<u8> {
-    ruzstd::encoding::compress_to_vec(records, ruzstd::encoding::CompressionLevel::Fastest)
+    zstd::encode_all(records, 1).unwrap()
 }
 
 /// The batch with its records replaced by their compressed form. Its crc is not renewed: lookups
 /// read what was checked when it came in.
-fn compressed(batch: &[u8], codec: u8, compress: Compress) -> Vec<u8> {
+pub(super) fn compressed(batch: &[u8], codec: u8, compress: Compress) -> Vec<u8> {
     let records = compress(&batch[BATCH_HEADER_BYTES..]);
     let mut batch = [&batch[..BATCH_HEADER_BYTES], &records].concat();
     let length = batch.len() as u32 - 12;

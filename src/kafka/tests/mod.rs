@@ -2,6 +2,7 @@
 
 mod batches;
 mod compressed;
+mod counted;
 mod fetch;
 mod frames_and_headers;
 mod generator;

@@ -14,8 +14,8 @@ use super::super::api::{DecodeError, encode_response as encode_by_crate};
 use super::super::error_code::ErrorCode;
 use super::super::header::RequestHeader;
 use super::super::produce::{
-    NodeEndpoint, PartitionOutcome, ProduceRequest, TopicOutcomes, encode_response,
-    encode_single_response,
+    NodeEndpoint, PartitionOutcome, ProduceRequest, ResponseTemplate, TopicOutcomes,
+    encode_response, encode_single_response,
 };
 use super::frame;
 
@@ -226,6 +226,37 @@ fn responses_for_many_partitions_equal_the_crates() {
             encode_response(&mut out, version, 77, &topics[..count], ENDPOINTS);
             let hinted = version >= 10 && count > 0;
             assert_eq!(out, by_crate(version, &topics[..count], hinted), "v{version}");
+        }
+    }
+}
+
+#[test]
+fn a_template_says_what_the_encoder_says() {
+    for version in 3..=11 {
+        for topic in ["t", "orders", &"t".repeat(200)] {
+            let template = ResponseTemplate::new(version, topic.as_bytes());
+            let outcome = PartitionOutcome {
+                error: ErrorCode::NONE,
+                base_offset: 0x0102_0304_0506_0708,
+                log_append_time_ms: 0x1112_1314_1516_1718,
+                log_start_offset: 0x2122_2324_2526_2728,
+                error_message: None,
+                current_leader: None,
+            };
+            let (mut put, mut encoded) = (vec![9], vec![9]);
+            template.put(&mut put, 0x3132_3334, 0x4142_4344, &outcome);
+            let (correlation, partition) = (0x3132_3334, 0x4142_4344);
+            let name = topic.as_bytes();
+            encode_single_response(
+                &mut encoded,
+                version,
+                correlation,
+                name,
+                partition,
+                &outcome,
+                &[],
+            );
+            assert_eq!(put, encoded, "version {version}, topic of {} bytes", topic.len());
         }
     }
 }

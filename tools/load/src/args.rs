@@ -14,6 +14,7 @@ use crate::output::IntervalLog;
 use crate::pace::Spacing;
 use crate::payload::Source;
 use crate::report::Span;
+use crate::verify::args::VerifyArgs;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -32,6 +33,7 @@ pub struct Cli {
 pub enum Command {
     Produce(Box<ProduceArgs>),
     Sink(SinkArgs),
+    Verify(Box<VerifyArgs>),
 }
 
 /// Where the load goes, and from where.
@@ -243,7 +245,8 @@ impl fmt::Display for Acks {
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+/// A number that isn't 0.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".into()),
         Ok(number) => Ok(number),
@@ -251,14 +254,16 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+/// A number above 0.
+pub fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
         _ => Err(format!("'{text}' is not a number above 0")),
     }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+/// A time above zero.
+pub fn time(text: &str) -> Result<Duration, String> {
     match any_time(text)? {
         Duration::ZERO => Err("it must be more than nothing".into()),
         time => Ok(time),

@@ -16,6 +16,7 @@ mod report;
 mod routes;
 mod signals;
 mod sink;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
             produce::run(args).map(|summary| show(&summary, args.report.json))
         }
         Command::Sink(args) => sink::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Verify(args) => verify::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("hutong-load: {error:#}");

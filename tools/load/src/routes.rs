@@ -46,12 +46,31 @@ pub struct TopicWish {
 pub struct Routes {
     /// By partition.
     leaders: Vec<Option<Endpoint>>,
+    /// By partition: the leader's epoch, -1 if the broker tells none.
+    epochs: Vec<i32>,
 }
 
 impl Routes {
     /// How many partitions the topic has.
     pub fn partitions(&self) -> usize {
         self.leaders.len()
+    }
+
+    /// Who leads this partition.
+    pub fn leader(&self, partition: u32) -> Option<&Endpoint> {
+        self.leaders.get(partition as usize)?.as_ref()
+    }
+
+    /// These, but for partitions of which `known` has a newer leader: a broker that is cut off from
+    /// the others goes on telling what was.
+    pub fn or_newer(mut self, known: &Routes) -> Routes {
+        for partition in 0..self.partitions().min(known.partitions()) {
+            if known.epochs[partition] > self.epochs[partition] {
+                self.epochs[partition] = known.epochs[partition];
+                self.leaders[partition].clone_from(&known.leaders[partition]);
+            }
+        }
+        self
     }
 
     /// Brokers that lead something, each once, in the order of their first partitions.
@@ -114,7 +133,20 @@ pub fn prepare(wish: &TopicWish) -> anyhow::Result<Routes> {
     }
 }
 
-fn reach(brokers: &[Endpoint]) -> anyhow::Result<Cluster> {
+/// The leaders of a topic as this broker knows them; none if it doesn't know the topic.
+///
+/// # Errors
+/// A sentence that names the broker.
+pub fn look_up(broker: &Endpoint, name: &str, timeout: Duration) -> anyhow::Result<Option<Routes>> {
+    let metadata = Cluster::connect(broker, timeout)?.metadata(Some(&[name.to_owned()]))?;
+    Ok(routes_of(&metadata, name))
+}
+
+/// A cluster through the first of these brokers that answers.
+///
+/// # Errors
+/// A sentence on why the last of them didn't.
+pub fn reach(brokers: &[Endpoint]) -> anyhow::Result<Cluster> {
     let mut failure = anyhow!("no broker is named");
     for broker in brokers {
         match Cluster::connect(broker, ANSWER_TIMEOUT) {
@@ -163,11 +195,13 @@ fn routes_of(metadata: &MetadataResponse, name: &str) -> Option<Routes> {
         return None;
     }
     let mut leaders = vec![None; topic.partitions.len()];
+    let mut epochs = vec![-1; topic.partitions.len()];
     for partition in &topic.partitions {
-        let slot = leaders.get_mut(usize::try_from(partition.partition_index).ok()?)?;
-        *slot = brokers.get(&*partition.leader_id).cloned();
+        let number = usize::try_from(partition.partition_index).ok()?;
+        *leaders.get_mut(number)? = brokers.get(&*partition.leader_id).cloned();
+        epochs[number] = partition.leader_epoch;
     }
-    Some(Routes { leaders })
+    Some(Routes { leaders, epochs })
 }
 
 /// Connects, trying each address of the name.
@@ -257,4 +291,18 @@ fn reroute(
     };
     let (broker, _) = routes.share(client).context("no partition has a leader")?;
     Ok((routes.clone(), connect(&broker)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_leader_is_not_forgotten_for_an_older_one() {
+        let at = |port| Some(Endpoint { host: "localhost".into(), port });
+        let known = Routes { leaders: vec![at(1), at(1), None], epochs: vec![3, 3, 4] };
+        let told = Routes { leaders: vec![at(2), at(2), at(2)], epochs: vec![2, 4, 3] };
+        let expected = Routes { leaders: vec![at(1), at(2), None], epochs: vec![3, 4, 4] };
+        assert_eq!(told.or_newer(&known), expected);
+    }
 }

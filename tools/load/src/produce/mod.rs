@@ -1,7 +1,7 @@
 //! `hutong-load produce`: sends records and measures how long their acknowledgements take.
 
 mod client;
-mod requests;
+pub mod requests;
 mod worker;
 
 use std::sync::Arc;

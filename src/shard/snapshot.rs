@@ -1,0 +1,128 @@
+//! What a shard tells of itself when asked: plain values, copied out between two turns.
+
+use hdrhistogram::Histogram;
+
+use crate::journal::page::Page;
+use crate::model::qos::Qos;
+use crate::shard::group::Group;
+use crate::shard::metrics::{ApiTraffic, FetchMetrics, Stages};
+use crate::shard::{Shard, State};
+
+/// All numbers of a shard's core at one moment. Counts begin with the process.
+#[derive(Clone, Debug)]
+pub struct ShardSnapshot {
+    /// Whether it takes requests.
+    pub serving: bool,
+    /// Clients connected.
+    pub connections: usize,
+    /// Clients that are not read from because the request queue is full.
+    pub held_connections: usize,
+    /// Bytes of answers that clients have been given and have not read.
+    pub unsent_bytes: usize,
+    /// Fetch and ListOffsets requests under way, long polls included.
+    pub reads_under_way: usize,
+    /// Connections closed for what their clients sent.
+    pub bad_requests: u64,
+    /// Requests and answers of each API, by its name.
+    pub apis: Vec<(&'static str, ApiTraffic)>,
+    /// How often each API answered with each error, by their names.
+    pub errors: Vec<(&'static str, &'static str, u64)>,
+    pub fetch: FetchMetrics,
+    /// Nanoseconds of produce batches in each stage, all groups together, by the stage's name.
+    pub stages: Vec<(&'static str, Histogram<u64>)>,
+    pub groups: Vec<GroupSnapshot>,
+}
+
+/// The numbers of one group.
+#[derive(Clone, Debug)]
+pub struct GroupSnapshot {
+    pub group: u32,
+    pub leads: bool,
+    pub term: u64,
+    /// The first byte of the oldest segment.
+    pub start: u64,
+    pub checkpoint: u64,
+    pub apply: u64,
+    pub commit: u64,
+    pub received: u64,
+    pub flush: u64,
+    pub append: u64,
+    /// Where the journal cache begins.
+    pub cache_start: u64,
+    pub partitions: usize,
+    /// Batches that wait for the writer.
+    pub queued: usize,
+    pub queued_bytes: usize,
+    pub writes_in_flight: usize,
+    /// Answers that wait for their level, by its name.
+    pub pending: [(&'static str, usize); 4],
+    pub expired: u64,
+    pub entries: u64,
+    pub entry_bytes: u64,
+    pub batches: u64,
+    pub records: u64,
+    pub record_bytes: u64,
+}
+
+impl<P: Page> Shard<P> {
+    /// Copies all numbers out. Takes about as long as copying 100 KiB, and reading every group.
+    pub fn snapshot(&self) -> ShardSnapshot {
+        let mut stages = Stages::default();
+        for group in self.groups.iter() {
+            stages.add(&group.metrics.stages);
+        }
+        let traffic = &self.connections.traffic;
+        ShardSnapshot {
+            serving: self.state == State::Serving,
+            connections: self.connections.count(),
+            held_connections: self.queue_waiters.len(),
+            unsent_bytes: self.connections.unsent_bytes(),
+            reads_under_way: self.fetches.jobs(),
+            bad_requests: self.metrics.bad_requests,
+            apis: traffic.by_api().collect(),
+            errors: traffic
+                .errors()
+                .map(|(api, error, count)| (api, error.name(), count))
+                .collect(),
+            fetch: self.fetches.metrics,
+            stages: vec![
+                ("queue", stages.queue),
+                ("flush", stages.flush),
+                ("commit", stages.commit),
+                ("order", self.connections.order_stage().clone()),
+                ("total", stages.total),
+            ],
+            groups: self.groups.iter().map(Group::snapshot).collect(),
+        }
+    }
+}
+
+impl<P: Page> Group<P> {
+    fn snapshot(&self) -> GroupSnapshot {
+        let (progress, metrics) = (self.progress(), &self.metrics);
+        GroupSnapshot {
+            group: self.id.0,
+            leads: self.replica.is_leader(),
+            term: self.replica.term().0,
+            start: self.journal.start().0,
+            checkpoint: self.checkpoint.position.0,
+            apply: self.applied().end.0,
+            commit: progress.commit.0,
+            received: progress.received.0,
+            flush: progress.flush.0,
+            append: progress.append.0,
+            cache_start: self.journal.cache_start().0,
+            partitions: self.partitions.len(),
+            queued: self.queue.len(),
+            queued_bytes: self.queue.bytes(),
+            writes_in_flight: self.journal.writes_in_flight(),
+            pending: Qos::WITH_RESPONSE.map(|qos| (qos.name(), self.pending.waiting(qos))),
+            expired: metrics.expired,
+            entries: metrics.entries,
+            entry_bytes: metrics.entry_bytes,
+            batches: metrics.batches,
+            records: metrics.records,
+            record_bytes: metrics.record_bytes,
+        }
+    }
+}
