@@ -157,6 +157,14 @@ impl<'a> Iterator for ProducePartitions<'a> {
 }
 
 impl<'a> ProducePartitions<'a> {
+    /// Whether the walk is over, as far as that can be told without another step: not so in the
+    /// flexible encoding, where tagged fields may follow.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        let nothing_counted = self.topics_left == 0 && self.partitions_left == 0;
+        nothing_counted && !self.flexible && self.reader.remaining() == 0
+    }
+
     #[inline]
     fn step(&mut self) -> Result<Option<ProducePartition<'a>>, DecodeError> {
         while self.partitions_left == 0 {

@@ -93,6 +93,19 @@ impl Catalog {
         self.slot(*self.by_name_bytes.get(name)?)
     }
 
+    /// The same, for who asks for the same topic again and again: `last` is where the one before
+    /// was found, and any number to begin with.
+    #[inline]
+    pub fn topic_again(&self, name: &[u8], last: &mut u32) -> Option<&Topic> {
+        if let Some(topic) = self.slot(*last)
+            && topic.name.as_bytes() == name
+        {
+            return Some(topic);
+        }
+        *last = *self.by_name_bytes.get(name)?;
+        self.slot(*last)
+    }
+
     /// The topic of that id. One hash, no allocation.
     pub fn topic_by_id(&self, id: &TopicId) -> Option<&Topic> {
         self.slot(*self.by_id.get(id)?)

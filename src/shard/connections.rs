@@ -45,6 +45,9 @@ impl Read {
     }
 }
 
+/// No more than this is set aside for the answers of a turn before there are any.
+const TAIL_BYTES_RESERVED_MAX: usize = 64 << 10;
+
 /// The memo of a connection that isn't there. Connections are numbered from one on.
 const NOBODY: (ConnectionId, usize) = (ConnectionId(u64::MAX), usize::MAX);
 
@@ -92,6 +95,8 @@ struct Connection<P> {
     parts: Vec<Part<P>>,
     /// The newest of them, still growing.
     tail: Vec<u8>,
+    /// How many bytes the last tail had: the next one will have about as many.
+    last_tail_bytes: usize,
     dirty: bool,
     unsent_bytes: usize,
     /// Frames that have come and not been looked at.
@@ -270,6 +275,9 @@ impl<P> Connections<P> {
         let connection = &mut self.slots[slot];
         if ticket.sequence == connection.next_answer {
             let before = connection.tail.len();
+            if before == 0 {
+                connection.tail.reserve(connection.last_tail_bytes);
+            }
             encode(&mut connection.tail);
             self.traffic.response(api, connection.tail.len() - before);
             connection.next_answer += 1;
@@ -395,6 +403,7 @@ impl<P> Connection<P> {
             early: BTreeMap::new(),
             parts: Vec::new(),
             tail: Vec::new(),
+            last_tail_bytes: 0,
             dirty: false,
             unsent_bytes: 0,
             backlog: VecDeque::new(),
@@ -449,6 +458,7 @@ impl<P> Connection<P> {
     fn settle_tail(&mut self) {
         if !self.tail.is_empty() {
             let tail = std::mem::take(&mut self.tail);
+            self.last_tail_bytes = tail.len().min(TAIL_BYTES_RESERVED_MAX);
             self.parts.push(Part::Bytes(tail.into()));
         }
     }

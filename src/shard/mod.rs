@@ -113,6 +113,8 @@ pub struct Shard<P: Page> {
     connections: Connections<P>,
     produce_requests: Slab<MultiProduce>,
     produce_template: LastTemplate,
+    /// Where the catalog has the topic that a batch was last sent for.
+    last_topic: u32,
     fetches: Fetches<P>,
     admin_requests: AdminRequests,
     producer_ids: ProducerIds,
@@ -170,6 +172,7 @@ impl<P: Page> Shard<P> {
             connections: Connections::default(),
             produce_requests: Slab::new(),
             produce_template: LastTemplate::default(),
+            last_topic: 0,
             fetches: Fetches::default(),
             admin_requests: AdminRequests::default(),
             producer_ids: ProducerIds::default(),

@@ -35,6 +35,8 @@ pub struct Produce<'a, P> {
     pub connections: &'a mut Connections<P>,
     pub requests: &'a mut Slab<MultiProduce>,
     pub template: &'a mut LastTemplate,
+    /// Where the catalog has the topic of the last batch.
+    pub last_topic: &'a mut u32,
     /// What was decompressed in this turn.
     pub decompressed_bytes: &'a mut u64,
 }
@@ -122,7 +124,9 @@ impl<'a, P: Page> Produce<'a, P> {
         let frame = &read[frame_at.clone()];
         let request = ProduceRequest::decode(&header, frame)?;
         let mut partitions = request.partitions();
-        let (Some(Ok(only)), None) = (partitions.next(), partitions.next()) else {
+        let first = partitions.next();
+        let second = if partitions.is_over() { None } else { partitions.next() };
+        let (Some(Ok(only)), None) = (first, second) else {
             request.check()?;
             return self.multi(now, ticket, header, &request, &read.slice(frame_at));
         };
@@ -236,7 +240,7 @@ impl<'a, P: Page> Produce<'a, P> {
     }
 
     fn check(
-        &self,
+        &mut self,
         header: &RequestHeader,
         request: &ProduceRequest<'_>,
         frame: &[u8],
@@ -245,7 +249,8 @@ impl<'a, P: Page> Produce<'a, P> {
     ) -> Result<(&'a Topic, Checked), ProduceOutcome> {
         let catalog = self.catalog;
         let refused = |code, why| ProduceOutcome::Refused(code, why);
-        let topic = catalog.topic(partition.topic).ok_or(ProduceOutcome::UnknownPartition)?;
+        let topic = catalog.topic_again(partition.topic, self.last_topic);
+        let topic = topic.ok_or(ProduceOutcome::UnknownPartition)?;
         let number = usize::try_from(partition.partition);
         let placement = number.ok().and_then(|number| topic.partitions.get(number));
         let placement = placement.ok_or(ProduceOutcome::UnknownPartition)?;

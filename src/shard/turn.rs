@@ -137,6 +137,7 @@ impl<P: Page> Shard<P> {
             connections: &mut self.connections,
             requests: &mut self.produce_requests,
             template: &mut self.produce_template,
+            last_topic: &mut self.last_topic,
             decompressed_bytes: &mut self.decompressed_bytes,
         }
     }

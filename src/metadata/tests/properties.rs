@@ -120,8 +120,12 @@ proptest! {
     fn lookups_agree_with_the_list(commands in vec(command(), 0..60)) {
         let catalog = catalog_after(&commands);
         let mut partitions = 0;
+        let mut last_topic = 0;
         for topic in catalog.topics() {
             prop_assert_eq!(catalog.topic(topic.name.as_bytes()), Some(topic));
+            let found = catalog.topic_again(topic.name.as_bytes(), &mut last_topic);
+            prop_assert_eq!(found, Some(topic), "whichever was asked for before");
+            prop_assert_eq!(catalog.topic_again(b"no such", &mut last_topic), None);
             prop_assert_eq!(catalog.topic_by_id(&topic.id), Some(topic));
             for (number, placement) in (0..).zip(&topic.partitions) {
                 prop_assert_eq!(catalog.partition(placement.key), Some((topic, number)));
