@@ -64,6 +64,7 @@ impl FetchArgs {
             min_bytes: self.min_bytes,
             max_bytes: self.max_bytes,
             partition_max_bytes: self.partition_max_bytes,
+            committed_only: false,
         }
     }
 }

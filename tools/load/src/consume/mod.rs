@@ -2,7 +2,7 @@
 
 mod args;
 mod client;
-mod requests;
+pub mod requests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -20,6 +20,8 @@ pub struct Appetite {
     pub min_bytes: i32,
     pub max_bytes: i32,
     pub partition_max_bytes: i32,
+    /// Leave out what belongs to transactions that aren't committed; or have brokers not look.
+    pub committed_only: bool,
 }
 
 /// Writes requests for one topic, and reads the answers.
@@ -39,6 +41,8 @@ pub struct Part<'a> {
     pub error: i16,
     /// The end of what consumers may read.
     pub high_watermark: i64,
+    /// The first offset there still is; -1 before version 5.
+    pub log_start: i64,
     /// Whole batches, and perhaps the front of one more.
     pub records: &'a [u8],
 }
@@ -66,8 +70,7 @@ impl Requests {
         for number in [appetite.max_wait_ms, appetite.min_bytes, appetite.max_bytes] {
             head.extend(number.to_be_bytes());
         }
-        // Uncommitted records, too: brokers then need not look at transactions.
-        head.push(0);
+        head.push(u8::from(appetite.committed_only));
         if version >= 7 {
             // No session: id 0, epoch -1.
             head.extend(0i32.to_be_bytes());
@@ -114,6 +117,14 @@ impl Requests {
         out[correlation_at..correlation_at + 4].copy_from_slice(&correlation_id.to_be_bytes());
     }
 
+    /// Which request an answer (a frame without its length prefix) belongs to.
+    ///
+    /// # Errors
+    /// It is too short to tell.
+    pub fn correlation_of(frame: &[u8]) -> io::Result<i32> {
+        Rest(frame).i32()
+    }
+
     /// Reads an answer (a frame without its length prefix) where it lies. Returns the correlation
     /// id and the error of the whole.
     ///
@@ -147,9 +158,7 @@ impl Requests {
         let error = rest.i16()?;
         let high_watermark = rest.i64()?;
         let _last_stable = rest.i64()?;
-        if self.version >= 5 {
-            let _log_start = rest.i64()?;
-        }
+        let log_start = if self.version >= 5 { rest.i64()? } else { -1 };
         // Aborted transactions: none, or a producer and an offset each.
         let aborted = rest.i32()?.max(0) as usize;
         rest.bytes(aborted.saturating_mul(16))?;
@@ -157,7 +166,8 @@ impl Requests {
             let _preferred_replica = rest.i32()?;
         }
         let records_bytes = rest.i32()?.max(0) as usize;
-        Ok(Part { partition, error, high_watermark, records: rest.bytes(records_bytes)? })
+        let records = rest.bytes(records_bytes)?;
+        Ok(Part { partition, error, high_watermark, log_start, records })
     }
 }
 
@@ -192,5 +202,83 @@ impl<'a> Rest<'a> {
 
     fn i64(&mut self) -> io::Result<i64> {
         self.array().map(i64::from_be_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::{Bytes, BytesMut};
+    use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+    use kafka_protocol::messages::{FetchRequest, FetchResponse, RequestHeader, TopicName};
+    use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+
+    fn requests(version: i16) -> Requests {
+        let appetite = Appetite {
+            max_wait_ms: 100,
+            min_bytes: 1,
+            max_bytes: 1000,
+            partition_max_bytes: 100,
+            committed_only: true,
+        };
+        Requests::new("topic", version, appetite).unwrap()
+    }
+
+    #[test]
+    fn requests_are_what_the_protocol_says() {
+        for version in VERSION_MIN..=VERSION_MAX {
+            let mut out = vec![];
+            requests(version).put(&mut out, 77, &[(3, 100), (4, 0)]);
+            let mut frame = Bytes::from(out);
+            let length = frame.split_to(4);
+            assert_eq!(u32::from_be_bytes(length[..].try_into().unwrap()) as usize, frame.len());
+            let header = RequestHeader::decode(&mut frame, 1).unwrap();
+            assert_eq!((header.request_api_key, header.request_api_version), (FETCH_KEY, version));
+            assert_eq!(header.correlation_id, 77);
+            let request = FetchRequest::decode(&mut frame, version).unwrap();
+            assert!(frame.is_empty());
+            assert_eq!((request.max_wait_ms, request.isolation_level), (100, 1));
+            let topic = &request.topics[0];
+            assert_eq!(topic.topic.as_str(), "topic");
+            let asked = topic.partitions.iter().map(|part| (part.partition, part.fetch_offset));
+            assert_eq!(asked.collect::<Vec<_>>(), [(3, 100), (4, 0)]);
+            assert!(topic.partitions.iter().all(|part| part.partition_max_bytes == 100));
+        }
+    }
+
+    #[test]
+    fn answers_are_read_as_the_protocol_says() {
+        for version in VERSION_MIN..=VERSION_MAX {
+            let part = |partition, records: &'static [u8]| {
+                PartitionData::default()
+                    .with_partition_index(partition)
+                    .with_error_code(1)
+                    .with_high_watermark(20)
+                    .with_log_start_offset(if version >= 5 { 9 } else { -1 })
+                    .with_records(Some(Bytes::from_static(records)))
+            };
+            let topic = FetchableTopicResponse::default()
+                .with_topic(TopicName(StrBytes::from_static_str("topic")))
+                .with_partitions(vec![part(3, b"abc"), part(4, b"")]);
+            let response = FetchResponse::default().with_responses(vec![topic]);
+            let mut frame = BytesMut::from(&77i32.to_be_bytes()[..]);
+            response.encode(&mut frame, version).unwrap();
+            let mut parts = Vec::new();
+            let requests = requests(version);
+            assert_eq!(requests.read(&frame, |part| parts.push(part)).unwrap(), (77, 0));
+            assert_eq!(Requests::correlation_of(&frame).unwrap(), 77);
+            let log_start = if version >= 5 { 9 } else { -1 };
+            let part = |partition, records| Part {
+                partition,
+                error: 1,
+                high_watermark: 20,
+                log_start,
+                records,
+            };
+            assert_eq!(parts, [part(3, &b"abc"[..]), part(4, &b""[..])]);
+            for length in 0..frame.len() {
+                assert!(requests.read(&frame[..length], |_| ()).is_err(), "cut to {length}");
+            }
+        }
     }
 }

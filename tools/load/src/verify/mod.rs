@@ -7,7 +7,6 @@
 pub(crate) mod args;
 mod checker;
 mod evidence;
-mod fetch;
 mod leaders;
 mod links;
 mod outbox;

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use hutong::kafka::record_batch::{BATCH_HEADER_BYTES, BatchHeader, batches, crc_matches};
 
 use super::evidence::View;
-use super::fetch::{Part, correlation_id, put_request, read_answer};
 use super::leaders::Leaders;
 use super::links::Links;
 use super::record::{Value, values};
 use super::runs::Run;
+use crate::consume::requests::{Appetite, Part, Requests};
 
 /// The longest wait for sockets.
 const IDLE_WAIT: Duration = Duration::from_millis(5);
@@ -22,9 +22,21 @@ const PARTITIONS_MAX: usize = 1000;
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 
+/// Fetch's version: it tells where a log begins, and every broker since Kafka 2.3 takes it.
+const FETCH_VERSION: i16 = 11;
+
+/// What is asked for at once.
+const APPETITE: Appetite = Appetite {
+    max_wait_ms: 100,
+    min_bytes: 1,
+    max_bytes: 8 << 20,
+    partition_max_bytes: 1 << 20,
+    committed_only: true,
+};
+
 /// See the module.
 pub struct Reader {
-    topic: String,
+    requests: Requests,
     leaders: Arc<Leaders>,
     links: Links,
     request_timeout: Duration,
@@ -67,7 +79,7 @@ impl Reader {
         let view = |&from: &i64| View { from, until: from, ..View::default() };
         let views = begins.iter().map(view).collect();
         Ok(Reader {
-            topic: topic.into(),
+            requests: Requests::new(topic, FETCH_VERSION, APPETITE)?,
             leaders,
             links: Links::new()?,
             request_timeout,
@@ -89,6 +101,7 @@ impl Reader {
         self.ask(now);
         let before = self.log.records;
         let (asked, not_before, log) = (&mut self.asked, &mut self.not_before, &mut self.log);
+        let requests = &self.requests;
         let mut late: Vec<usize> = Vec::new();
         for (&link, (_, sent)) in asked.iter() {
             if now > *sent + self.request_timeout {
@@ -97,10 +110,11 @@ impl Reader {
         }
         let mut broken = self.links.turn(IDLE_WAIT, |link, frame| {
             let expected = asked.remove(&link).map(|(correlation, _)| correlation);
-            if expected != Some(correlation_id(frame)?) {
+            if expected != Some(Requests::correlation_of(frame)?) {
                 return Err(std::io::Error::other("it answered something else"));
             }
-            log.failed = read_answer(frame, |part| log.take(part))? != 0 || log.failed;
+            let (_, error) = requests.read(frame, |part| log.take(part))?;
+            log.failed |= error != 0;
             if std::mem::take(&mut log.failed) {
                 not_before.insert(link, Instant::now() + ERROR_PAUSE);
             }
@@ -136,7 +150,7 @@ impl Reader {
 
     fn ask(&mut self, now: Instant) {
         let routes = self.leaders.routes();
-        let mut wanted: BTreeMap<usize, Vec<(i32, i64)>> = BTreeMap::new();
+        let mut wanted: BTreeMap<usize, Vec<(u32, i64)>> = BTreeMap::new();
         let count = self.log.views.len();
         let (mut first, mut is_cut) = (0, false);
         for number in (0..count).map(|number| (number + self.first) % count) {
@@ -147,7 +161,7 @@ impl Reader {
             };
             let from = wanted.entry(self.links.to(leader)).or_default();
             if view.until < end && from.len() < PARTITIONS_MAX {
-                from.push((number as i32, view.until));
+                from.push((number as u32, view.until));
             } else if view.until < end && !is_cut {
                 (first, is_cut) = (number, true);
             }
@@ -163,7 +177,7 @@ impl Reader {
                 continue;
             };
             self.correlation_id = self.correlation_id.wrapping_add(1);
-            put_request(connection.out(), self.correlation_id, &self.topic, &from);
+            self.requests.put(connection.out(), self.correlation_id, &from);
             self.asked.insert(link, (self.correlation_id, now));
         }
     }
@@ -205,7 +219,7 @@ fn read_records(view: &mut View, part: Part<'_>, run: u64) {
     }
 }
 
-fn read_batch(view: &mut View, partition: i32, batch: &[u8], header: &BatchHeader, run: u64) {
+fn read_batch(view: &mut View, partition: u32, batch: &[u8], header: &BatchHeader, run: u64) {
     let next = header.last_offset() + 1;
     let is_new = next > view.until;
     if !crc_matches(batch) {
@@ -224,7 +238,7 @@ fn read_batch(view: &mut View, partition: i32, batch: &[u8], header: &BatchHeade
         return;
     }
     let mut read = 0;
-    for (delta, value) in values(batch, run, partition as u32) {
+    for (delta, value) in values(batch, run, partition) {
         read += 1;
         let offset = header.base_offset + delta;
         let is_asked_for = offset >= view.until;
@@ -270,7 +284,9 @@ mod tests {
     }
 
     fn read(view: &mut View, records: &[u8]) {
-        read_records(view, Part { partition: 2, error: 0, log_start: 0, records }, RUN);
+        let (error, high_watermark, log_start) = (0, 0, 0);
+        let part = Part { partition: 2, error, high_watermark, log_start, records };
+        read_records(view, part, RUN);
     }
 
     fn runs(view: &View) -> Vec<(u64, i64, u64)> {
