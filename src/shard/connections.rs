@@ -48,16 +48,13 @@ impl Read {
 /// No more than this is set aside for the answers of a turn before there are any.
 const TAIL_BYTES_RESERVED_MAX: usize = 64 << 10;
 
-/// The memo of a connection that isn't there. Connections are numbered from one on.
-const NOBODY: (ConnectionId, usize) = (ConnectionId(u64::MAX), usize::MAX);
-
 /// All connections of a shard.
 #[derive(Debug)]
 pub struct Connections<P> {
     slots: Slab<Connection<P>>,
     by_id: FxHashMap<ConnectionId, usize>,
-    /// The connection that was found last, and its slot. Of no connection once that is gone.
-    last: (ConnectionId, usize),
+    /// The connection that was found last, and its slot.
+    last: Option<(ConnectionId, usize)>,
     /// Those with something to give out at the end of the turn.
     dirty: Vec<ConnectionId>,
     /// Those that may go on with their backlog.
@@ -112,7 +109,7 @@ impl<P> Default for Connections<P> {
         Connections {
             slots: Slab::new(),
             by_id: FxHashMap::default(),
-            last: NOBODY,
+            last: None,
             dirty: Vec::new(),
             runnable: Vec::new(),
             faults: Vec::new(),
@@ -138,11 +135,10 @@ impl<P> Connections<P> {
     pub fn open(&mut self, id: ConnectionId) {
         let slot = self.slots.insert(Connection::new());
         self.by_id.insert(id, slot);
-        self.last = NOBODY;
     }
 
     fn remove(&mut self, id: ConnectionId) -> Option<Connection<P>> {
-        self.last = NOBODY;
+        self.last = None;
         let slot = self.by_id.remove(&id)?;
         Some(self.slots.remove(slot))
     }
@@ -231,10 +227,14 @@ impl<P> Connections<P> {
     /// answers: the last one found is looked at first.
     #[inline]
     fn slot_of(&mut self, id: ConnectionId) -> Option<usize> {
-        if self.last.0 != id {
-            self.last = (id, *self.by_id.get(&id)?);
+        if let Some((last, slot)) = self.last
+            && last == id
+        {
+            return Some(slot);
         }
-        Some(self.last.1)
+        let slot = *self.by_id.get(&id)?;
+        self.last = Some((id, slot));
+        Some(slot)
     }
 
     #[inline]
