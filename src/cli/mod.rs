@@ -148,8 +148,8 @@ fn answer_parse_error(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// What clap says, without its heading, its usage lines and its pointer to `--help`.
-fn sentence(rendered: &str) -> String {
+/// What clap says, in one line: without its heading, its usage lines and its pointer to `--help`.
+pub fn sentence(rendered: &str) -> String {
     let text = rendered.strip_prefix("error: ").unwrap_or(rendered);
     let end = ["\n\nUsage:", "\n\nFor more information"]
         .iter()

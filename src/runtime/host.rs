@@ -1,9 +1,13 @@
-//! What the machine must grant before a node can start: io_uring, locked memory, open files.
+//! What the machine must grant before a node can start: io_uring, locked memory, open files, CPUs.
+
+use std::io;
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::libc;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
 
 use crate::config::ByteSize;
 
@@ -30,6 +34,16 @@ pub fn raise_open_files() {
     {
         tracing::warn!("could not raise the limit of open files from {soft} to {hard}: {error}");
     }
+}
+
+/// Has the calling thread run on this CPU alone.
+///
+/// # Errors
+/// The system's: there is no such CPU, or this process may not use it.
+pub fn pin_thread(cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
 /// Tells the allocator to keep large blocks: journal pages and frames beyond the pools come from

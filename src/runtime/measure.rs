@@ -6,18 +6,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 
 use crate::journal::page::Page;
+use crate::runtime::host::pin_thread;
 use crate::runtime::journal_files::Durability;
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::tests::{EchoShard, frame};
 
 fn pin(cpu: usize) {
-    let mut set = CpuSet::new();
-    set.set(cpu).unwrap();
-    let _ = sched_setaffinity(Pid::from_raw(0), &set);
+    let _ = pin_thread(cpu);
 }
 
 fn connect(address: SocketAddr) -> TcpStream {

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
 use serde_json::json;
 
 use super::super::output::{plural, printable};
 use super::report::Check;
+use crate::config::allowed_cpus;
 
 /// Clock sources that are read without a system call.
 const FAST_CLOCKS: [&str; 5] =
@@ -17,8 +16,7 @@ const FAST_CLOCKS: [&str; 5] =
 
 /// The CPUs that this process may use, by number.
 pub fn allowed() -> Vec<usize> {
-    let set = sched_getaffinity(Pid::from_raw(0)).unwrap_or_else(|_| CpuSet::new());
-    (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect()
+    allowed_cpus().unwrap_or_default()
 }
 
 /// All that is worth knowing about them.

@@ -1,15 +1,9 @@
-//! Which CPUs there are for us, and running on one of them.
+//! Running on one CPU, and telling which.
 
 use std::io;
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
-use nix::unistd::Pid;
-
-/// The CPUs this process may run on.
-pub fn allowed() -> io::Result<Vec<usize>> {
-    let set = sched_getaffinity(Pid::from_raw(0))?;
-    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
-}
+use hutong::runtime::host::pin_thread;
+use nix::sched::sched_getcpu;
 
 /// Where a side runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +16,7 @@ pub struct Place {
 
 /// Pins this thread to `cpu`, if given.
 pub fn pin(cpu: Option<usize>) -> io::Result<()> {
-    let Some(cpu) = cpu else { return Ok(()) };
-    let mut set = CpuSet::new();
-    set.set(cpu)?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+    cpu.map_or(Ok(()), pin_thread)
 }
 
 /// Where this thread runs, having been given to [`pin`].

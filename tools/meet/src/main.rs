@@ -6,10 +6,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+use hutong::cli::sentence;
+use hutong::config::allowed_cpus;
 use hutong_meet::hello::{IN_FLIGHT_MAX, Plan};
 use hutong_meet::lane::{self, Account, Manner};
 use hutong_meet::li::TRANSCRIPT_MEETS_MAX;
-use hutong_meet::{cpu, report};
+use hutong_meet::report;
 
 const MEETS_DEFAULT: u64 = 100_000;
 const IN_FLIGHT_DEFAULT: u32 = 8192;
@@ -144,7 +146,7 @@ fn cpus(pin: &[usize], sides: usize) -> anyhow::Result<Vec<usize>> {
             _ => "--pin takes two CPUs, Zhang's and Li's: --pin 0,1".into(),
         }));
     }
-    let allowed = cpu::allowed()?;
+    let allowed = allowed_cpus()?;
     match pin.iter().find(|cpu| !allowed.contains(cpu)) {
         None => Ok(pin.to_vec()),
         Some(cpu) => {
@@ -182,15 +184,4 @@ fn print(text: &str) -> anyhow::Result<()> {
 fn complain(message: &str) {
     let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let _ = writeln!(io::stderr(), "hutong-meet: {line}");
-}
-
-/// What clap says, without its heading, its usage lines and its pointer to `--help`.
-fn sentence(rendered: &str) -> String {
-    let text = rendered.strip_prefix("error: ").unwrap_or(rendered);
-    let end = ["\n\nUsage:", "\n\nFor more information"]
-        .iter()
-        .filter_map(|mark| text.find(mark))
-        .min()
-        .unwrap_or(text.len());
-    format!("{} (--help tells more)", text[..end].trim())
 }
