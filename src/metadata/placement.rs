@@ -3,7 +3,20 @@
 //! Nothing else computes a partition's group: everybody else looks it up in the catalog, so that
 //! the number of groups may grow without moving what is there.
 
-use crate::model::ids::GroupId;
+use crate::model::ids::{GroupId, NodeId};
+
+/// The nodes that hold a group when a cluster is formed: all of them for group 0, which has the
+/// catalog; for any other, up to [`REPLICAS_DEFAULT`] in turn, beginning with another for each
+/// group, so that every node has as many, and is the first of as many, as the others. `nodes` is
+/// ascending. The first is the one that should lead.
+pub fn replicas(group: GroupId, nodes: &[NodeId]) -> Vec<NodeId> {
+    let count = if group.0 == 0 { nodes.len() } else { nodes.len().min(REPLICAS_DEFAULT) };
+    let first = group.0 as usize % nodes.len().max(1);
+    nodes.iter().cycle().skip(first).take(count).copied().collect()
+}
+
+/// Copies of each group of a cluster that has as many nodes: any one may die.
+pub const REPLICAS_DEFAULT: usize = 3;
 
 /// The groups of the first partitions of a new topic: round robin from `turn`.
 ///
@@ -61,6 +74,18 @@ mod tests {
                 turn = next_turn(turn, size, groups);
                 assert!(load.iter().max().unwrap() - load.iter().min().unwrap() <= 1);
             }
+        }
+    }
+
+    #[test]
+    fn every_node_has_its_share_of_the_groups() {
+        let nodes = [1, 2, 3, 4, 5].map(NodeId);
+        assert_eq!(replicas(GroupId(0), &nodes), nodes);
+        assert_eq!(replicas(GroupId(4), &nodes), [5, 1, 2].map(NodeId));
+        assert_eq!(replicas(GroupId(1), &nodes[..1]), [NodeId(1)]);
+        for node in nodes {
+            let groups = (1..6).filter(|group| replicas(GroupId(*group), &nodes).contains(&node));
+            assert_eq!(groups.count(), 3);
         }
     }
 

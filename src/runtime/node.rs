@@ -27,7 +27,7 @@ use crate::runtime::segment_files::FileHelper;
 use crate::runtime::segment_source::DirSource;
 use crate::runtime::shard_io::ShardIo;
 use crate::runtime::sync_probe;
-use crate::shard::{Shard, ShardConfig};
+use crate::shard::{NodeAddress, Shard, ShardConfig};
 
 /// A preempt timer below 10 ms makes this release of the executor sleep with work to do.
 pub const PREEMPT_TIMER: Duration = Duration::from_millis(10);
@@ -191,6 +191,11 @@ fn shard_config(
         shards: config.shards,
         groups: dir.facts().groups,
         cluster_id: dir.facts().cluster_id.clone(),
+        nodes: vec![NodeAddress {
+            node: config.node_id,
+            host: config.advertise_host.clone(),
+            port: first.port(),
+        }],
         advertised_host: config.advertise_host.clone(),
         base_port: first.port(),
         data_directory: config.data_dir.display().to_string(),

@@ -1,7 +1,7 @@
 //! The runtime from socket to disk and back, with a core that journals and echoes.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -178,6 +178,52 @@ fn the_core_can_pause_close_read_vote_and_change_segments() {
     assert!(began.elapsed() >= Duration::from_millis(50), "reading went on: {:?}", began.elapsed());
     stream.write_all(&frame(b"!close")).unwrap();
     assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    shard.stop();
+}
+
+#[test]
+fn the_core_can_dial_others_beside_all_the_clients_it_may_have() {
+    let shard = EchoShard::start("dial", Durability::Dsync, 1);
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let mut client = shard.connect();
+    let mut dialed = Vec::new();
+    for host in ["127.0.0.1", "localhost"] {
+        order(&mut client, &format!("!dial {host} {port}"), b"dialed");
+        let (mut stream, _) = other.accept().unwrap();
+        let mut hello = [0; 5];
+        stream.read_exact(&mut hello).unwrap();
+        assert_eq!(&hello, b"hello");
+        echo(stream.try_clone().unwrap(), vec![7, 100_000, 3_000_000, 1]);
+        dialed.push(stream);
+    }
+    // Who was dialed takes nobody's place, nor leaves one behind.
+    assert!(is_closed(&mut shard.connect()), "one client is allowed");
+    dialed[0].write_all(&frame(b"!close")).unwrap();
+    assert!(is_closed(&mut dialed[0]));
+    assert!(is_closed(&mut shard.connect()), "one client is allowed");
+    echo(dialed.remove(1), vec![9]);
+    echo(client, vec![9]);
+    shard.stop();
+}
+
+#[test]
+fn a_dial_that_fails_says_why_once() {
+    let shard = EchoShard::start("dial-fails", Durability::Dsync, 10);
+    let mut client = shard.connect();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Too long for a name, so nobody is asked about it.
+    let no_name = "n".repeat(70);
+    for (host, why) in [("127.0.0.1", "refused"), (no_name.as_str(), "")] {
+        client.write_all(&frame(format!("!dial {host} {gone}").as_bytes())).unwrap();
+        let mut said = [0; 1000];
+        let length = client.read(&mut said).unwrap();
+        let said = std::str::from_utf8(&said[..length]).unwrap();
+        assert!(said.starts_with(&format!("can't connect to port {gone} of {host}: ")), "{said}");
+        assert!(said.contains(why), "{said}");
+        println!("{said}");
+    }
+    echo(client, vec![5]);
     shard.stop();
 }
 

@@ -76,6 +76,14 @@ pub mod random;
 pub mod retention;
 pub mod snapshot;
 
+/// A node of the cluster, and where its shard 0 listens; its shard s does at `port + s`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAddress {
+    pub node: NodeId,
+    pub host: String,
+    pub port: u16,
+}
+
 /// What a shard must know from the start.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
@@ -87,6 +95,8 @@ pub struct ShardConfig {
     pub groups: u32,
     /// The cluster's id, as clients see it.
     pub cluster_id: String,
+    /// All nodes that formed the cluster, ascending, this one included. One node is a cluster, too.
+    pub nodes: Vec<NodeAddress>,
     /// The host that clients are told to connect to.
     pub advertised_host: String,
     /// Shard 0's port; shard s is at `base_port + s`.
@@ -201,6 +211,7 @@ impl<P: Page> Shard<P> {
                 self.fetches.on_connection_closed(connection);
                 self.connections.closed(connection);
             }
+            Input::DialFailed { .. } => {}
             Input::FromShard { from, message } => self.on_message(from, message),
             Input::JournalWritten { group, write, result } => match result {
                 Ok(()) => self.group(group).on_written(write, now.time),

@@ -11,7 +11,7 @@ use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::Input;
 use hutong::shard::output::{Output, Part};
-use hutong::shard::{Shard, ShardConfig};
+use hutong::shard::{NodeAddress, Shard, ShardConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
@@ -43,6 +43,7 @@ pub fn config() -> ShardConfig {
         shards: 1,
         groups: 1,
         cluster_id: "test".into(),
+        nodes: vec![NodeAddress { node: NodeId(0), host: "localhost".into(), port: 9092 }],
         advertised_host: "localhost".into(),
         base_port: 9092,
         data_directory: "/data".into(),

@@ -27,7 +27,7 @@ use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::{Input, IoFailure};
 use hutong::shard::message::ShardMessage;
 use hutong::shard::output::{Output, Part};
-use hutong::shard::{Shard, ShardConfig};
+use hutong::shard::{NodeAddress, Shard, ShardConfig};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -471,6 +471,7 @@ fn open(shards: u16, disk: &mut Disk, now: Now) -> Shard<MemoryPage> {
         shards,
         groups: u32::from(shards),
         cluster_id: "script".into(),
+        nodes: vec![NodeAddress { node: NodeId(0), host: "host".into(), port: 9092 }],
         advertised_host: "host".into(),
         base_port: 9092,
         data_directory: "/data".into(),
