@@ -348,7 +348,7 @@ fn documents_name_files_that_exist() {
 
 #[test]
 fn the_readme_has_every_option_of_serve() {
-    let config = read("src/config.rs");
+    let config = read("src/config/mod.rs");
     let raw = config.split("pub struct RawConfig {").nth(1).expect("RawConfig is there");
     let raw = raw.split("\n}").next().expect("it ends");
     let options: BTreeSet<String> = raw
