@@ -24,8 +24,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("metadata", &["limits", "model"]),
     ("shard", &["journal", "kafka", "limits", "metadata", "model", "partition", "replica"]),
     // Of `limits` and `model` the words, of `journal` pages and sources, of `shard` the boundary,
-    // of `kafka` only where a frame ends: sockets give bytes, and the shard takes whole frames.
-    ("runtime", &["config", "journal", "kafka::frame", "limits", "model", "shard"]),
+    // of `kafka` only where a frame ends: sockets give bytes, and the shard takes whole frames. Of
+    // `metadata` which groups a node has.
+    (
+        "runtime",
+        &["config", "journal", "kafka::frame", "limits", "metadata::placement", "model", "shard"],
+    ),
     ("config", &["limits", "model"]),
     // Reads the files of a stopped node, so it knows what is in them, and recovers as a start does.
     (
