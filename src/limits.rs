@@ -29,6 +29,22 @@ pub const ENTRY_BYTES_MAX: usize = 20 << 20;
 /// entries further apart than this, the first was on disk before the second was begun.
 pub const JOURNAL_WRITES_IN_FLIGHT_MAX: usize = 8;
 
+/// Payload of one message to a follower, but for a single entry that is larger by itself.
+pub const RAFT_MESSAGE_BYTES_MAX: u64 = 1 << 20;
+/// Entries in one message.
+pub const RAFT_ENTRIES_PER_MESSAGE_MAX: usize = 4096;
+/// Messages with entries on their way to one follower of a group.
+pub const RAFT_MESSAGES_IN_FLIGHT_MAX: usize = 64;
+
+/// Requests to one shard of another node that wait for their answers.
+pub const PEER_REQUESTS_MAX: u32 = 4096;
+/// Bytes given to a connection to another node and not taken by its socket. What comes beyond is
+/// not sent: Raft tries again.
+pub const PEER_UNSENT_BYTES_MAX: usize = 96 << 20;
+/// Bytes of a leader's messages that wait for the writer of a follower. What comes beyond is
+/// dropped: Raft sends it again.
+pub const PEER_QUEUE_BYTES_MAX: usize = 96 << 20;
+
 /// The size of a segment file.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
 /// Its smallest size: an entry of the largest size must fit behind the header.
@@ -123,6 +139,10 @@ const _: () = {
         SEGMENT_BYTES_MIN <= SEGMENT_BYTES_DEFAULT && SEGMENT_BYTES_DEFAULT <= SEGMENT_BYTES_MAX
     );
     assert!(FRAME_BYTES_MAX <= REQUEST_QUEUE_BYTES_MAX);
+    assert!(ENTRY_BYTES_MAX + SMALL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
+    assert!(RAFT_MESSAGE_BYTES_MAX as usize + SMALL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
+    let window = RAFT_MESSAGES_IN_FLIGHT_MAX as u64 * RAFT_MESSAGE_BYTES_MAX;
+    assert!(window < PEER_UNSENT_BYTES_MAX as u64 && window < PEER_QUEUE_BYTES_MAX as u64);
     assert!(READ_CHUNK_BYTES.is_multiple_of(ENTRY_ALIGN_BYTES));
     assert!(SMALL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
     assert!(PRODUCE_DECOMPRESSED_BYTES_MAX >= RECORD_BATCH_BYTES_MAX as u64);
