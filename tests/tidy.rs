@@ -22,7 +22,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("replica", &["journal", "limits", "model"]),
     ("partition", &["limits", "model"]),
     ("metadata", &["limits", "model"]),
-    ("shard", &["journal", "kafka", "limits", "metadata", "model", "partition", "replica"]),
+    (
+        "shard",
+        &["duplex", "journal", "kafka", "limits", "metadata", "model", "partition", "replica"],
+    ),
     // Of `limits` and `model` the words, of `journal` pages and sources, of `shard` the boundary,
     // of `kafka` only where a frame ends: sockets give bytes, and the shard takes whole frames. Of
     // `metadata` which groups a node has.

@@ -24,7 +24,8 @@ use crate::journal::JournalOutput;
 use crate::journal::page::Page;
 use crate::journal::source::{GroupFiles, SegmentSource};
 use crate::metadata::Catalog;
-use crate::model::ids::{ConnectionId, GroupId, NodeId, ShardId};
+use crate::metadata::placement::REPLICAS_DEFAULT;
+use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
 use crate::model::time::{Now, Time};
 use crate::shard::admin::AdminRequests;
 use crate::shard::append::Workspace;
@@ -38,6 +39,7 @@ use crate::shard::input::{Input, IoFailure};
 use crate::shard::message::ShardMessage;
 use crate::shard::metrics::ShardMetrics;
 use crate::shard::output::{LogLevel, Output};
+use crate::shard::peers::Peers;
 use crate::shard::produce::MultiProduce;
 use crate::shard::produce_answers::LastTemplate;
 use crate::shard::producer_ids::ProducerIds;
@@ -57,12 +59,16 @@ pub mod append;
 pub mod checkpoint;
 pub mod cluster;
 pub mod connections;
+pub mod follow;
 pub mod group;
 pub mod groups;
+mod members;
+pub mod peers;
 pub mod pending_responses;
 pub mod produce;
 pub mod produce_answers;
 pub mod producer_ids;
+pub mod replay;
 
 pub mod chunks;
 pub mod fetch;
@@ -135,6 +141,12 @@ pub struct Shard<P: Page> {
     next_complaint: Time,
     outputs: VecDeque<Output<P>>,
     workspace: Workspace,
+    /// Shards of other nodes.
+    peers: Peers<P>,
+    /// When Raft's clock ticks next.
+    next_tick: Time,
+    /// Clients that asked before this shard could answer.
+    early_clients: Vec<ConnectionId>,
     events: Vec<(usize, GroupEvent)>,
     /// Connections held up because the request queue is full.
     queue_waiters: Vec<ConnectionId>,
@@ -166,7 +178,8 @@ impl<P: Page> Shard<P> {
     ) -> Result<Shard<P>, String> {
         config.journal_cache_bytes /= files.len().max(1);
         let mut groups = Vec::with_capacity(files.len());
-        let mut catalog = Catalog::new(config.groups, 1);
+        let replicas = config.nodes.len().min(REPLICAS_DEFAULT);
+        let mut catalog = Catalog::new(config.groups, replicas as i16);
         let mut outputs = VecDeque::new();
         for files in &files {
             let opened = open::open_group(&config, files, source)?;
@@ -175,6 +188,7 @@ impl<P: Page> Shard<P> {
             let notes = opened.notes.into_iter();
             outputs.extend(notes.map(|line| Output::Log { level: LogLevel::Info, line }));
         }
+        let shared = members::shared_groups(&config, groups.iter().map(|group| group.id));
         Ok(Shard {
             cluster: Cluster::new(&config),
             groups: Groups::new(config.shard, config.shards, groups),
@@ -192,6 +206,9 @@ impl<P: Page> Shard<P> {
             next_complaint: Time(0),
             outputs,
             workspace: Workspace::default(),
+            peers: Peers::new(&config, shared, now.time),
+            next_tick: now.time + members::RAFT_TICK,
+            early_clients: Vec::new(),
             events: Vec::new(),
             queue_waiters: Vec::new(),
             state: State::Starting,
@@ -204,14 +221,26 @@ impl<P: Page> Shard<P> {
     /// Records one event. Cheap: validates and queues, does no batch work.
     pub fn handle(&mut self, now: Now, input: Input<P>) {
         match input {
+            Input::ConnectionOpened { connection } if connection.0 & DIALED_CONNECTION != 0 => {
+                self.peers.on_opened(connection, now.time);
+            }
             Input::ConnectionOpened { connection } => self.connections.open(connection),
+            Input::Frames { connection, frames } if self.peers.is_link(connection) => {
+                self.peers.on_frames(connection, frames, now.time);
+            }
             Input::Frames { connection, frames } => self.connections.received(connection, frames),
+            Input::Sent { connection, bytes } if self.peers.is_link(connection) => {
+                self.peers.on_sent(connection, bytes);
+            }
             Input::Sent { connection, bytes } => self.connections.sent(connection, bytes),
+            Input::DialFailed { connection, reason } => {
+                self.peers.on_dial_failed(connection, &reason, now.time);
+            }
             Input::ConnectionClosed { connection } => {
+                self.peers.on_closed(connection);
                 self.fetches.on_connection_closed(connection);
                 self.connections.closed(connection);
             }
-            Input::DialFailed { .. } => {}
             Input::FromShard { from, message } => self.on_message(from, message),
             Input::JournalWritten { group, write, result } => match result {
                 Ok(()) => self.group(group).on_written(write, now.time),
@@ -244,6 +273,7 @@ impl<P: Page> Shard<P> {
         self.again = false;
         self.connections.begin_turn(now.time);
         self.take_requests(now);
+        self.hear_members(now);
         self.carry_out_done();
         for index in 0..self.groups.len() {
             self.turn_group(index, now);
@@ -253,12 +283,14 @@ impl<P: Page> Shard<P> {
         self.wake_fetches(now);
         self.expire(now);
         self.retire(now);
+        self.send_proposals();
         self.change_state();
         self.again |= self.connections.has_runnable() || self.has_room_again();
         for line in self.connections.take_faults() {
             self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
         }
         self.connections.give_out(&mut self.outputs);
+        self.peers.give_out(&mut self.outputs);
     }
 
     /// The next thing to do outside. `None` ends the turn.
@@ -280,6 +312,7 @@ impl<P: Page> Shard<P> {
             self.fetches.next_deadline(),
             self.admin_requests.next_deadline(),
             Some(self.retention.next()),
+            self.next_member_deadline(),
         ];
         groups.chain(others).flatten().min()
     }
@@ -327,8 +360,16 @@ impl<P: Page> Shard<P> {
     }
 
     fn on_message(&mut self, from: ShardId, message: ShardMessage) {
-        if let ShardMessage::Leads { group, term } = message {
-            return self.cluster.learn(group, term);
+        match message {
+            ShardMessage::Leads { group, leader } => {
+                self.cluster.learn(group, leader);
+                return;
+            }
+            ShardMessage::Node { id, node } => {
+                self.cluster.learn_node(id, node);
+                return;
+            }
+            _ => {}
         }
         let (cluster, groups) = (&self.cluster, &mut self.groups);
         self.control.on_message(from, message, cluster, groups, &mut self.outputs);

@@ -24,6 +24,7 @@ use hutong::kafka::record_batch::{self, Producer, build_batch};
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId, WriteId};
 use hutong::model::position::Term;
 use hutong::model::time::{Now, Time, Wallclock};
+use hutong::shard::cluster::Leader;
 use hutong::shard::input::{Input, IoFailure};
 use hutong::shard::message::ShardMessage;
 use hutong::shard::output::{Output, Part};
@@ -144,7 +145,8 @@ impl Rig {
     fn lead_elsewhere(&mut self) {
         for other in 1..self.shards {
             let from = ShardId(other);
-            let message = ShardMessage::Leads { group: GroupId(other.into()), term: Term(1) };
+            let leader = Leader { node: NodeId(0), term: Term(1) };
+            let message = ShardMessage::Leads { group: GroupId(other.into()), leader };
             self.handle(Input::FromShard { from, message });
         }
         self.turn();
