@@ -121,6 +121,53 @@ fn a_node_that_comes_back_catches_up() {
 }
 
 #[test]
+fn a_node_that_was_away_for_long_catches_up_from_the_disk() {
+    // A cache of 16 entries, so that most of what it lacks is on the leader's disk only.
+    let mut cluster = Cluster::start_with(3, |_, config| config.journal_cache_bytes = 64 << 10);
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    let away = (leader + 1) % 3;
+    cluster.kill(away);
+    for number in 0..100 {
+        assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(number));
+    }
+    cluster.restart(away);
+    // It goes on at the same time.
+    for number in 100..110 {
+        assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(number));
+    }
+    cluster.run_ms(1500);
+    cluster.assert_journals_agree();
+    // All it caught up with counts: it can lead.
+    cluster.kill(leader);
+    cluster.run_ms(1500);
+    let next = cluster.leader();
+    assert_eq!(cluster.produce(next, "t", -1), Outcome::At(110));
+}
+
+#[test]
+fn a_cluster_that_was_off_goes_on_where_it_was() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    for number in 0..20 {
+        assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(number));
+    }
+    // What only some have on disk is on no majority's, or is taken over from them.
+    let last = (leader + 1) % 3;
+    cluster.kill(last);
+    assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(20));
+    (0..3).filter(|node| *node != last).for_each(|node| cluster.kill(node));
+    (0..3).for_each(|node| cluster.restart(node));
+    cluster.run_ms(3000);
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(21));
+    assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(21));
+    cluster.run_ms(300);
+    cluster.assert_journals_agree();
+}
+
+#[test]
 fn a_node_of_another_cluster_is_turned_away() {
     let mut cluster = Cluster::start_with(3, |node, config| {
         if node == 2 {

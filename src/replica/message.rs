@@ -1,7 +1,7 @@
 //! Raft's messages as the shard carries them: it knows whom they are for and which entries' bytes
 //! go with them, and nothing else of them.
 
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{Entry, Message, MessageType};
 
 use crate::model::ids::NodeId;
 use crate::model::position::{LogIndex, Term};
@@ -105,6 +105,60 @@ impl Replica {
     /// Whether the log has this entry, as far back as it is in memory.
     pub fn has_entry(&self, index: LogIndex, term: Term) -> bool {
         self.raw.store().term_at(index) == Some(term)
+    }
+
+    /// The last entry in the log.
+    pub fn last_index(&self) -> LogIndex {
+        LogIndex(self.raw.store().last())
+    }
+
+    /// If this replica leads: the members that can be talked to and are known to have less than
+    /// what comes before `from`.
+    pub fn lagging(&self, from: LogIndex) -> Vec<NodeId> {
+        if !self.is_leader() {
+            return Vec::new();
+        }
+        let progress = self.raw.raft.prs().iter();
+        let lags = progress.filter(|(id, progress)| {
+            **id != raft_id(self.node) && progress.recent_active && progress.matched + 1 < from.0
+        });
+        let mut nodes: Vec<NodeId> = lags.filter_map(|(id, _)| node_of(*id)).collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
+    /// What Raft would send a member that has all entries up to `previous` and that the log in
+    /// memory doesn't reach back to: the entries behind it, read from the journal. `None` if this
+    /// replica doesn't lead.
+    pub fn append_message(
+        &self,
+        to: NodeId,
+        previous: (LogIndex, Term),
+        entries: &[(Term, LogIndex, Descriptor)],
+    ) -> Option<Outgoing> {
+        if !self.is_leader() {
+            return None;
+        }
+        let mut message = Message {
+            msg_type: MessageType::MsgAppend,
+            to: raft_id(to),
+            from: raft_id(self.node),
+            term: self.raw.raft.term,
+            index: previous.0.0,
+            log_term: previous.1.0,
+            commit: self.raw.raft.raft_log.committed,
+            ..Message::default()
+        };
+        for (term, index, place) in entries {
+            message.entries.push(Entry {
+                term: term.0,
+                index: index.0,
+                context: place.encode().into(),
+                ..Entry::default()
+            });
+        }
+        let places = entries.iter().map(|(_, _, place)| *place).collect();
+        Some(Outgoing { to, places, message })
     }
 
     /// Another node can't be reached: what was on its way may be lost.

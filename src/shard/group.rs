@@ -19,6 +19,7 @@ use crate::model::time::{Now, Time, Wallclock};
 use crate::partition::Partition;
 use crate::replica::vote::VoteFile;
 use crate::replica::{Descriptor, Replica, Vote};
+use crate::shard::catch_up::CatchUps;
 use crate::shard::checkpoint::CheckpointState;
 use crate::shard::control::CommandTicket;
 use crate::shard::follow::Following;
@@ -47,6 +48,7 @@ pub struct Group<P> {
     vote_file: VoteFile,
     /// What is under way with the group's other members.
     pub following: Following,
+    pub catch_ups: CatchUps,
     /// What somebody waits for in entries that were cut off.
     pub(super) lost: Vec<ControlItem>,
     /// The term in which this node led when it was last looked at.
@@ -163,6 +165,7 @@ impl<P: Page> Group<P> {
             control: Vec::new(),
             vote_file: parts.vote_file,
             following: Following::default(),
+            catch_ups: CatchUps::default(),
             lost: Vec::new(),
             led: None,
             serves: false,
@@ -324,12 +327,9 @@ impl<P: Page> Group<P> {
         self.progress.commit = commit.min(self.progress.append).max(self.progress.commit);
         let received = self.replica.received().unwrap_or(self.progress.commit);
         self.progress.received = received.max(self.progress.commit).min(self.progress.append);
-        // `start <= apply <= min(commit, flush)`: the replica's log only holds what is flushed.
-        while self
-            .entries
-            .front()
-            .is_some_and(|entry| entry.index <= index && entry.end <= self.progress.flush)
-        {
+        // Also before it is on this node's disk: a majority has it, and whoever was told that a
+        // record is durable may read it.
+        while self.entries.front().is_some_and(|entry| entry.index <= index) {
             let entry = self.entries.pop_front().expect("it was just seen");
             self.apply_entry(entry, now, &mut event);
         }
@@ -390,6 +390,16 @@ impl<P: Page> Group<P> {
     /// The last entry applied.
     pub fn applied(&self) -> Chain {
         self.applied
+    }
+
+    /// The last entry in the journal.
+    pub fn last_entry(&self) -> Chain {
+        self.entries.back().map_or(self.applied, |entry| Chain {
+            index: entry.index,
+            term: entry.term,
+            crc: entry.crc,
+            end: entry.end,
+        })
     }
 
     /// Whether all that was appended has been applied.

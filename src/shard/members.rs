@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::journal::page::Page;
 use crate::metadata::placement;
-use crate::model::ids::{GroupId, NodeId};
+use crate::model::ids::{GroupId, NodeId, ReadId};
 use crate::model::time::{Now, Time};
 use crate::replica::{Incoming, Outgoing};
+use crate::shard::catch_up::CatchUpWork;
 use crate::shard::cluster::{Leader, Node};
 use crate::shard::control::CATALOG_GROUP;
 use crate::shard::follow::{GroupWork, ReceivedAnswer};
@@ -51,14 +52,53 @@ impl<P: Page> Shard<P> {
             // once, before it has read what its leader has sent.
             self.next_tick = now.time + RAFT_TICK;
             self.groups.iter_mut().for_each(|group| group.replica.tick());
+            for index in 0..self.groups.len() {
+                let work = self.groups.at_mut(index).catch_up(now.time);
+                self.do_catch_up(index, work);
+            }
         }
         self.peers.advance(now.time, &mut self.outputs);
         for event in self.peers.take_events() {
-            self.on_peer_event(event);
+            self.on_peer_event(event, now);
         }
     }
 
-    fn on_peer_event(&mut self, event: PeerEvent) {
+    fn do_catch_up(&mut self, index: usize, work: Vec<CatchUpWork<P>>) {
+        let group = self.groups.at(index).id;
+        for work in work {
+            match work {
+                CatchUpWork::Ask { to } => {
+                    self.peers.ask_where(to, group);
+                }
+                CatchUpWork::Read { read, segment, at, bytes } => {
+                    self.outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
+                }
+                CatchUpWork::Send { message, entries } => {
+                    let to = message.to;
+                    self.peers.send_raft(to, group, |out| message.encode(out), vec![entries]);
+                }
+                CatchUpWork::Note(line) => {
+                    let line = format!("group {group}: {line}");
+                    self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+                }
+            }
+        }
+    }
+
+    /// A part of a journal was read for a member that lacks it.
+    pub(super) fn on_catch_up_read(
+        &mut self,
+        group: GroupId,
+        read: ReadId,
+        page: Option<P>,
+        now: Now,
+    ) {
+        let Some(index) = self.groups.index(group) else { return };
+        let work = self.groups.at_mut(index).on_catch_up_read(read, page, now.time);
+        self.do_catch_up(index, work);
+    }
+
+    fn on_peer_event(&mut self, event: PeerEvent, now: Now) {
         match event {
             PeerEvent::Up { node: id, shards, host, port } => {
                 self.spread_node(id, Node { host, port, shards, is_up: true });
@@ -90,8 +130,23 @@ impl<P: Page> Shard<P> {
                 }
             }
             PeerEvent::Received { from, group, term, index } => {
-                if let Some(group) = self.groups.get_mut(group) {
+                if let Some(at) = self.groups.index(group) {
+                    let group = self.groups.at_mut(at);
                     group.replica.on_received(from, term, index);
+                    if group.on_caught_up(from, index, now.time) {
+                        let work = group.catch_up(now.time);
+                        self.do_catch_up(at, work);
+                    }
+                }
+            }
+            PeerEvent::Where { group, reply } => {
+                let reach = self.groups.get(group).map(|group| group.reach());
+                self.peers.answer(reply, |out| wire::put_reach(reach, out));
+            }
+            PeerEvent::Reaches { from, group, reach } => {
+                if let Some(at) = self.groups.index(group) {
+                    let work = self.groups.at_mut(at).on_reach(from, reach, now.time);
+                    self.do_catch_up(at, work);
                 }
             }
             PeerEvent::Leads { node, group, term } => {

@@ -29,6 +29,7 @@ use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardI
 use crate::model::time::{Now, Time};
 use crate::shard::admin::AdminRequests;
 use crate::shard::append::Workspace;
+use crate::shard::catch_up::CATCH_UP_READ;
 use crate::shard::cluster::Cluster;
 use crate::shard::connections::Connections;
 use crate::shard::control::{CATALOG_GROUP, Control};
@@ -56,6 +57,7 @@ mod requests;
 mod turn;
 
 pub mod append;
+pub mod catch_up;
 pub mod checkpoint;
 pub mod cluster;
 pub mod connections;
@@ -246,6 +248,9 @@ impl<P: Page> Shard<P> {
                 Ok(()) => self.group(group).on_written(write, now.time),
                 Err(failure) => self.fatal(group, "a journal write", failure),
             },
+            Input::JournalRead { group, read, result } if read.0 & CATCH_UP_READ != 0 => {
+                self.on_catch_up_read(group, read, result.ok(), now);
+            }
             Input::JournalRead { group, read, result } => {
                 let (fetches, mut parts) = self.fetch_parts();
                 fetches.on_read(now.time, group, read, result, &mut parts);

@@ -16,6 +16,9 @@ pub enum Asked {
         group: GroupId,
     },
     Leads,
+    Where {
+        group: GroupId,
+    },
     /// With the number of what waits for it.
     Propose {
         proposal: u64,

@@ -20,7 +20,7 @@ use crate::shard::follow::ReplyTo;
 use crate::shard::output::{Output, Part};
 use crate::shard::peers::dials::Dials;
 use crate::shard::peers::link::{Asked, Link, Place};
-use crate::shard::peers::wire::{Hello, Request};
+use crate::shard::peers::wire::{Hello, Reach, Request};
 use crate::shard::{NodeAddress, ShardConfig};
 
 mod dials;
@@ -43,8 +43,13 @@ pub enum PeerEvent {
     Down { node: NodeId },
     /// A message of a group's Raft, and where its answer goes.
     Raft { from: NodeId, group: GroupId, message: Bytes, reply: ReplyTo },
-    /// A member has this much of a group in memory.
+    /// A member has taken in a message of a group's Raft: this much of it is in its memory, or 0 if
+    /// it says nothing of that.
     Received { from: NodeId, group: GroupId, term: Term, index: LogIndex },
+    /// A leader wants to know how far a group's journal reaches here.
+    Where { group: GroupId, reply: ReplyTo },
+    /// How far it reaches there.
+    Reaches { from: NodeId, group: GroupId, reach: Reach },
     /// A node leads a group and serves it.
     Leads { node: NodeId, group: GroupId, term: Term },
     /// A command for the catalog.
@@ -299,6 +304,13 @@ impl<P> Peers<P> {
         self.ask(place, Asked::Propose { proposal }, |out| request.encode(out), Vec::new())
     }
 
+    /// Asks a member how far its journal reaches. Returns whether that left.
+    pub fn ask_where(&mut self, to: NodeId, group: GroupId) -> bool {
+        let place = Place { node: to, shard: self.shard_of(to, group) };
+        let request = Request::Where { group };
+        self.ask(place, Asked::Where { group }, |out| request.encode(out), Vec::new())
+    }
+
     /// Tells all other nodes that this one leads a group.
     pub fn tell_leads(&mut self, group: GroupId, term: Term) {
         let places: Vec<Place> = self.up.keys().copied().collect();
@@ -395,6 +407,7 @@ impl<P> Peers<P> {
                 self.answer(reply, |_| {});
                 self.events.push(PeerEvent::Leads { node: from, group, term });
             }
+            Request::Where { group } => self.events.push(PeerEvent::Where { group, reply }),
             Request::Propose { command } => {
                 let command = wire::share(bytes, command);
                 self.events.push(PeerEvent::Propose { command, reply });
@@ -415,9 +428,7 @@ impl<P> Peers<P> {
         match (asked, from) {
             (Asked::Raft { group }, Some(from)) => {
                 let (term, index) = wire::received(payload).map_err(|error| error.to_string())?;
-                if index.0 > 0 {
-                    self.events.push(PeerEvent::Received { from, group, term, index });
-                }
+                self.events.push(PeerEvent::Received { from, group, term, index });
             }
             (Asked::Propose { proposal }, _) => {
                 let version = wire::proposed(payload).map_err(|error| error.to_string())?;
@@ -427,7 +438,13 @@ impl<P> Peers<P> {
                 let answer = wire::hello_answer(payload).map_err(|error| error.to_string())?;
                 self.on_hello_answer(connection, answer, now);
             }
-            (Asked::Leads, _) | (Asked::Raft { .. }, None) => {}
+            (Asked::Where { group }, Some(from)) => {
+                let reach = wire::reach(payload).map_err(|error| error.to_string())?;
+                if let Some(reach) = reach {
+                    self.events.push(PeerEvent::Reaches { from, group, reach });
+                }
+            }
+            (Asked::Leads, _) | (Asked::Raft { .. } | Asked::Where { .. }, None) => {}
         }
         Ok(())
     }

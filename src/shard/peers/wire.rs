@@ -6,7 +6,8 @@
 use bytes::Bytes;
 
 use crate::model::ids::{GroupId, NodeId, ShardId};
-use crate::model::position::{LogIndex, Term};
+use crate::model::position::{LogIndex, Position, Term};
+use crate::shard::group::Chain;
 
 /// The version of everything here and in `replica/wire`. Nodes of different versions refuse each
 /// other.
@@ -19,6 +20,7 @@ const MAGIC: &[u8; 8] = b"HUTONG\x7f\xff";
 const RAFT: u8 = 1;
 const LEADS: u8 = 2;
 const PROPOSE: u8 = 3;
+const WHERE: u8 = 4;
 
 /// The longest text: a host, a cluster id, a reason.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -65,6 +67,19 @@ pub enum Request<'a> {
     Propose {
         command: &'a [u8],
     },
+    /// How far does the receiver's journal of a group reach?
+    Where {
+        group: GroupId,
+    },
+}
+
+/// How far a journal reaches: the answer to `Where`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The last entry there is.
+    pub last: Chain,
+    /// The last entry that is applied, so that no leader can ever have another in its place.
+    pub applied: Chain,
 }
 
 /// Whether a frame's payload looks like the first of a node.
@@ -100,6 +115,10 @@ impl Request<'_> {
                 out.push(PROPOSE);
                 out.extend(*command);
             }
+            Request::Where { group } => {
+                out.push(WHERE);
+                out.extend(group.0.to_le_bytes());
+            }
         }
     }
 
@@ -117,6 +136,7 @@ impl Request<'_> {
             RAFT => Request::Raft { group: GroupId(reader.u32()?), message: reader.0 },
             LEADS => Request::Leads { group: GroupId(reader.u32()?), term: Term(reader.u64()?) },
             PROPOSE => Request::Propose { command: rest },
+            WHERE => Request::Where { group: GroupId(reader.u32()?) },
             _ => return Err(NotUnderstood),
         })
     }
@@ -207,6 +227,33 @@ pub fn proposed(payload: &[u8]) -> Result<Option<u64>, NotUnderstood> {
     }
 }
 
+/// The answer to `Where`; `None` if the group isn't here.
+pub fn put_reach(reach: Option<Reach>, out: &mut Vec<u8>) {
+    for chain in reach.iter().flat_map(|reach| [reach.last, reach.applied]) {
+        out.extend(chain.index.0.to_le_bytes());
+        out.extend(chain.term.0.to_le_bytes());
+        out.extend(chain.crc.to_le_bytes());
+        out.extend(chain.end.0.to_le_bytes());
+    }
+}
+
+/// Reads the answer to `Where`.
+pub fn reach(payload: &[u8]) -> Result<Option<Reach>, NotUnderstood> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    let mut reader = Reader(payload);
+    let mut chain = || {
+        Ok(Chain {
+            index: LogIndex(reader.u64()?),
+            term: Term(reader.u64()?),
+            crc: reader.u32()?,
+            end: Position(reader.u64()?),
+        })
+    };
+    Ok(Some(Reach { last: chain()?, applied: chain()? }))
+}
+
 /// The part of `frames` that `payload`, a slice of it, is: shares the memory.
 pub fn share(frames: &Bytes, payload: &[u8]) -> Bytes {
     frames.slice_ref(payload)
@@ -278,6 +325,7 @@ mod tests {
             Request::Raft { group: GroupId(5), message: b"raft" },
             Request::Leads { group: GroupId(5), term: Term(9) },
             Request::Propose { command: b"create" },
+            Request::Where { group: GroupId(5) },
         ] {
             let mut bytes = Vec::new();
             request.encode(&mut bytes);
@@ -298,6 +346,14 @@ mod tests {
             let mut bytes = Vec::new();
             put_proposed(version, &mut bytes);
             assert_eq!(proposed(&bytes), Ok(version));
+        }
+        let end = Position(3 << 12);
+        let last = Chain { index: LogIndex(8), term: Term(3), crc: 7, end };
+        let applied = Chain { index: LogIndex(6), term: Term(2), crc: 5, end: Position(4096) };
+        for there in [None, Some(Reach { last, applied })] {
+            let mut bytes = Vec::new();
+            put_reach(there, &mut bytes);
+            assert_eq!(reach(&bytes), Ok(there));
         }
     }
 
