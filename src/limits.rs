@@ -128,6 +128,34 @@ pub const READ_CHUNKS_KEPT: usize = 16;
 /// Producer ids that a shard takes from the catalog at a time.
 pub const PRODUCER_IDS_PER_BLOCK: u32 = 1000;
 
+/// Members a consumer group may have, whatever `group.max.size` says.
+pub const CONSUMER_GROUP_MEMBERS_MAX: usize = 10_000;
+
+/// The longest member id, instance id and rack of a consumer group's member. Client ids and hosts
+/// are cut to it.
+pub const MEMBER_STRING_BYTES_MAX: usize = 1024;
+
+/// What all different subscriptions of one consumer group may take, in bytes. Members that
+/// subscribe to the same share one.
+pub const CONSUMER_GROUP_SUBSCRIPTION_BYTES_MAX: usize = 16 << 20;
+
+/// Protocols that a classic member offers, and the bytes of their metadata all together.
+pub const CLASSIC_PROTOCOLS_MAX: usize = 64;
+/// See [`CLASSIC_PROTOCOLS_MAX`].
+pub const CLASSIC_PROTOCOL_BYTES_MAX: usize = SMALL_FRAME_BYTES_MAX;
+
+/// The longest regular expression that a member may subscribe with.
+pub const TOPIC_REGEX_BYTES_MAX: usize = 4096;
+
+/// What a compiled regular expression may take: what explodes is refused.
+pub const TOPIC_REGEX_COMPILED_BYTES_MAX: usize = 256 << 10;
+
+/// Different regular expressions in one consumer group.
+pub const CONSUMER_GROUP_REGEXES_MAX: usize = 32;
+
+/// Records of a consumer group's state that are written as one.
+pub const CONSUMER_GROUP_RECORDS_MAX: usize = 4 * CONSUMER_GROUP_MEMBERS_MAX;
+
 const _: () = {
     assert!(RECORD_BATCH_BYTES_DEFAULT <= RECORD_BATCH_BYTES_MAX);
     assert!(RECORD_BATCH_BYTES_MAX + ENTRY_ALIGN_BYTES <= ENTRY_BYTES_MAX);
@@ -148,4 +176,5 @@ const _: () = {
     assert!(PRODUCE_DECOMPRESSED_BYTES_MAX >= RECORD_BATCH_BYTES_MAX as u64);
     assert!(FETCH_RESPONSE_BYTES_SHORT <= FETCH_RESPONSE_BYTES_MAX);
     assert!(FETCH_RESPONSE_BYTES_MAX <= SHARD_UNSENT_BYTES_MAX);
+    assert!(TOPIC_REGEX_BYTES_MAX <= TOPIC_REGEX_COMPILED_BYTES_MAX);
 };

@@ -21,6 +21,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("journal", &["limits", "model"]),
     ("replica", &["journal", "limits", "model"]),
     ("partition", &["limits", "model"]),
+    ("coordinator", &["limits", "model"]),
     ("metadata", &["limits", "model"]),
     (
         "shard",
@@ -57,8 +58,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// All that runs in the simulator as well: plain Rust without I/O.
-const CORE: &[&str] =
-    &["model", "limits", "kafka", "duplex", "journal", "replica", "partition", "metadata", "shard"];
+const CORE: &[&str] = &[
+    "model",
+    "limits",
+    "kafka",
+    "duplex",
+    "journal",
+    "replica",
+    "partition",
+    "coordinator",
+    "metadata",
+    "shard",
+];
 
 /// Words that only some modules may use.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
