@@ -122,12 +122,14 @@ impl<P: Page> Group<P> {
             if let Some(lost) = self.lost.pop() {
                 return Some(GroupWork::Lost(lost));
             }
+            if let Some((write, at, page)) = self.poll_vote() {
+                return Some(GroupWork::WriteVote { write, at, page });
+            }
             let next = self.following.blocked.take().or_else(|| self.replica.poll_work());
             if let Some(work) = next {
                 match self.carry_out(work, now, is_deleted) {
-                    Ok(None) if !self.following.is_blocked() => continue,
-                    Ok(None) => {}
-                    Ok(done) => return done,
+                    Ok(()) if !self.following.is_blocked() => continue,
+                    Ok(()) => {}
                     Err(differs) => return Some(GroupWork::Differs(differs)),
                 }
             }
@@ -150,13 +152,13 @@ impl<P: Page> Group<P> {
         }
     }
 
-    /// Does one piece of Raft's work; `None` if there is nothing to be done outside.
+    /// Does one piece of Raft's work.
     fn carry_out(
         &mut self,
         work: Work,
         now: Now,
         is_deleted: &impl Fn(PartitionKey) -> bool,
-    ) -> Result<Option<GroupWork<P>>, String> {
+    ) -> Result<(), String> {
         match work {
             Work::AppendEmpty { term, index } => {
                 if !self.append_empty(term, index, now) {
@@ -171,12 +173,9 @@ impl<P: Page> Group<P> {
                 }
             }
             Work::Truncate { from, to } => self.truncate(from, to),
-            Work::WriteVote(vote) => {
-                let (write, at, page) = self.write_vote(vote);
-                return Ok(Some(GroupWork::WriteVote { write, at, page }));
-            }
+            Work::WriteVote(vote) => self.wants_vote(vote),
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Steps the next message that waits. Returns whether there was one.

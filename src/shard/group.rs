@@ -61,6 +61,18 @@ pub struct Group<P> {
     /// Since when the disk has had no space for another segment, and when to try again.
     no_space: Option<Time>,
     next_vote_write: u64,
+    /// What Raft has asked to be written into the vote file and isn't there yet.
+    votes: Votes,
+}
+
+/// The vote file is written once at a time, for with both of its slots under way a crash could tear
+/// both. What is asked for meanwhile waits, and of several only the last is written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Votes {
+    /// How many of Raft's votes the write that is out stands for; 0 if none is out.
+    out: u64,
+    /// The next one, and how many it stands for.
+    waiting: Option<(Vote, u64)>,
 }
 
 /// The last entry applied.
@@ -173,14 +185,24 @@ impl<P: Page> Group<P> {
             applied: parts.applied,
             no_space: None,
             next_vote_write: 1,
+            votes: Votes::default(),
         }
     }
 
-    pub(super) fn write_vote(&mut self, vote: Vote) -> (WriteId, u64, P) {
+    /// Raft wants this vote on disk.
+    pub(super) fn wants_vote(&mut self, vote: Vote) {
+        let count = self.votes.waiting.map_or(0, |(_, count)| count);
+        self.votes.waiting = Some((vote, count + 1));
+    }
+
+    /// The next write of the vote file, if there is something to write and none is out.
+    pub(super) fn poll_vote(&mut self) -> Option<(WriteId, u64, P)> {
+        let (vote, count) = self.votes.waiting.take_if(|_| self.votes.out == 0)?;
+        self.votes.out = count;
         let (at, slot) = self.vote_file.next(vote);
         let write = WriteId(self.next_vote_write);
         self.next_vote_write += 1;
-        (write, at, P::build(slot.len(), |into| into.copy_from_slice(&slot)))
+        Some((write, at, P::build(slot.len(), |into| into.copy_from_slice(&slot))))
     }
 
     /// Appends an entry of Raft's own, if there is room.
@@ -279,7 +301,9 @@ impl<P: Page> Group<P> {
 
     /// A vote is on disk.
     pub fn on_vote_written(&mut self) {
-        self.replica.on_vote_written();
+        for _ in 0..std::mem::take(&mut self.votes.out) {
+            self.replica.on_vote_written();
+        }
     }
 
     /// A segment was made, or could not be.
