@@ -249,29 +249,39 @@ impl<P: Page> Shard<P> {
         }
     }
 
-    /// Looks at who leads a group now. If this node no longer does, all that waits for the group
-    /// fails: the clients ask the new leader.
-    pub(super) fn follow_leader(&mut self, index: usize) {
+    /// If this node has stopped leading a group, all that waits for the group fails: the clients ask
+    /// the new leader. Before anything is released: the positions that responses wait for may be
+    /// those of another leader's entries by now.
+    pub(super) fn fail_if_deposed(&mut self, index: usize) {
         if !self.cluster.has_others() {
             return;
         }
         let group = self.groups.at_mut(index);
         let id = group.id;
-        if group.has_lost_leadership() {
-            let mut failed = Vec::new();
-            group.pending.fail_all(|response| failed.push(response.answer));
-            while let Some(batch) = group.queue.pop() {
-                failed.push(batch.answer);
-            }
-            let control = std::mem::take(&mut group.control);
-            let mut produce = self.produce();
-            for answer in failed {
-                produce.answer(answer, ProduceOutcome::Elsewhere(id));
-            }
-            for item in control {
-                self.lose(item);
-            }
+        if !group.has_lost_leadership() {
+            return;
         }
+        let mut failed = Vec::new();
+        group.pending.fail_all(|response| failed.push(response.answer));
+        while let Some(batch) = group.queue.pop() {
+            failed.push(batch.answer);
+        }
+        let control = std::mem::take(&mut group.control);
+        let mut produce = self.produce();
+        for answer in failed {
+            produce.answer(answer, ProduceOutcome::Elsewhere(id));
+        }
+        for item in control {
+            self.lose(item);
+        }
+    }
+
+    /// Looks at who leads a group now, and tells it.
+    pub(super) fn follow_leader(&mut self, index: usize) {
+        if !self.cluster.has_others() {
+            return;
+        }
+        let id = self.groups.at(index).id;
         let group = self.groups.at(index);
         let (node, term) = (self.cluster.node(), group.replica.term());
         if group.is_serving() {

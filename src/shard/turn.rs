@@ -117,8 +117,10 @@ impl<P: Page> Shard<P> {
     pub(super) fn turn_group(&mut self, index: usize, now: Now) {
         self.groups.at_mut(index).retry_space(now.time);
         self.work(index, now);
+        self.fail_if_deposed(index);
         self.append(index, now);
         self.work(index, now);
+        self.fail_if_deposed(index);
         let events = &mut self.events;
         let group = self.groups.at_mut(index);
         group.apply(now.time, |event| events.push((index, event)));
