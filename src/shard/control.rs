@@ -403,15 +403,16 @@ fn add_partition<P: Page>(catalog: &Catalog, key: PartitionKey, groups: &mut Gro
     }
 }
 
-/// Brings the partitions that recovery found in line with a whole catalog: those that are missing
-/// are empty, those that it doesn't know were deleted.
+/// Brings the partitions that recovery found, or that other nodes have sent, in line with a whole
+/// catalog: those that are missing are empty, and those that were deleted go. One that it doesn't
+/// know yet stays: another group's journal may be ahead of the catalog's.
 fn adopt<P: Page>(catalog: &Catalog, groups: &mut Groups<P>) {
     for group in groups.iter_mut() {
         let deleted: Vec<PartitionKey> = group
             .partitions
             .iter()
             .map(|partition| partition.key)
-            .filter(|key| catalog.partition(*key).is_none())
+            .filter(|key| catalog.was_deleted(*key))
             .collect();
         for key in deleted {
             group.partitions.remove(key);
