@@ -35,6 +35,10 @@ pub fn replay(
     for (run, data) in entry.runs() {
         match run.kind {
             RunKind::Records if is_deleted(run.partition) => {}
+            // A partition that isn't there and doesn't begin here was deleted, as this node knew
+            // before its leader did; a checkpoint without it lies between.
+            RunKind::Records
+                if run.base_offset > Offset(0) && partitions.slot(run.partition).is_none() => {}
             RunKind::Records => appended.grown.push(records(entry, &run, data, partitions)),
             RunKind::Command => {
                 // Checked when it was proposed, and guarded by the entry's checksum since.
