@@ -71,6 +71,7 @@ impl Disk {
             node: NODE,
             segment_bytes: SEGMENT_BYTES,
             segments: &segments,
+            truncation: None,
         };
         let mut seen = Vec::new();
         let recovered = recover(&files, START, chain, self, |entry| {

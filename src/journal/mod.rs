@@ -43,6 +43,8 @@ pub struct Journal<P> {
     /// After a cut: writes from this one on wait until all before it are done. Two writes to one
     /// place must never be out at once: nobody knows which comes last.
     after_cut: Option<WriteId>,
+    /// After a cut: writes also wait until the cut is known on disk.
+    writes_held: bool,
 }
 
 /// What a journal starts from: the end of what recovery believed.
@@ -108,6 +110,7 @@ impl<P: Page> Journal<P> {
             last_crc: tail.last_crc,
             outputs: VecDeque::new(),
             after_cut: None,
+            writes_held: false,
         }
     }
 
@@ -180,13 +183,20 @@ impl<P: Page> Journal<P> {
     }
 
     /// Cuts off all that lies at `cut` or behind it. `last_crc` is the checksum of the entry that
-    /// ends there. What is appended next is written once all that is being written now is done.
+    /// ends there. What is appended next is written once all that is being written now is done, and
+    /// `release_writes` was called.
     pub fn truncate(&mut self, cut: Position, last_crc: u32) {
         assert!(cut <= self.append, "a cut shortens the journal");
         self.cache.truncate(cut);
         self.after_cut = Some(self.flush.truncate(cut));
+        self.writes_held = true;
         self.append = cut;
         self.last_crc = last_crc;
+    }
+
+    /// That the journal was cut off is known on disk.
+    pub fn release_writes(&mut self) {
+        self.writes_held = false;
     }
 
     fn push(&mut self, position: Position, index: LogIndex, crc: u32, page: P) -> Appended {
@@ -252,7 +262,7 @@ impl<P: Page> Journal<P> {
             && let Some(JournalOutput::Write { write, .. }) = self.outputs.front()
             && *write >= first
         {
-            if !self.flush.all_done_before(first) {
+            if self.writes_held || !self.flush.all_done_before(first) {
                 return None;
             }
             self.after_cut = None;

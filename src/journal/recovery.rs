@@ -28,6 +28,24 @@ pub struct JournalFiles<'a> {
     pub segment_bytes: u64,
     /// The segments found, ascending.
     pub segments: &'a [SegmentId],
+    /// The last time that a leader had entries cut off here, if ever.
+    pub truncation: Option<Truncation>,
+}
+
+/// A follower's journal was cut off, as its leader had other entries there. What lies behind the
+/// cut and is of an earlier term than that leader's may be left over from before, and then proves
+/// nothing about what should lie in front of it. On disk before anything is written behind the cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncation {
+    pub position: Position,
+    /// The term of the leader that had it done.
+    pub term: Term,
+}
+
+impl Truncation {
+    fn may_have_cut(&self, head: &EntryHead) -> bool {
+        head.header.position >= self.position && head.header.term < self.term
+    }
 }
 
 /// What is known of the log just before the place where the walk begins.
@@ -218,6 +236,9 @@ impl Walk<'_> {
             position = Position(next.0 + ENTRY_ALIGN_BYTES as u64);
             let Some(head) = self.window.head(next)? else { continue };
             if head.header.term < last.term || head.header.index <= last.index {
+                continue;
+            }
+            if files.truncation.is_some_and(|truncation| truncation.may_have_cut(&head)) {
                 continue;
             }
             let whole = self.window.entry(next)?.is_some();

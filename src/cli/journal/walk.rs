@@ -7,6 +7,7 @@ use crate::journal::recovery::{Chain, JournalFiles, RecoverError, Recovered, rec
 use crate::journal::source::{GroupFiles, SegmentSource};
 use crate::model::ids::{GroupId, NodeId, SegmentId};
 use crate::model::position::Position;
+use crate::replica::vote::VoteFile;
 
 /// Where something is wrong, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +67,10 @@ pub fn walk(
     let from = Position(first.0 * segment_bytes + SEGMENT_HEADER_BYTES);
     // What came before the oldest segment is gone, with the chain's beginning.
     let chain = (first.0 == 0).then(Chain::default);
-    let journal = JournalFiles { group, node, segment_bytes, segments: &files.segments };
+    // A damaged vote file is told of elsewhere.
+    let truncation = VoteFile::decode(&files.vote).ok().and_then(|file| file.truncation);
+    let segments = &files.segments;
+    let journal = JournalFiles { group, node, segment_bytes, segments, truncation };
     let mut begun_at = None;
     let recovered = recover(&journal, from, chain, source, |entry| {
         if *begun_at.get_or_insert(entry.header.position) == from {
