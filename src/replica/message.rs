@@ -9,6 +9,9 @@ use crate::replica::log_store::Descriptor;
 use crate::replica::wire::{self, WireError};
 use crate::replica::{Replica, node_of, raft_id};
 
+/// A member that lacks no more entries than this has them in a moment.
+const NEARLY_ALL: u64 = 64;
+
 /// A message for another member.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
@@ -165,6 +168,20 @@ impl Replica {
     pub fn unreachable(&mut self, node: NodeId) {
         self.raw.report_unreachable(raft_id(node));
         self.after_call();
+    }
+
+    /// Whether a member can be talked to and lacks next to nothing, if this replica leads.
+    pub fn has_all(&self, node: NodeId) -> bool {
+        let last = self.raw.raft.raft_log.last_index();
+        let progress = self.raw.raft.prs().get(raft_id(node));
+        node != self.node
+            && self.is_leader()
+            && progress.is_some_and(|it| it.recent_active && it.matched + NEARLY_ALL >= last)
+    }
+
+    /// Whether leadership is being handed over.
+    pub fn is_transferring(&self) -> bool {
+        self.raw.raft.lead_transferee.is_some()
     }
 
     /// Hands leadership to another member as soon as it has all entries.

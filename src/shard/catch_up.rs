@@ -6,10 +6,11 @@
 //! members has the disk and the connection to itself most of the time. Once a member has come
 //! to where the cache begins, Raft's own messages go on.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::journal::format::{Entry, EntryHead};
+use crate::journal::format::{self, EntryHead};
 use crate::journal::page::Page;
 use crate::limits::{ENTRY_BYTES_MAX, READ_CHUNK_BYTES};
 use crate::model::ids::{NodeId, ReadId, SegmentId};
@@ -60,12 +61,24 @@ enum State {
     Reading { read: ReadId, at: Position, bytes: usize },
 }
 
+impl CatchUp {
+    fn asked(now: Time) -> CatchUp {
+        CatchUp {
+            state: State::Asked,
+            sent: Chain::default(),
+            applied: None,
+            in_flight: VecDeque::new(),
+            heard: now,
+        }
+    }
+}
+
 /// What catching up wants done.
 #[derive(Debug)]
 pub enum CatchUpWork<P> {
     Ask { to: NodeId },
     Read { read: ReadId, segment: SegmentId, at: u64, bytes: usize },
-    Send { message: Outgoing, entries: Part<P> },
+    Send { message: Box<Outgoing>, entries: Part<P> },
     Note(String),
 }
 
@@ -82,12 +95,8 @@ impl<P: Page> Group<P> {
         let impatient = |up: &CatchUp| now.since(up.heard) < PATIENCE;
         self.catch_ups.members.retain(|node, up| lagging.contains(node) && impatient(up));
         for to in lagging {
-            if !self.catch_ups.members.contains_key(&to) {
-                let sent = Chain::default();
-                let in_flight = VecDeque::new();
-                let state = State::Asked;
-                let up = CatchUp { state, sent, applied: None, in_flight, heard: now };
-                self.catch_ups.members.insert(to, up);
+            if let Entry::Vacant(free) = self.catch_ups.members.entry(to) {
+                free.insert(CatchUp::asked(now));
                 work.push(CatchUpWork::Ask { to });
             }
         }
@@ -220,7 +229,8 @@ impl<P: Page> Group<P> {
                 let next = self.journal.entry_start(last.end);
                 up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
                 self.catch_ups.bytes += end as u64;
-                Some(CatchUpWork::Send { message, entries: Part::Page { page, start: 0, end } })
+                let entries = Part::Page { page, start: 0, end };
+                Some(CatchUpWork::Send { message: Box::new(message), entries })
             }
             Found::Larger(needed) if needed > bytes => {
                 up.state = State::Next { at, bytes: needed };
@@ -292,7 +302,7 @@ fn whole_entries(bytes: &[u8], position: Position, previous: Chain, until: Posit
             }
             break;
         }
-        let Some(entry) = Entry::read(&bytes[at..], here) else { break };
+        let Some(entry) = format::Entry::read(&bytes[at..], here) else { break };
         let (term, index) = (head.header.term, head.header.index);
         entries.push((
             term,

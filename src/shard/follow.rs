@@ -71,11 +71,23 @@ pub struct Following {
     reply: Option<(ReplyTo, Term, LogIndex)>,
     /// Work that has no room.
     blocked: Option<Work>,
+    /// Nothing is taken in any more: the node stops.
+    closed: bool,
     /// Messages of peers that were not what they say.
     pub damaged_messages: u64,
 }
 
 impl Following {
+    /// Takes nothing in any more.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Whether nothing is taken in any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Whether work of Raft's waits for room in the journal.
     pub fn is_blocked(&self) -> bool {
         self.blocked.is_some()
@@ -146,7 +158,8 @@ impl<P: Page> Group<P> {
                 let index = if taken { index } else { LogIndex(0) };
                 return Some(GroupWork::Received(ReceivedAnswer { to, term, index }));
             }
-            if self.checkpoint.pauses_writer() || !self.take_waiting() {
+            let pauses = self.checkpoint.pauses_writer() || self.following.closed;
+            if pauses || !self.take_waiting() {
                 return None;
             }
         }
@@ -241,6 +254,7 @@ impl<P: Page> Group<P> {
             }
         }
         self.journal.truncate(to, last_crc);
+        self.note_truncation(to);
         self.cut_progress(to);
     }
 

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::journal::cache::CachedEntry;
 use crate::journal::format::{Entry, RunKind};
 use crate::journal::page::Page;
+use crate::journal::recovery::Truncation;
 use crate::journal::{Blocked, EntryStamp, Journal};
 use crate::limits::SEGMENT_BYTES_MIN;
 use crate::metadata::Command;
@@ -69,10 +70,13 @@ pub struct Group<P> {
 /// both. What is asked for meanwhile waits, and of several only the last is written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Votes {
-    /// How many of Raft's votes the write that is out stands for; 0 if none is out.
-    out: u64,
+    /// How many of Raft's votes the write that is out stands for.
+    out: Option<u64>,
     /// The next one, and how many it stands for.
     waiting: Option<(Vote, u64)>,
+    /// The journal was cut off, and the vote file doesn't say so yet: `Some(true)` if the write
+    /// that is out does.
+    cut: Option<bool>,
 }
 
 /// The last entry applied.
@@ -195,10 +199,19 @@ impl<P: Page> Group<P> {
         self.votes.waiting = Some((vote, count + 1));
     }
 
+    /// The journal was cut off at `cut`. Nothing is written behind it before the vote file says so.
+    pub(super) fn note_truncation(&mut self, cut: Position) {
+        self.vote_file.truncation = Some(Truncation { position: cut, term: self.replica.term() });
+        self.votes.cut = Some(false);
+        let vote = self.vote_file.vote;
+        self.votes.waiting.get_or_insert((vote, 0));
+    }
+
     /// The next write of the vote file, if there is something to write and none is out.
     pub(super) fn poll_vote(&mut self) -> Option<(WriteId, u64, P)> {
-        let (vote, count) = self.votes.waiting.take_if(|_| self.votes.out == 0)?;
-        self.votes.out = count;
+        let (vote, count) = self.votes.waiting.take_if(|_| self.votes.out.is_none())?;
+        self.votes.out = Some(count);
+        self.votes.cut = self.votes.cut.map(|_| true);
         let (at, slot) = self.vote_file.next(vote);
         let write = WriteId(self.next_vote_write);
         self.next_vote_write += 1;
@@ -301,8 +314,12 @@ impl<P: Page> Group<P> {
 
     /// A vote is on disk.
     pub fn on_vote_written(&mut self) {
-        for _ in 0..std::mem::take(&mut self.votes.out) {
+        for _ in 0..self.votes.out.take().unwrap_or(0) {
             self.replica.on_vote_written();
+        }
+        if self.votes.cut == Some(true) {
+            self.votes.cut = None;
+            self.journal.release_writes();
         }
     }
 

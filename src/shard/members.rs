@@ -56,6 +56,7 @@ impl<P: Page> Shard<P> {
                 let work = self.groups.at_mut(index).catch_up(now.time);
                 self.do_catch_up(index, work);
             }
+            self.balance_leaders(now.time);
         }
         self.peers.advance(now.time, &mut self.outputs);
         for event in self.peers.take_events() {

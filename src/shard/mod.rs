@@ -37,6 +37,7 @@ use crate::shard::fetch::{Fetches, Parts};
 use crate::shard::group::GroupEvent;
 use crate::shard::groups::Groups;
 use crate::shard::input::{Input, IoFailure};
+use crate::shard::leadership::Leadership;
 use crate::shard::message::ShardMessage;
 use crate::shard::metrics::ShardMetrics;
 use crate::shard::output::{LogLevel, Output};
@@ -64,6 +65,7 @@ pub mod connections;
 pub mod follow;
 pub mod group;
 pub mod groups;
+mod leadership;
 mod members;
 pub mod peers;
 pub mod pending_responses;
@@ -147,6 +149,7 @@ pub struct Shard<P: Page> {
     peers: Peers<P>,
     /// When Raft's clock ticks next.
     next_tick: Time,
+    leadership: Leadership,
     /// Clients that asked before this shard could answer.
     early_clients: Vec<ConnectionId>,
     events: Vec<(usize, GroupEvent)>,
@@ -210,6 +213,7 @@ impl<P: Page> Shard<P> {
             workspace: Workspace::default(),
             peers: Peers::new(&config, shared, now.time),
             next_tick: now.time + members::RAFT_TICK,
+            leadership: Leadership::new(now.time),
             early_clients: Vec::new(),
             events: Vec::new(),
             queue_waiters: Vec::new(),

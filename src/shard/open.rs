@@ -103,8 +103,14 @@ pub fn replay_group(
     let start = checkpoint_of(files)?;
     let mut replay =
         Replay { partitions: start.partitions, entries: VecDeque::new(), raft: vec![] };
-    let journal_files =
-        JournalFiles { group: files.group, node, segment_bytes, segments: &files.segments };
+    let vote_file = VoteFile::decode(&files.vote);
+    let journal_files = JournalFiles {
+        group: files.group,
+        node,
+        segment_bytes,
+        segments: &files.segments,
+        truncation: vote_file.ok().and_then(|file| file.truncation),
+    };
     let Chain { index, term, crc, end } = start.applied;
     let chain = recovery::Chain { index, term, crc };
     let recovered = recovery::recover(&journal_files, end, Some(chain), source, |entry| {

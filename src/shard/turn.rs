@@ -368,12 +368,17 @@ impl<P: Page> Shard<P> {
     }
 
     fn stop(&mut self) {
+        let alone = !self.cluster.has_others();
         let done = self.groups.iter().all(|group| {
-            group.queue.is_empty()
-                && group.is_settled()
-                && !group.checkpoint.is_writing()
-                && (group.checkpoint.has_failed()
-                    || group.applied().end <= group.checkpoint.position)
+            let at_rest = if alone {
+                group.is_settled()
+                    && (group.checkpoint.has_failed()
+                        || group.applied().end <= group.checkpoint.position)
+            } else {
+                // What its leader has committed since it learns when it is back.
+                group.following.is_closed() && group.journal.writes_in_flight() == 0
+            };
+            at_rest && group.queue.is_empty() && !group.checkpoint.is_writing()
         });
         if done {
             self.state = State::Stopped;
