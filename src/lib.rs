@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod coordinator;
 pub mod duplex;
 pub mod journal;
 pub mod kafka;

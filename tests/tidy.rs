@@ -22,7 +22,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("replica", &["journal", "limits", "model"]),
     ("partition", &["limits", "model"]),
     ("metadata", &["limits", "model"]),
-    ("shard", &["journal", "kafka", "limits", "metadata", "model", "partition", "replica"]),
+    ("coordinator", &["limits", "model"]),
+    (
+        "shard",
+        &["coordinator", "journal", "kafka", "limits", "metadata", "model", "partition", "replica"],
+    ),
     // Of `limits` and `model` the words, of `journal` pages and sources, of `shard` the boundary,
     // of `kafka` only where a frame ends: sockets give bytes, and the shard takes whole frames.
     ("runtime", &["config", "journal", "kafka::frame", "limits", "model", "shard"]),
@@ -32,6 +36,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "cli/journal",
         &[
             "config",
+            "coordinator",
             "journal",
             "kafka",
             "limits",
@@ -50,8 +55,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// All that runs in the simulator as well: plain Rust without I/O.
-const CORE: &[&str] =
-    &["model", "limits", "kafka", "duplex", "journal", "replica", "partition", "metadata", "shard"];
+const CORE: &[&str] = &[
+    "model",
+    "limits",
+    "kafka",
+    "duplex",
+    "journal",
+    "replica",
+    "partition",
+    "metadata",
+    "coordinator",
+    "shard",
+];
 
 /// Words that only some modules may use.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
