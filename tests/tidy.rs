@@ -25,7 +25,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("metadata", &["limits", "model"]),
     (
         "shard",
-        &["duplex", "journal", "kafka", "limits", "metadata", "model", "partition", "replica"],
+        &[
+            "coordinator",
+            "duplex",
+            "journal",
+            "kafka",
+            "limits",
+            "metadata",
+            "model",
+            "partition",
+            "replica",
+        ],
     ),
     // Of `limits` and `model` the words, of `journal` pages and sources, of `shard` the boundary,
     // of `kafka` only where a frame ends: sockets give bytes, and the shard takes whole frames. Of
@@ -40,6 +50,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "cli/journal",
         &[
             "config",
+            "coordinator",
             "journal",
             "kafka",
             "limits",

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use clap::Args;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
@@ -21,6 +22,25 @@ const CONTROLLER_TRIES: u32 = 6;
 
 /// The pause before we look again. Grows with each try.
 const CONTROLLER_PAUSE: Duration = Duration::from_millis(150);
+
+/// How to reach a cluster, as typed.
+#[derive(Debug, Args)]
+pub struct ConnectArgs {
+    /// Any broker of the cluster
+    #[arg(long, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    bootstrap: Endpoint,
+    /// How long to wait for each answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 15,
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+impl ConnectArgs {
+    /// Connects.
+    pub fn connect(&self) -> anyhow::Result<Cluster> {
+        Cluster::connect(&self.bootstrap, Duration::from_secs(self.timeout))
+    }
+}
 
 /// Connections to a cluster, made when first needed.
 pub struct Cluster {

@@ -9,6 +9,7 @@ pub mod client;
 mod client_tests;
 pub mod cluster;
 mod doctor;
+mod group;
 mod journal;
 mod output;
 mod serve;
@@ -57,6 +58,7 @@ struct Cli {
 enum Command {
     Serve(ServeArgs),
     Topic(topic::TopicArgs),
+    Group(group::GroupArgs),
     Top(top::TopArgs),
     Journal(journal::JournalArgs),
     Doctor(doctor::DoctorArgs),
@@ -97,6 +99,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(args),
         Command::Topic(args) => topic::run(args),
+        Command::Group(args) => group::run(args),
         Command::Top(args) => top::run(&args),
         Command::Journal(args) => journal::run(&args),
         Command::Doctor(args) => doctor::run(&args),

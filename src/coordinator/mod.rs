@@ -1,5 +1,23 @@
-//! Consumer groups: who is a member, and who reads which partition.
+//! Consumer groups: their members, their assignments, and the offsets they have committed.
 //!
-//! State machines without I/O. `modern` is KIP-848's protocol, in which the coordinator assigns.
+//! Two kinds of state. The [`Store`] is what the records of a Raft group's journal say: every
+//! replica has it, it changes only by [`Store::apply`], and it is what a new leader starts from.
+//! The live state is the leader's alone: who waits for what, and until when. [`classic`] is that
+//! of groups whose members assign partitions among themselves. It takes events and the time,
+//! answers callers by numbers that mean nothing here, and hands out [`Record`]s to be appended;
+//! what depends on a record is answered when the record is applied. [`modern`] is that of KIP-848's
+//! groups, in which the coordinator assigns; nothing calls it yet.
+//!
+//! Nothing here does I/O, reads a clock, draws a random number or iterates over a hash map.
 
+pub mod classic;
+mod codec;
+pub mod live;
 pub mod modern;
+pub mod record;
+pub mod store;
+
+pub use codec::DecodeError;
+pub use live::Coordinator;
+pub use record::{ClassicMember, ClassicState, CommittedOffset, Record};
+pub use store::{Store, StoredGroup};

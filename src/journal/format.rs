@@ -108,6 +108,8 @@ pub enum RunKind {
     Command,
     /// A partition's log start moved to the run's base offset. No data.
     LogStart,
+    /// Records about consumer groups, one after the other.
+    Coordinator,
 }
 
 impl RunKind {
@@ -116,11 +118,12 @@ impl RunKind {
             RunKind::Records => 1,
             RunKind::Command => 2,
             RunKind::LogStart => 3,
+            RunKind::Coordinator => 4,
         }
     }
 
     fn from_code(code: u32) -> Option<RunKind> {
-        [RunKind::Records, RunKind::Command, RunKind::LogStart]
+        [RunKind::Records, RunKind::Command, RunKind::LogStart, RunKind::Coordinator]
             .into_iter()
             .find(|kind| kind.code() == code)
     }
@@ -130,7 +133,7 @@ impl RunKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     pub kind: RunKind,
-    /// 0 for a command.
+    /// 0 for a command, and for what is about consumer groups.
     pub partition: PartitionKey,
     /// The size of its data.
     pub bytes: u32,

@@ -110,6 +110,10 @@ impl Walk<'_> {
                 let count = self.array(false, 4)?;
                 self.reader.take(count * 4).map(drop)
             }
+            Kind::Bytes => {
+                let count = self.array(false, 1)?;
+                self.reader.take(count).map(drop)
+            }
             Kind::Structs { element, nullable } => {
                 let bytes_min = self.bytes_min(element);
                 let count = self.array(nullable, bytes_min)?;
@@ -151,7 +155,7 @@ impl Walk<'_> {
             Kind::Fixed(bytes) => bytes,
             Kind::String { .. } => length(2),
             Kind::OptionalStruct(_) => 1,
-            Kind::Strings { .. } | Kind::Int32s | Kind::Structs { .. } => length(4),
+            Kind::Strings { .. } | Kind::Int32s | Kind::Bytes | Kind::Structs { .. } => length(4),
             // Stands only where no array counts it.
             Kind::Inline(_) => 0,
         };

@@ -30,6 +30,8 @@ pub(super) enum Kind {
         nullable: bool,
     },
     Int32s,
+    /// A byte string, not null.
+    Bytes,
     Structs {
         element: &'static Struct,
         nullable: bool,
@@ -73,6 +75,7 @@ const NULLABLE_STRING: Field = Field::new(Kind::String { nullable: true });
 const STRINGS: Field = Field::new(Kind::Strings { nullable: false });
 const NULLABLE_STRINGS: Field = Field::new(Kind::Strings { nullable: true });
 const INT32S: Field = Field::new(Kind::Int32s);
+const BYTES: Field = Field::new(Kind::Bytes);
 
 const fn array(element: &'static Struct) -> Field {
     Field::new(Kind::Structs { element, nullable: false })
@@ -92,7 +95,14 @@ pub(super) fn of(api_key: i16) -> Option<&'static Struct> {
         1 => &FETCH,
         2 => &LIST_OFFSETS,
         3 => &METADATA,
+        8 => &OFFSET_COMMIT,
+        9 => &OFFSET_FETCH,
         10 => &FIND_COORDINATOR,
+        11 => &JOIN_GROUP,
+        12 => &HEARTBEAT,
+        13 => &LEAVE_GROUP,
+        14 => &SYNC_GROUP,
+        15 => &DESCRIBE_GROUPS,
         16 => &LIST_GROUPS,
         18 => &API_VERSIONS,
         19 => &CREATE_TOPICS,
@@ -104,7 +114,9 @@ pub(super) fn of(api_key: i16) -> Option<&'static Struct> {
         33 => &ALTER_CONFIGS,
         35 => &DESCRIBE_LOG_DIRS,
         37 => &CREATE_PARTITIONS,
+        42 => &DELETE_GROUPS,
         44 => &INCREMENTAL_ALTER_CONFIGS,
+        47 => &OFFSET_DELETE,
         60 => &DESCRIBE_CLUSTER,
         75 => &DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
@@ -149,6 +161,69 @@ static METADATA: Struct = fields(&[
 ]);
 static METADATA_TOPIC: Struct =
     fields(&[UUID.since(10), STRING.until(9), NULLABLE_STRING.since(10)]);
+
+static OFFSET_COMMIT: Struct = fields(&[
+    STRING,
+    INT32,
+    STRING,
+    NULLABLE_STRING.since(7),
+    INT64.until(4),
+    array(&OFFSET_COMMIT_TOPIC),
+]);
+static OFFSET_COMMIT_TOPIC: Struct = fields(&[STRING, array(&OFFSET_COMMIT_PARTITION)]);
+static OFFSET_COMMIT_PARTITION: Struct = fields(&[INT32, INT64, INT32.since(6), NULLABLE_STRING]);
+
+static OFFSET_FETCH: Struct = fields(&[
+    STRING.until(7),
+    array(&OFFSET_FETCH_TOPIC).until(1),
+    nullable_array(&OFFSET_FETCH_TOPIC).since(2).until(7),
+    array(&OFFSET_FETCH_GROUP).since(8),
+    BOOL.since(7),
+]);
+static OFFSET_FETCH_TOPIC: Struct = fields(&[STRING, INT32S]);
+static OFFSET_FETCH_GROUP: Struct = fields(&[
+    STRING,
+    NULLABLE_STRING.since(9),
+    INT32.since(9),
+    nullable_array(&OFFSET_FETCH_TOPIC),
+]);
+
+static JOIN_GROUP: Struct = fields(&[
+    STRING,
+    INT32,
+    INT32.since(1),
+    STRING,
+    NULLABLE_STRING.since(5),
+    STRING,
+    array(&JOIN_GROUP_PROTOCOL),
+    NULLABLE_STRING.since(8),
+]);
+static JOIN_GROUP_PROTOCOL: Struct = fields(&[STRING, BYTES]);
+
+static HEARTBEAT: Struct = fields(&[STRING, INT32, STRING, NULLABLE_STRING.since(3)]);
+
+static LEAVE_GROUP: Struct =
+    fields(&[STRING, STRING.until(2), array(&LEAVE_GROUP_MEMBER).since(3)]);
+static LEAVE_GROUP_MEMBER: Struct = fields(&[STRING, NULLABLE_STRING, NULLABLE_STRING.since(5)]);
+
+static SYNC_GROUP: Struct = fields(&[
+    STRING,
+    INT32,
+    STRING,
+    NULLABLE_STRING.since(3),
+    NULLABLE_STRING.since(5),
+    NULLABLE_STRING.since(5),
+    array(&SYNC_GROUP_ASSIGNMENT),
+]);
+static SYNC_GROUP_ASSIGNMENT: Struct = fields(&[STRING, BYTES]);
+
+static DESCRIBE_GROUPS: Struct = fields(&[STRINGS, BOOL.since(3)]);
+
+static DELETE_GROUPS: Struct = fields(&[STRINGS]);
+
+static OFFSET_DELETE: Struct = fields(&[STRING, array(&OFFSET_DELETE_TOPIC)]);
+static OFFSET_DELETE_TOPIC: Struct = fields(&[STRING, array(&OFFSET_DELETE_PARTITION)]);
+static OFFSET_DELETE_PARTITION: Struct = fields(&[INT32]);
 
 static FIND_COORDINATOR: Struct = fields(&[STRING.until(3), INT8.since(1), STRINGS.since(4)]);
 

@@ -2,10 +2,12 @@
 
 use kafka_protocol::messages::{
     AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
-    DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,
-    DescribeLogDirsResponse, DescribeTopicPartitionsResponse, FindCoordinatorResponse,
-    IncrementalAlterConfigsResponse, InitProducerIdResponse, ListGroupsResponse,
-    ListOffsetsResponse, MetadataResponse, OffsetForLeaderEpochResponse,
+    DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse,
+    DescribeConfigsResponse, DescribeGroupsResponse, DescribeLogDirsResponse,
+    DescribeTopicPartitionsResponse, FindCoordinatorResponse, HeartbeatResponse,
+    IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse,
+    ListGroupsResponse, ListOffsetsResponse, MetadataResponse, OffsetCommitResponse,
+    OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse, SyncGroupResponse,
 };
 
 /// A response that says what went wrong, as a whole or in its parts.
@@ -38,22 +40,35 @@ error_codes! {
     ApiVersionsResponse { error_code }
     CreatePartitionsResponse { ; results => error_code }
     CreateTopicsResponse { ; topics => error_code }
+    DeleteGroupsResponse { ; results => error_code }
     DeleteRecordsResponse { ; topics / partitions => error_code }
     DeleteTopicsResponse { ; responses => error_code }
     DescribeClusterResponse { error_code }
     DescribeConfigsResponse { ; results => error_code }
+    DescribeGroupsResponse { ; groups => error_code }
     DescribeLogDirsResponse { error_code; results => error_code }
     DescribeTopicPartitionsResponse {
         ; topics => error_code
         ; topics / partitions => error_code
     }
     FindCoordinatorResponse { error_code; coordinators => error_code }
+    HeartbeatResponse { error_code }
     IncrementalAlterConfigsResponse { ; responses => error_code }
     InitProducerIdResponse { error_code }
+    JoinGroupResponse { error_code }
+    LeaveGroupResponse { error_code; members => error_code }
     ListGroupsResponse { error_code }
     ListOffsetsResponse { ; topics / partitions => error_code }
     MetadataResponse { ; topics => error_code; topics / partitions => error_code }
+    OffsetCommitResponse { ; topics / partitions => error_code }
+    OffsetDeleteResponse { error_code; topics / partitions => error_code }
+    OffsetFetchResponse {
+        error_code
+        ; topics / partitions => error_code
+        ; groups => error_code
+    }
     OffsetForLeaderEpochResponse { ; topics / partitions => error_code }
+    SyncGroupResponse { error_code }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The broker settings that a user may see, and the two that can be changed while it runs.
+//! The broker settings that a user may see, and those that can be changed while it runs.
 //!
 //! What is changed applies to the whole cluster. A setting nobody changed has the value that its
 //! broker was started with, which the shard passes in.
@@ -11,10 +11,15 @@ use super::setting::{
     change_settings, find,
 };
 use super::topic_settings::RETENTION_MS_DEFAULT;
-use crate::limits::{RECORD_BATCH_BYTES_DEFAULT, TOPIC_PARTITIONS_MAX};
+use crate::limits::{CONSUMER_GROUP_MEMBERS_MAX, RECORD_BATCH_BYTES_DEFAULT, TOPIC_PARTITIONS_MAX};
 
 const NUM_PARTITIONS: &str = "num.partitions";
 const AUTO_CREATE: &str = "auto.create.topics.enable";
+const GROUP_DELAY: &str = "group.initial.rebalance.delay.ms";
+const GROUP_SESSION_MIN: &str = "group.min.session.timeout.ms";
+const GROUP_SESSION_MAX: &str = "group.max.session.timeout.ms";
+const GROUP_SIZE_MAX: &str = "group.max.size";
+const OFFSETS_RETENTION: &str = "offsets.retention.minutes";
 const BROKER_ID: &str = "broker.id";
 const LISTENERS: &str = "advertised.listeners";
 const LOG_DIRS: &str = "log.dirs";
@@ -51,6 +56,41 @@ const BROKER_SETTINGS: &[Setting] = &[
         rule: PER_TOPIC,
         documentation: "The largest record batch of topics that don't set max.message.bytes.",
     },
+    Setting {
+        name: GROUP_DELAY,
+        kind: ConfigKind::Int,
+        default: DefaultValue::Number(3_000),
+        rule: Rule::Number { min: 0, max: i32::MAX as i64 },
+        documentation: "How long a consumer group that was empty waits for more members.",
+    },
+    Setting {
+        name: GROUP_SESSION_MIN,
+        kind: ConfigKind::Int,
+        default: DefaultValue::Number(6_000),
+        rule: Rule::Number { min: 1, max: i32::MAX as i64 },
+        documentation: "The shortest session that a member of a consumer group may ask for.",
+    },
+    Setting {
+        name: GROUP_SESSION_MAX,
+        kind: ConfigKind::Int,
+        default: DefaultValue::Number(1_800_000),
+        rule: Rule::Number { min: 1, max: i32::MAX as i64 },
+        documentation: "The longest session that a member of a consumer group may ask for.",
+    },
+    Setting {
+        name: GROUP_SIZE_MAX,
+        kind: ConfigKind::Int,
+        default: DefaultValue::Number(CONSUMER_GROUP_MEMBERS_MAX as i64),
+        rule: Rule::Number { min: 1, max: i32::MAX as i64 },
+        documentation: "How many members a consumer group may have; never more than 10000.",
+    },
+    Setting {
+        name: OFFSETS_RETENTION,
+        kind: ConfigKind::Int,
+        default: DefaultValue::Number(7 * 24 * 60),
+        rule: Rule::Number { min: 1, max: i32::MAX as i64 },
+        documentation: "How long a consumer group without members keeps its offsets.",
+    },
     fact(BROKER_ID, ConfigKind::Int, "The number of this broker: one shard of one node."),
     fact(LISTENERS, ConfigKind::String, "Where clients reach this broker."),
     fact(LOG_DIRS, ConfigKind::String, "The directory that holds the journals."),
@@ -75,6 +115,41 @@ pub struct BrokerFacts {
     pub auto_create_topics: bool,
 }
 
+/// What consumer groups may do, as Kafka names and counts it. All settings can be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumerGroupConfig {
+    /// `group.initial.rebalance.delay.ms`
+    pub initial_rebalance_delay_ms: i64,
+    /// `group.min.session.timeout.ms`
+    pub session_timeout_ms_min: i64,
+    /// `group.max.session.timeout.ms`
+    pub session_timeout_ms_max: i64,
+    /// `group.max.size`
+    pub members_max: i64,
+    /// `offsets.retention.minutes`
+    pub offsets_retention_minutes: i64,
+}
+
+impl Default for ConsumerGroupConfig {
+    fn default() -> Self {
+        ConsumerGroupConfig {
+            initial_rebalance_delay_ms: default_number(GROUP_DELAY),
+            session_timeout_ms_min: default_number(GROUP_SESSION_MIN),
+            session_timeout_ms_max: default_number(GROUP_SESSION_MAX),
+            members_max: default_number(GROUP_SIZE_MAX),
+            offsets_retention_minutes: default_number(OFFSETS_RETENTION),
+        }
+    }
+}
+
+fn default_number(name: &str) -> i64 {
+    let setting = BROKER_SETTINGS.iter().find(|setting| setting.name == name);
+    match setting.map(|setting| setting.default) {
+        Some(DefaultValue::Number(number)) => number,
+        _ => unreachable!("{name} is a number of the table"),
+    }
+}
+
 /// The broker settings that were changed while the cluster ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BrokerConfig {
@@ -82,6 +157,8 @@ pub struct BrokerConfig {
     pub num_partitions: Option<i32>,
     /// `auto.create.topics.enable`, if set: goes before what the broker was started with.
     pub auto_create_topics: Option<bool>,
+    /// What consumer groups may do.
+    pub consumer_groups: ConsumerGroupConfig,
     /// What was set explicitly, as it was written.
     pub raw: BTreeMap<String, String>,
 }
@@ -98,6 +175,7 @@ impl BrokerConfig {
                     config.num_partitions = i32::try_from(count).ok();
                 }
                 (AUTO_CREATE, Value::Boolean(enabled)) => config.auto_create_topics = Some(enabled),
+                (name, Value::Number(number)) => config.consumer_groups.set(name, number),
                 _ => {}
             }
             config.raw.insert(name.clone(), text.trim().to_owned());
@@ -136,6 +214,19 @@ impl BrokerConfig {
     }
 }
 
+impl ConsumerGroupConfig {
+    fn set(&mut self, name: &str, number: i64) {
+        match name {
+            GROUP_DELAY => self.initial_rebalance_delay_ms = number,
+            GROUP_SESSION_MIN => self.session_timeout_ms_min = number,
+            GROUP_SESSION_MAX => self.session_timeout_ms_max = number,
+            GROUP_SIZE_MAX => self.members_max = number,
+            OFFSETS_RETENTION => self.offsets_retention_minutes = number,
+            _ => {}
+        }
+    }
+}
+
 impl BrokerFacts {
     fn value(&self, name: &str) -> Option<String> {
         match name {
@@ -169,10 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn two_settings_can_be_changed_and_the_others_not() {
+    fn some_settings_can_be_changed_and_the_others_not() {
         assert_eq!(set("num.partitions", "6").unwrap().num_partitions, Some(6));
         let config = set("auto.create.topics.enable", "False").unwrap();
         assert_eq!(config.auto_create_topics, Some(false));
+        let config = set("group.initial.rebalance.delay.ms", "0").unwrap();
+        assert_eq!(config.consumer_groups.initial_rebalance_delay_ms, 0);
+        assert_eq!(BrokerConfig::default().consumer_groups.initial_rebalance_delay_ms, 3000);
         assert!(set("num.partitions", "0").is_err());
         assert!(set("broker.id", "1").unwrap_err().0.contains("when the broker is started"));
         assert!(set("message.max.bytes", "1").unwrap_err().0.contains("for each topic"));

@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::broker_config::BrokerConfig;
 use super::name::collision_form;
+use super::placement::home_of_consumer_group;
 use super::topic_config::TopicConfig;
 use crate::model::ids::{GroupId, PartitionKey, TopicId};
 
@@ -135,6 +136,16 @@ impl Catalog {
     /// How many partitions all topics have together.
     pub fn partition_count(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// The group that keeps a consumer group, its offsets and its members.
+    pub fn home_of_consumer_group(&self, id: &str) -> GroupId {
+        home_of_consumer_group(id, self.groups)
+    }
+
+    /// Whether a partition was deleted, and not only made by a command that has not come yet.
+    pub fn is_deleted(&self, key: PartitionKey) -> bool {
+        key.0 < self.next_key && !self.by_key.contains_key(&key)
     }
 
     /// How many groups partitions are placed on.

@@ -23,7 +23,7 @@ mod topic_settings;
 #[cfg(test)]
 mod tests;
 
-pub use broker_config::{BrokerConfig, BrokerFacts};
+pub use broker_config::{BrokerConfig, BrokerFacts, ConsumerGroupConfig};
 pub use catalog::{Catalog, PartitionPlacement, Topic};
 pub use codec::DecodeError;
 pub use command::{Command, ConfigChange};

@@ -1,7 +1,8 @@
-//! Which group gets a new partition. Pure.
+//! Which group gets a new partition, or a consumer group. Pure.
 //!
 //! Nothing else computes a partition's group: everybody else looks it up in the catalog, so that
-//! the number of groups may grow without moving what is there.
+//! the number of groups may grow without moving what is there. A consumer group's home follows from
+//! its id: there is no record of it anywhere, and none is needed while the number of groups stays.
 
 use crate::model::ids::{GroupId, NodeId};
 
@@ -31,6 +32,16 @@ pub fn place_topic(turn: u32, count: usize, groups: u32) -> impl Iterator<Item =
 /// goes on, so that its partitions stay on as many groups as they can.
 pub fn place_more(last: GroupId, count: usize, groups: u32) -> impl Iterator<Item = GroupId> {
     round_robin(last.0 % groups.max(1) + 1, count, groups)
+}
+
+/// The group that keeps a consumer group: FNV-1a of its id, modulo the groups. Clients of all
+/// versions and all shards must agree on it for ever, so it is written out here.
+pub fn home_of_consumer_group(id: &str, groups: u32) -> GroupId {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+    let hash = id.bytes().fold(OFFSET_BASIS, step);
+    GroupId((hash % u64::from(groups.max(1))) as u32)
 }
 
 /// Where the turn falls after a topic of `count` partitions was placed at `turn`.
@@ -87,6 +98,22 @@ mod tests {
             let groups = (1..6).filter(|group| replicas(GroupId(*group), &nodes).contains(&node));
             assert_eq!(groups.count(), 3);
         }
+    }
+
+    #[test]
+    fn consumer_groups_keep_their_homes() {
+        // The published test vectors of FNV-1a, modulo 1000.
+        for (id, hash) in [
+            ("", 0xcbf2_9ce4_8422_2325_u64),
+            ("a", 0xaf63_dc4c_8601_ec8c),
+            ("foobar", 0x8594_4171_f739_67e8),
+        ] {
+            assert_eq!(home_of_consumer_group(id, 1000), GroupId((hash % 1000) as u32));
+        }
+        let homes = (0..3000).map(|n| home_of_consumer_group(&format!("group-{n}"), 3));
+        let mut load = [0; 3];
+        homes.for_each(|home| load[home.0 as usize] += 1);
+        assert!(load.iter().all(|count| (800..1200).contains(count)), "{load:?}");
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn next_entry_size<P: Page>(group: &Group<P>) -> (usize, usize) {
     let mut count = 0;
     let mut bytes = ENTRY_HEADER_BYTES;
     for item in &group.control {
-        bytes += RUN_BYTES + encode_control(item).len();
+        bytes += RUN_BYTES + control_bytes(item);
         if bytes > ENTRY_BYTES_TARGET {
             break;
         }
@@ -355,10 +355,20 @@ fn take_control<P: Page>(group: &mut Group<P>) -> (Vec<ControlItem>, Vec<Vec<u8>
 
 fn encode_control(item: &ControlItem) -> Vec<u8> {
     let mut data = Vec::new();
-    if let ControlItem::Command { command, .. } = item {
-        command.encode(&mut data);
+    match item {
+        ControlItem::Command { command, .. } => command.encode(&mut data),
+        ControlItem::LogStart { .. } => {}
+        ControlItem::Coordinator { data: records, .. } => data.extend_from_slice(records),
     }
     data
+}
+
+fn control_bytes(item: &ControlItem) -> usize {
+    match item {
+        // Large, and encoded already.
+        ControlItem::Coordinator { data, .. } => data.len(),
+        item => encode_control(item).len(),
+    }
 }
 
 fn control_run(item: &ControlItem, data: &[u8]) -> Run {
@@ -367,6 +377,9 @@ fn control_run(item: &ControlItem, data: &[u8]) -> Run {
             (RunKind::Command, crate::model::ids::PartitionKey(0), Offset(0))
         }
         ControlItem::LogStart { partition, offset, .. } => (RunKind::LogStart, *partition, *offset),
+        ControlItem::Coordinator { .. } => {
+            (RunKind::Coordinator, crate::model::ids::PartitionKey(0), Offset(0))
+        }
     };
     Run {
         kind,

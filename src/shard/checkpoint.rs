@@ -1,12 +1,14 @@
 //! What a restart needs not read the journal for.
 //!
-//! A checkpoint holds a group's partitions (offsets, index, producers) and, of group 0, the
-//! catalog, as of one entry that was committed. It is taken between entries: the writer pauses
-//! until what is in flight has landed, a matter of one disk write every `CHECKPOINT_JOURNAL_BYTES`.
-//! If that takes long, it is put off. The journal is trimmed no further than the last checkpoint.
+//! A checkpoint holds a group's partitions (offsets, index, producers), its consumer groups and, of
+//! group 0, the catalog, as of one entry that was committed. It is taken between entries: the
+//! writer pauses until what is in flight has landed, a matter of one disk write every
+//! `CHECKPOINT_JOURNAL_BYTES`. If that takes long, it is put off. The journal is trimmed no further
+//! than the last checkpoint.
 
 use std::time::Duration;
 
+use crate::coordinator::Store;
 use crate::journal::format::checksum;
 use crate::journal::page::Page;
 use crate::limits::CHECKPOINT_JOURNAL_BYTES;
@@ -17,7 +19,9 @@ use crate::partition::Partition;
 use crate::shard::group::{Chain, Group, Partitions};
 
 const MAGIC: [u8; 4] = *b"HTCP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Without consumer groups. Still read.
+const VERSION_1: u32 = 1;
 
 /// How long the writer pauses at most.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
@@ -115,6 +119,7 @@ impl CheckpointState {
 pub struct Checkpoint {
     pub applied: Chain,
     pub partitions: Partitions,
+    pub consumer_groups: Store,
     pub catalog: Option<Catalog>,
 }
 
@@ -133,6 +138,10 @@ pub fn encode<P: Page>(group: &Group<P>, catalog: Option<&Catalog>) -> Vec<u8> {
     for partition in group.partitions.iter() {
         partition.encode(&mut out);
     }
+    let mut consumer_groups = Vec::new();
+    group.consumer_groups.encode(&mut consumer_groups);
+    out.extend((consumer_groups.len() as u64).to_le_bytes());
+    out.extend(consumer_groups);
     if let Some(catalog) = catalog {
         catalog.encode(&mut out);
     }
@@ -154,8 +163,9 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
     if word(4) != checksum(&bytes[8..]) {
         return Err("its checksum is wrong".into());
     }
-    if word(8) != VERSION {
-        return Err(format!("it has version {}, and this program reads {VERSION}", word(8)));
+    let version = word(8);
+    if !(VERSION_1..=VERSION).contains(&version) {
+        return Err(format!("it has version {version}, and this program reads {VERSION}"));
     }
     let applied = Chain {
         crc: word(12),
@@ -168,9 +178,20 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
     for _ in 0..long(40) {
         partitions.insert(Partition::decode(&mut rest).map_err(|error| error.to_string())?);
     }
+    let mut consumer_groups = Store::default();
+    if version > VERSION_1 {
+        let (length, after) = rest.split_first_chunk().ok_or("it ends too early")?;
+        let length = u64::from_le_bytes(*length);
+        let (store, after) = usize::try_from(length)
+            .ok()
+            .and_then(|length| after.split_at_checked(length))
+            .ok_or("it ends too early")?;
+        consumer_groups = Store::decode(store).map_err(|error| error.to_string())?;
+        rest = after;
+    }
     let catalog = match rest {
         [] => None,
         bytes => Some(Catalog::decode(bytes).map_err(|error| error.to_string())?),
     };
-    Ok(Checkpoint { applied, partitions, catalog })
+    Ok(Checkpoint { applied, partitions, consumer_groups, catalog })
 }

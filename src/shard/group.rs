@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
+use crate::coordinator::{Record, Store};
 use crate::journal::cache::CachedEntry;
 use crate::journal::format::{Entry, RunKind};
 use crate::journal::page::Page;
@@ -40,6 +41,8 @@ pub struct Group<P> {
     pub journal: Journal<P>,
     pub replica: Replica,
     pub partitions: Partitions,
+    /// The consumer groups that are kept here, as committed.
+    pub consumer_groups: Store,
     pub queue: RequestQueue,
     pub pending: PendingResponses<PendingProduce>,
     pub checkpoint: CheckpointState,
@@ -96,6 +99,8 @@ pub enum ControlItem {
     Command { command: Command, ticket: Option<CommandTicket> },
     /// A partition's log start moves.
     LogStart { partition: PartitionKey, offset: Offset, request: Option<LogStartRequest> },
+    /// Records about consumer groups, and the number by which their coordinator knows them.
+    Coordinator { data: Vec<u8>, batch: Option<u64> },
 }
 
 /// The part of a DeleteRecords request that waits for a log start to be committed.
@@ -139,6 +144,8 @@ pub enum GroupEvent {
     Command { command: Command, ticket: Option<CommandTicket> },
     /// A partition's log start has moved.
     LogStart { partition: PartitionKey, request: Option<LogStartRequest> },
+    /// A batch of records about consumer groups has been applied.
+    Coordinator { batch: u64 },
 }
 
 /// What of group and disk a new group starts from.
@@ -147,6 +154,7 @@ pub struct GroupParts<P> {
     pub journal: Journal<P>,
     pub replica: Replica,
     pub partitions: Partitions,
+    pub consumer_groups: Store,
     pub vote_file: VoteFile,
     pub applied: Chain,
     pub checkpoint: CheckpointState,
@@ -174,6 +182,7 @@ impl<P: Page> Group<P> {
             journal: parts.journal,
             replica: parts.replica,
             partitions: parts.partitions,
+            consumer_groups: parts.consumer_groups,
             queue: RequestQueue::default(),
             pending: PendingResponses::default(),
             checkpoint: parts.checkpoint,
@@ -256,6 +265,17 @@ impl<P: Page> Group<P> {
         let cut = self.entries.split_off(keep);
         let last_crc = self.entries.back().map_or(self.applied.crc, |entry| entry.crc);
         (cut, last_crc)
+    }
+
+    /// This node's coordinator of consumer groups is gone: another one that it may have later counts
+    /// its batches anew.
+    pub(super) fn forget_batches(&mut self) {
+        let control = self.entries.iter_mut().flat_map(|entry| &mut entry.control);
+        for item in control {
+            if let ControlItem::Coordinator { batch, .. } = item {
+                *batch = None;
+            }
+        }
     }
 
     /// Where a partition ends by what is appended and not applied.
@@ -399,6 +419,15 @@ impl<P: Page> Group<P> {
                         partition.trim(offset);
                     }
                     event(GroupEvent::LogStart { partition, request });
+                }
+                ControlItem::Coordinator { data, batch } => {
+                    // Checked when they were made, and guarded by the entry's checksum since.
+                    for record in Record::decode_all(&data).flatten() {
+                        self.consumer_groups.apply(record);
+                    }
+                    if let Some(batch) = batch {
+                        event(GroupEvent::Coordinator { batch });
+                    }
                 }
             }
         }

@@ -246,7 +246,9 @@ impl<P: Page> Shard<P> {
                 let (id, part) = (request.request, request.part);
                 self.admin_requests.log_start_lost(id, part, connections);
             }
-            ControlItem::LogStart { .. } => {}
+            // Who waits for records of a consumer group is told by the group's coordinator, which
+            // ends with the leadership.
+            ControlItem::LogStart { .. } | ControlItem::Coordinator { .. } => {}
         }
     }
 
@@ -259,9 +261,13 @@ impl<P: Page> Shard<P> {
         }
         let group = self.groups.at_mut(index);
         let id = group.id;
-        if !group.has_lost_leadership() {
+        let lost = group.has_lost_leadership();
+        if lost {
+            group.forget_batches();
+        } else if group.replica.is_leader() || group.control.is_empty() {
             return;
         }
+        // What was still put in afterwards must not wait for the day when this node leads again.
         let mut failed = Vec::new();
         group.pending.fail_all(|response| failed.push(response.answer));
         while let Some(batch) = group.queue.pop() {

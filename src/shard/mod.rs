@@ -32,6 +32,7 @@ use crate::shard::append::Workspace;
 use crate::shard::catch_up::CATCH_UP_READ;
 use crate::shard::cluster::Cluster;
 use crate::shard::connections::Connections;
+use crate::shard::consumer_groups::{ConsumerGroups, Coordination};
 use crate::shard::control::{CATALOG_GROUP, Control};
 use crate::shard::fetch::{Fetches, Parts};
 use crate::shard::group::GroupEvent;
@@ -80,6 +81,7 @@ pub mod list_offsets;
 pub mod reader;
 
 pub mod admin;
+pub mod consumer_groups;
 pub mod control;
 pub mod metrics;
 pub mod random;
@@ -138,6 +140,7 @@ pub struct Shard<P: Page> {
     fetches: Fetches<P>,
     admin_requests: AdminRequests,
     producer_ids: ProducerIds,
+    consumer_groups: ConsumerGroups,
     retention: RetentionTimer,
     random: Random,
     metrics: ShardMetrics,
@@ -205,6 +208,7 @@ impl<P: Page> Shard<P> {
             fetches: Fetches::default(),
             admin_requests: AdminRequests::default(),
             producer_ids: ProducerIds::default(),
+            consumer_groups: ConsumerGroups::default(),
             retention: RetentionTimer::new(now.time),
             random: Random::new(config.seed),
             metrics: ShardMetrics::default(),
@@ -281,9 +285,11 @@ impl<P: Page> Shard<P> {
     pub fn advance(&mut self, now: Now) {
         self.again = false;
         self.connections.begin_turn(now.time);
+        self.coordination(now).follow_leadership();
         self.take_requests(now);
         self.hear_members(now);
         self.carry_out_done();
+        self.consumer_groups.append(&mut self.groups);
         for index in 0..self.groups.len() {
             self.turn_group(index, now);
         }
@@ -293,6 +299,7 @@ impl<P: Page> Shard<P> {
         self.expire(now);
         self.retire(now);
         self.send_proposals();
+        self.again |= self.consumer_groups.append(&mut self.groups);
         self.change_state();
         self.again |= self.connections.has_runnable() || self.has_room_again();
         for line in self.connections.take_faults() {
@@ -320,6 +327,7 @@ impl<P: Page> Shard<P> {
         let others = [
             self.fetches.next_deadline(),
             self.admin_requests.next_deadline(),
+            self.consumer_groups.next_deadline(),
             Some(self.retention.next()),
             self.next_member_deadline(),
         ];
@@ -366,6 +374,18 @@ impl<P: Page> Shard<P> {
             outputs: &mut self.outputs,
         };
         (&mut self.fetches, parts)
+    }
+
+    fn coordination(&mut self, now: Now) -> Coordination<'_, P> {
+        Coordination {
+            now,
+            catalog: &self.control.catalog,
+            cluster: &self.cluster,
+            groups: &mut self.groups,
+            connections: &mut self.connections,
+            random: &mut self.random,
+            state: &mut self.consumer_groups,
+        }
     }
 
     fn on_message(&mut self, from: ShardId, message: ShardMessage) {

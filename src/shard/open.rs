@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::coordinator::Store;
 use crate::journal::Journal;
 use crate::journal::format::{Entry, SEGMENT_HEADER_BYTES};
 use crate::journal::page::Page;
@@ -39,7 +40,7 @@ pub fn open_group<P: Page>(
 ) -> Result<Opened<P>, String> {
     let group = files.group;
     let vote_file = VoteFile::decode(&files.vote).map_err(|why| format!("group {group}: {why}"))?;
-    let Replayed { applied, catalog, partitions, entries, raft, recovered } =
+    let Replayed { applied, catalog, partitions, consumer_groups, entries, raft, recovered } =
         replay_group(config.node, config.segment_bytes, files, source)?;
     let notes = notes(group, raft.len(), recovered.cut);
     let mut journal = Journal::new(
@@ -67,6 +68,7 @@ pub fn open_group<P: Page>(
         journal,
         replica,
         partitions,
+        consumer_groups,
         vote_file,
         applied,
         checkpoint: CheckpointState::new(applied.end),
@@ -83,6 +85,8 @@ pub struct Replayed {
     pub catalog: Option<Catalog>,
     /// The partitions, grown by all entries; log starts are those of the checkpoint.
     pub partitions: Partitions,
+    /// The consumer groups as of the checkpoint.
+    pub consumer_groups: Store,
     /// The entries behind the checkpoint.
     pub entries: VecDeque<AppendedEntry>,
     raft: Vec<(Term, Descriptor)>,
@@ -121,6 +125,7 @@ pub fn replay_group(
         applied: start.applied,
         catalog: start.catalog,
         partitions: replay.partitions,
+        consumer_groups: start.consumer_groups,
         entries: replay.entries,
         raft: replay.raft,
         recovered,
@@ -143,6 +148,7 @@ fn checkpoint_of(files: &GroupFiles) -> Result<Checkpoint, String> {
     Ok(Checkpoint {
         applied: Chain { end: Position(SEGMENT_HEADER_BYTES), ..Chain::default() },
         partitions: Partitions::default(),
+        consumer_groups: Store::default(),
         catalog: None,
     })
 }

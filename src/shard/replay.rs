@@ -51,6 +51,9 @@ pub fn replay(
                 offset: run.base_offset,
                 request: None,
             }),
+            RunKind::Coordinator => appended
+                .control
+                .push(ControlItem::Coordinator { data: entry.data(data).to_vec(), batch: None }),
         }
     }
     appended

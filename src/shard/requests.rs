@@ -54,7 +54,12 @@ impl<P: Page> Shard<P> {
         if let Some(api) = api_index(header.api_key) {
             self.connections.traffic.request(api, frame.len());
         }
-        match decode_request(&header, &read.slice(frame)) {
+        let frame = read.slice(frame);
+        match decode_request(&header, &frame) {
+            Ok(Request::JoinGroup(request)) => {
+                let client_id = header.client_id(&frame).unwrap_or_default();
+                self.coordination(now).join_group(ticket, header, client_id, request);
+            }
             Ok(request) => self.dispatch(now, ticket, header, request),
             Err(DecodeError::UnsupportedVersion { .. }) if header.api_key == API_VERSIONS_KEY => {
                 // Only this one can be answered: its version 0 is understood by every client.
@@ -112,6 +117,29 @@ impl<P: Page> Shard<P> {
             Request::InitProducerId(request) => {
                 self.producer_ids.on_request(ticket, header, &request, &mut self.connections);
             }
+            request => self.dispatch_coordination(now, ticket, header, request),
+        }
+    }
+
+    fn dispatch_coordination(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: Request,
+    ) {
+        let mut groups = self.coordination(now);
+        match request {
+            Request::OffsetCommit(request) => groups.commit_offsets(ticket, header, &request),
+            Request::OffsetFetch(request) => groups.fetch_offsets(ticket, header, request),
+            Request::OffsetDelete(request) => groups.delete_offsets(ticket, header, &request),
+            Request::FindCoordinator(request) => groups.find_coordinator(ticket, header, &request),
+            Request::Heartbeat(request) => groups.heartbeat(ticket, header, &request),
+            Request::SyncGroup(request) => groups.sync_group(ticket, header, request),
+            Request::LeaveGroup(request) => groups.leave_group(ticket, header, &request),
+            Request::DescribeGroups(request) => groups.describe_groups(ticket, header, &request),
+            Request::ListGroups(request) => groups.list_groups(ticket, header, &request),
+            Request::DeleteGroups(request) => groups.delete_groups(ticket, header, &request),
             request => self.dispatch_admin(now, ticket, header, request),
         }
     }
@@ -128,8 +156,6 @@ impl<P: Page> Shard<P> {
         match request {
             Request::ApiVersions(request) => admin.api_versions(ticket, header, &request),
             Request::Metadata(request) => admin.metadata(ticket, header, request),
-            Request::FindCoordinator(request) => admin.find_coordinator(ticket, header, &request),
-            Request::ListGroups(_) => admin.list_groups(ticket, header),
             Request::CreateTopics(request) => admin.create_topics(now, ticket, header, request),
             Request::DeleteTopics(request) => admin.delete_topics(now, ticket, header, request),
             Request::DeleteRecords(request) => admin.delete_records(now, ticket, header, request),
@@ -146,10 +172,7 @@ impl<P: Page> Shard<P> {
             Request::DescribeTopicPartitions(request) => {
                 admin.describe_topic_partitions(ticket, header, &request);
             }
-            Request::Fetch(_)
-            | Request::ListOffsets(_)
-            | Request::OffsetForLeaderEpoch(_)
-            | Request::InitProducerId(_) => unreachable!("they were dispatched before"),
+            request => unreachable!("dispatched before: {request:?}"),
         }
     }
 

@@ -194,6 +194,7 @@ impl<P: Page> Shard<P> {
                     let (cluster, groups) = (&self.cluster, &mut self.groups);
                     self.control.committed(command, ticket, cluster, groups, &mut self.outputs);
                 }
+                GroupEvent::Coordinator { batch } => self.coordination(now).applied(index, batch),
                 GroupEvent::LogStart { partition, request } => {
                     let group = self.groups.at(index);
                     let log_start = group.partitions.by_key(partition).map(|p| p.log_start().0);
@@ -236,6 +237,7 @@ impl<P: Page> Shard<P> {
     /// Answers what took too long.
     pub(super) fn expire(&mut self, now: Now) {
         self.admin_requests.expire(now.time, &mut self.connections);
+        self.coordination(now).expire();
         for index in 0..self.groups.len() {
             let group = self.groups.at_mut(index);
             let mut expired = Vec::new();

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use hutong::journal::page::MemoryPage;
 use hutong::journal::source::{GroupFiles, SegmentSource};
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
+use hutong::model::position::Term;
 use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::Input;
+use hutong::shard::message::ShardMessage;
 use hutong::shard::output::{Output, Part};
 use hutong::shard::{NodeAddress, Shard, ShardConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -57,10 +59,20 @@ pub fn config() -> ShardConfig {
 
 impl Broker {
     pub fn start() -> Broker {
+        Broker::start_of(1)
+    }
+
+    /// Shard 0 of a node of so many, with a group each. The others lead theirs.
+    pub fn start_of(shards: u16) -> Broker {
         let now = Now { time: Time(1_000_000_000), wallclock: Wallclock(1_700_000_000_000) };
         let files =
             GroupFiles { group: GroupId(0), segments: vec![], vote: vec![], checkpoint: None };
-        let shard = Shard::open(config(), vec![files], &mut NoFiles, now).unwrap();
+        let config = ShardConfig { shards, groups: shards.into(), ..config() };
+        let mut shard = Shard::open(config, vec![files], &mut NoFiles, now).unwrap();
+        for other in 1..shards {
+            let message = ShardMessage::Leads { group: GroupId(other.into()), term: Term(1) };
+            shard.handle(now, Input::FromShard { from: ShardId(other), message });
+        }
         let mut broker = Broker { shard, now, connections: 0, answers: Vec::new() };
         broker.settle();
         broker
@@ -136,6 +148,18 @@ impl Broker {
         self.settle();
         let at = self.answers.iter().position(|(id, _)| *id == connection)?;
         Some(self.answers.swap_remove(at).1)
+    }
+
+    /// The answer to what was sent before, waiting so many seconds for it.
+    pub fn wait_for(&mut self, connection: ConnectionId, seconds: u64) -> Option<Bytes> {
+        for _ in 0..=seconds {
+            self.settle();
+            if let Some(at) = self.answers.iter().position(|(id, _)| *id == connection) {
+                return Some(self.answers.swap_remove(at).1);
+            }
+            self.now.time = self.now.time + Duration::from_secs(1);
+        }
+        None
     }
 
     pub fn create_topic(&mut self, name: &'static str, partitions: i32) {

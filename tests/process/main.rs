@@ -14,6 +14,7 @@ mod bad_batches;
 mod bad_bytes;
 mod beside_a_hog;
 mod codecs_and_levels;
+mod consumer_groups;
 mod crowds;
 mod damage;
 mod full_disk;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::output::{Table, human_bytes};
 use super::inspect::topic_partition;
+use crate::coordinator::Record;
 use crate::journal::format::{Entry, Run, RunKind};
 use crate::kafka::record_batch;
 use crate::metadata::{Catalog, Command};
@@ -68,11 +69,22 @@ fn run_to_json(run: &Run, data: &[u8], catalog: &Catalog) -> Value {
             "kind": "log start", "topic": topic, "partition": partition, "key": run.partition.0,
             "log_start": run.base_offset.0,
         }),
+        RunKind::Coordinator => json!({
+            "kind": "consumer groups", "bytes": run.bytes, "records": coordinator_records(data),
+        }),
         RunKind::Command => json!({
             "kind": "command", "bytes": run.bytes,
             "command": Command::decode(data).map_or("unreadable", |command| name(&command)),
         }),
     }
+}
+
+fn coordinator_records(data: &[u8]) -> Vec<Value> {
+    let told = Record::decode_all(data).map(|record| match record {
+        Ok(record) => json!({ "group": record.group(), "record": record.name() }),
+        Err(error) => json!({ "unreadable": error.to_string() }),
+    });
+    told.collect()
 }
 
 fn name(command: &Command) -> &'static str {
@@ -126,6 +138,14 @@ fn run_to_text(run: &Value) -> String {
             human_bytes(run["bytes"].as_u64().unwrap_or(0))
         ),
         Some("log start") => format!("{}: begins at offset {}", place(), run["log_start"]),
+        Some("consumer groups") => {
+            let records = run["records"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let told = records.iter().map(|record| {
+                let field = |name: &str| record[name].as_str().unwrap_or("?").to_owned();
+                format!("consumer group {}: {}", field("group"), field("record"))
+            });
+            told.collect::<Vec<_>>().join("; ")
+        }
         _ => run["command"].as_str().unwrap_or_default().to_owned(),
     }
 }

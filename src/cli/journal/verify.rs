@@ -10,6 +10,7 @@ use super::super::FoundBad;
 use super::super::output::{human_bytes, human_count, print, print_json};
 use super::stopped::Stopped;
 use super::walk::{BadPlace, walk};
+use crate::coordinator::Record;
 use crate::journal::format::{Entry, Run, RunKind};
 use crate::journal::recovery::Cut;
 use crate::journal::source::GroupFiles;
@@ -157,6 +158,9 @@ impl Checked {
                     .map(drop)
                     .map_err(|error| format!("a command that can't be read: {error}")),
                 RunKind::LogStart => Ok(()),
+                RunKind::Coordinator => Record::decode_all(entry.data(data))
+                    .try_for_each(|record| record.map(drop))
+                    .map_err(|error| format!("a record that can't be read: {error}")),
             };
             if let Err(what) = checked {
                 self.bad_entry(

@@ -7,15 +7,13 @@ mod create;
 mod delete;
 mod describe;
 mod list;
-mod offsets;
-
-use std::time::Duration;
+pub(super) mod offsets;
 
 use clap::{Args, Subcommand};
 use kafka_protocol::protocol::StrBytes;
 
-use super::client::{Endpoint, error_name};
-use super::cluster::Cluster;
+use super::client::error_name;
+use super::cluster::ConnectArgs;
 use super::output::printable;
 
 /// The kind of resource that a topic is to the requests about configs.
@@ -39,17 +37,6 @@ pub struct TopicArgs {
     command: TopicCommand,
 }
 
-#[derive(Debug, Args)]
-struct ConnectArgs {
-    /// Any broker of the cluster
-    #[arg(long, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
-    bootstrap: Endpoint,
-    /// How long to wait for each answer
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 15,
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
-}
-
 // What a command does is told where its arguments are: a comment on a variant would replace it.
 #[derive(Debug, Subcommand)]
 enum TopicCommand {
@@ -62,8 +49,7 @@ enum TopicCommand {
 
 /// Runs one of the topic commands.
 pub fn run(args: TopicArgs) -> anyhow::Result<()> {
-    let timeout = Duration::from_secs(args.connect.timeout);
-    let mut cluster = Cluster::connect(&args.connect.bootstrap, timeout)?;
+    let mut cluster = args.connect.connect()?;
     match args.command {
         TopicCommand::Create(args) => create::run(&mut cluster, &args),
         TopicCommand::List(args) => list::run(&mut cluster, &args),

@@ -47,6 +47,24 @@ pub fn offsets(cluster: &mut Cluster, topics: &[MetadataResponseTopic]) -> Offse
     found
 }
 
+/// The offset of the first record of each partition that is of that time (milliseconds since 1970)
+/// or later; `None` where there is none.
+pub fn at_time(
+    cluster: &mut Cluster,
+    topics: &[MetadataResponseTopic],
+    time: i64,
+) -> BTreeMap<(TopicName, i32), Result<Option<i64>, String>> {
+    let mut found = BTreeMap::new();
+    for (leader, partitions) in by_leader(topics) {
+        let answers = ask(cluster, leader, &partitions, time);
+        for key in partitions {
+            let offset = end(&answers, &key).map(|offset| (offset >= 0).then_some(offset));
+            found.insert(key, offset);
+        }
+    }
+    found
+}
+
 type Keys = Vec<(TopicName, i32)>;
 type Answers = Result<BTreeMap<(TopicName, i32), ListOffsetsPartitionResponse>, String>;
 

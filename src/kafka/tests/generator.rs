@@ -50,6 +50,10 @@ impl Generator<'_> {
                 let count = self.count(false);
                 (0..count * 4).for_each(|byte| self.out.push(byte as u8));
             }
+            Kind::Bytes => {
+                let count = self.count(false);
+                (0..count).for_each(|byte| self.out.push(byte as u8));
+            }
             Kind::Structs { element, nullable } => {
                 let count = self.count(nullable);
                 (0..count).for_each(|_| self.structure(element));

@@ -1,5 +1,4 @@
-//! Requests that only read: Metadata, DescribeCluster, DescribeTopicPartitions, ApiVersions, and
-//! those about consumer groups, which aren't there yet.
+//! Requests that only read: Metadata, DescribeCluster, DescribeTopicPartitions, ApiVersions.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +9,13 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use kafka_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
-use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
     ApiVersionsRequest, BrokerId, DescribeClusterRequest, DescribeClusterResponse,
     DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeTopicPartitionsRequest,
-    DescribeTopicPartitionsResponse, FindCoordinatorRequest, FindCoordinatorResponse,
-    ListGroupsResponse, MetadataRequest, MetadataResponse, TopicName,
+    DescribeTopicPartitionsResponse, MetadataRequest, MetadataResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -301,46 +298,6 @@ impl<P: Page> Admin<'_, P> {
         let result = DescribeLogDirsResult::default().with_log_dir(directory).with_topics(topics);
         let response = DescribeLogDirsResponse::default().with_results(vec![result]);
         self.connections.respond(ticket, &header, &response);
-    }
-
-    /// Answers a FindCoordinator request: consumer groups aren't offered yet, nor transactions.
-    pub fn find_coordinator(
-        &mut self,
-        ticket: Ticket,
-        header: RequestHeader,
-        request: &FindCoordinatorRequest,
-    ) {
-        const TRANSACTIONS: i8 = 1;
-        let (code, message) = match request.key_type {
-            TRANSACTIONS => (ErrorCode::INVALID_REQUEST, "transactions are not offered"),
-            _ => {
-                let why = "consumer groups are not offered yet: assign partitions by hand";
-                (ErrorCode::COORDINATOR_NOT_AVAILABLE, why)
-            }
-        };
-        let coordinators = request.coordinator_keys.iter().map(|key| {
-            Coordinator::default()
-                .with_key(key.clone())
-                .with_node_id(BrokerId(-1))
-                .with_port(-1)
-                .with_error_code(code.code())
-                .with_error_message(Some(text(&message)))
-        });
-        let mut response = FindCoordinatorResponse::default();
-        if header.api_version >= 4 {
-            response.coordinators = coordinators.collect();
-        } else {
-            response.node_id = BrokerId(-1);
-            response.port = -1;
-            response.error_code = code.code();
-            response.error_message = Some(text(&message));
-        }
-        self.connections.respond(ticket, &header, &response);
-    }
-
-    /// Answers a ListGroups request: there are none.
-    pub fn list_groups(&mut self, ticket: Ticket, header: RequestHeader) {
-        self.connections.respond(ticket, &header, &ListGroupsResponse::default());
     }
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -105,6 +106,7 @@ func (t *interop) run(ctx context.Context) error {
 		{"by-timestamp", func(ctx context.Context) error { return t.byTimestamp(ctx, 5) }},
 		{"by-timestamp-compressed", func(ctx context.Context) error { return t.byTimestamp(ctx, 33) }},
 		{"consume", func(ctx context.Context) error { return t.consume(ctx, 0, 0, 1, 2, 3) }},
+		{"group", t.group},
 		{"delete-records", t.deleteRecords},
 		{"add-partitions", t.addPartitions},
 		{"delete-topic", t.deleteTopic},
@@ -318,6 +320,126 @@ func (t *interop) consume(ctx context.Context, start int64, from ...int32) error
 		}
 	}
 	return poll(500 * time.Millisecond) // a record delivered twice at the end would show here
+}
+
+// group has two members share the topic; when one has left, the other has it all; offsets and the group
+// can be seen.
+func (t *interop) group(ctx context.Context) error {
+	name := t.topic + "-group"
+	seen := map[int32]map[int64]bool{}
+	for p := range t.sent {
+		seen[p] = map[int64]bool{}
+	}
+	first, err := t.join(name)
+	if err != nil {
+		return err
+	}
+	defer first.close()
+	second, err := t.join(name)
+	if err != nil {
+		return err
+	}
+	defer second.close()
+	if err := t.share(ctx, seen, map[*member]int{first: 2, second: 2}); err != nil {
+		return err
+	}
+	described, err := t.admin.DescribeGroups(ctx, name)
+	if err != nil || len(described[name].Members) != 2 || described[name].State != "Stable" {
+		return fmt.Errorf("described as %+v, %v", described, err)
+	}
+	second.close()
+	if err := t.produce(ctx, "taken-over"); err != nil {
+		return err
+	}
+	if err := t.share(ctx, seen, map[*member]int{first: 4}); err != nil {
+		return err
+	}
+	first.close()
+	committed, err := t.admin.FetchOffsets(ctx, name)
+	if err != nil {
+		return err
+	}
+	for p, sent := range t.sent {
+		if at, _ := committed.Lookup(t.topic, p); at.At != int64(len(sent)) {
+			return fmt.Errorf("partition %d: committed %+v, sent %d", p, at, len(sent))
+		}
+	}
+	listed, err := t.admin.ListGroups(ctx)
+	if _, ok := listed[name]; err != nil || !ok {
+		return fmt.Errorf("%s is not among %v, %v", name, listed, err)
+	}
+	deleted, err := t.admin.DeleteGroups(ctx, name)
+	if err != nil {
+		return err
+	}
+	return deleted[name].Err
+}
+
+type member struct {
+	client *kgo.Client
+	// How many partitions it has.
+	owns atomic.Int32
+}
+
+func (m *member) close() {
+	m.client.Close()
+}
+
+func (t *interop) join(group string) (*member, error) {
+	m := &member{}
+	count := func(partitions map[string][]int32) (n int32) {
+		for _, of := range partitions {
+			n += int32(len(of))
+		}
+		return n
+	}
+	lost := func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { m.owns.Add(-count(gone)) }
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(t.bootstrap),
+		kgo.ConsumerGroup(group),
+		kgo.ConsumeTopics(t.topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(6*time.Second),
+		kgo.HeartbeatInterval(time.Second),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
+			m.owns.Add(count(got))
+		}),
+		kgo.OnPartitionsRevoked(lost),
+		kgo.OnPartitionsLost(lost),
+	)
+	m.client = client
+	return m, err
+}
+
+// share polls until each member has so many partitions and all records were read.
+func (t *interop) share(ctx context.Context, seen map[int32]map[int64]bool, sizes map[*member]int) error {
+	for deadline := time.Now().Add(2 * patience); ; {
+		shared := true
+		for m, size := range sizes {
+			polling, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			fetches := m.client.PollFetches(polling)
+			cancel()
+			if err := fetches.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				return err
+			}
+			for _, r := range fetches.Records() {
+				seen[r.Partition][r.Offset] = true
+			}
+			// What a rebalance takes before it is committed, whoever has it then reads again.
+			_ = m.client.CommitUncommittedOffsets(ctx)
+			shared = shared && int(m.owns.Load()) == size
+		}
+		for p, sent := range t.sent {
+			shared = shared && len(seen[p]) == len(sent)
+		}
+		if shared {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not shared after %v", 2*patience)
+		}
+	}
 }
 
 func (t *interop) deleteRecords(ctx context.Context) error {

@@ -4,9 +4,11 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
@@ -112,6 +114,9 @@ public final class Interop {
         compareAll(sent.keySet(), 0);
         steps.add("consume");
 
+        group();
+        steps.add("group");
+
         get(admin.deleteRecords(Map.of(new TopicPartition(topic, 0), RecordsToDelete.beforeOffset(10))).all());
         waitUntil("log start moved", () -> offset(0, OffsetSpec.earliest()) == 10);
         compareAll(List.of(0), 10);
@@ -175,6 +180,57 @@ public final class Interop {
             // Once more, so that a record delivered twice at the end would show.
             for (ConsumerRecord<byte[], byte[]> got : consumer.poll(Duration.ofMillis(500))) compare(got, next);
         }
+    }
+
+    /** Two members share the topic; when one has left, the other has it all; offsets and the group can be seen. */
+    private void group() throws Exception {
+        String name = topic + "-group";
+        Map<Integer, Set<Long>> seen = new HashMap<>();
+        sent.keySet().forEach(p -> seen.put(p, new HashSet<>()));
+        try (var first = member(name); var second = member(name)) {
+            share(seen, Map.of(first, 2, second, 2));
+            var described = get(admin.describeConsumerGroups(List.of(name)).all()).get(name);
+            check(described.members().size() == 2, "the group is described as " + described);
+            second.close();
+            produce("taken-over", Map.of("acks", "all"));
+            share(seen, Map.of(first, 4));
+        }
+        var committed = get(admin.listConsumerGroupOffsets(name).partitionsToOffsetAndMetadata());
+        for (int p : sent.keySet()) {
+            long offset = committed.get(new TopicPartition(topic, p)).offset();
+            check(offset == sent.get(p).size(), "partition " + p + ": committed " + offset);
+        }
+        var listed = get(admin.listGroups().all());
+        check(listed.stream().anyMatch(group -> group.groupId().equals(name)), "the group is not listed");
+        get(admin.deleteConsumerGroups(List.of(name)).all());
+    }
+
+    private KafkaConsumer<byte[], byte[]> member(String group) {
+        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "group.id", group,
+            "auto.offset.reset", "earliest", "enable.auto.commit", "false", "session.timeout.ms", "6000",
+            "heartbeat.interval.ms", "1000");
+        var consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        consumer.subscribe(List.of(topic));
+        return consumer;
+    }
+
+    /** Polls until each member has so many partitions and all records were read. */
+    private void share(Map<Integer, Set<Long>> seen, Map<KafkaConsumer<byte[], byte[]>, Integer> sizes)
+            throws Exception {
+        waitUntil("shared as " + sizes.values(), 2 * SECONDS, () -> {
+            for (var member : sizes.keySet()) {
+                var records = member.poll(Duration.ofMillis(100));
+                for (var record : records) seen.get(record.partition()).add(record.offset());
+                // What a rebalance takes before it is committed, whoever has it then reads again.
+                if (!records.isEmpty()) member.commitAsync();
+            }
+            for (var member : sizes.entrySet()) {
+                if (member.getKey().assignment().size() != member.getValue()) return false;
+            }
+            for (int p : sent.keySet()) if (seen.get(p).size() != sent.get(p).size()) return false;
+            for (var member : sizes.keySet()) member.commitSync();
+            return true;
+        });
     }
 
     private void compare(ConsumerRecord<byte[], byte[]> got, Map<Integer, Long> next) {
@@ -246,9 +302,13 @@ public final class Interop {
     }
 
     private static void waitUntil(String what, Condition condition) throws Exception {
-        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(SECONDS);
+        waitUntil(what, SECONDS, condition);
+    }
+
+    private static void waitUntil(String what, long seconds, Condition condition) throws Exception {
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds);
         while (!condition.holds()) {
-            check(System.nanoTime() < deadline, "not so after " + SECONDS + " s: " + what);
+            check(System.nanoTime() < deadline, "not so after " + seconds + " s: " + what);
             Thread.sleep(100);
         }
     }

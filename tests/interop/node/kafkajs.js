@@ -1,8 +1,9 @@
 // kafkajs: no release since 2023, still what most Node programs use; speaks old protocol versions.
 // It has gzip built in and the other codecs only by add-ons, and it consumes only in a group, so
-// @platformatic/kafka reads back what it wrote.
+// @platformatic/kafka reads back what it wrote, beside what its own group has seen.
 
 import kafkajs from 'kafkajs'
+import { checkGroup } from './group.js'
 import { PARTITIONS, SECONDS, check, main, waitUntil } from './plan.js'
 import { leadersAnswer, makeConsumer, readAll } from './platformatic-read.js'
 
@@ -77,6 +78,22 @@ async function run(plan, bootstrap) {
   for (const [p, got] of await readAll(consumer, topic, plan.sent.keys())) plan.compare(p, got)
   plan.done('read-back')
 
+  await checkGroup(plan, {
+    join: seen => join(plan, kafka, seen),
+    produce: phase => produce(phase, { acks: -1 }),
+    committed: async () => {
+      const [{ partitions }] = await admin.fetchOffsets({ groupId: groupOf(plan), topics: [topic] })
+      return new Map(partitions.map(({ partition, offset }) => [partition, offset]))
+    }
+  })
+  const { groups } = await admin.listGroups()
+  check(groups.some(group => group.groupId === groupOf(plan)), 'the group is not listed')
+  await waitUntil('the group is empty', async () => (
+    (await admin.describeGroups([groupOf(plan)])).groups[0].state === 'Empty'
+  ))
+  await admin.deleteGroups([groupOf(plan)])
+  plan.done('group')
+
   await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '10' }] })
   check((await ends()).get(0).low === '10', 'deleted records, and the log still starts before them')
   plan.compare(0, (await readAll(consumer, topic, [0])).get(0), 10)
@@ -94,6 +111,20 @@ async function run(plan, bootstrap) {
   await admin.deleteTopics({ topics: [topic] })
   await waitUntil('topic gone', async () => !(await admin.listTopics()).includes(topic))
   plan.done('delete-topic')
+}
+
+const groupOf = plan => `${plan.topic}-group`
+
+async function join(plan, kafka, seen) {
+  const consumer = kafka.consumer({ groupId: groupOf(plan), sessionTimeout: 6000, heartbeatInterval: 1000 })
+  let owned = 0
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+    owned = (payload.memberAssignment[plan.topic] ?? []).length
+  })
+  await consumer.connect()
+  await consumer.subscribe({ topic: plan.topic, fromBeginning: true })
+  await consumer.run({ eachMessage: async ({ partition, message }) => seen.add(partition, message.offset) })
+  return { owns: () => owned, leave: () => consumer.disconnect() }
 }
 
 async function producePhase(plan, kafka, phase, settings, idempotent) {

@@ -1,7 +1,10 @@
 // @platformatic/kafka: a client of its own, all in JavaScript, on the newest protocol versions.
 
-import { Admin, ConfigResourceTypes, IncrementalAlterConfigOperationTypes, Producer } from '@platformatic/kafka'
+import {
+  Admin, ConfigResourceTypes, Consumer, IncrementalAlterConfigOperationTypes, MessagesStreamModes, Producer
+} from '@platformatic/kafka'
 import zlib from 'node:zlib'
+import { checkGroup } from './group.js'
 import { PARTITIONS, check, main, waitUntil } from './plan.js'
 import { leadersAnswer, makeConsumer, offsetOf, readAll } from './platformatic-read.js'
 
@@ -64,6 +67,19 @@ async function run(plan, bootstrap) {
   for (const [p, got] of await readAll(consumer, topic, plan.sent.keys())) plan.compare(p, got)
   plan.done('consume')
 
+  await checkGroup(plan, {
+    join: seen => join(plan, options, seen),
+    produce: phase => produce(plan, options, phase, { acks: -1 }),
+    committed: async () => {
+      const [group] = await admin.listConsumerGroupOffsets({ groups: [{ groupId: groupOf(plan) }] })
+      const found = group.topics.find(({ name }) => name === topic)
+      return new Map((found?.partitions ?? []).map(p => [p.partitionIndex, p.committedOffset]))
+    }
+  })
+  check((await admin.listGroups()).has(groupOf(plan)), 'the group is not listed')
+  await admin.deleteGroups({ groups: [groupOf(plan)] })
+  plan.done('group')
+
   await admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset: 10n }] }] })
   plan.compare(0, (await readAll(consumer, topic, [0])).get(0), 10)
   plan.done('delete-records')
@@ -80,6 +96,26 @@ async function run(plan, bootstrap) {
   await admin.deleteTopics({ topics: [topic] })
   await waitUntil('topic gone', async () => !(await admin.listTopics()).includes(topic))
   plan.done('delete-topic')
+}
+
+const groupOf = plan => `${plan.topic}-group`
+
+async function join(plan, options, seen) {
+  const consumer = new Consumer({
+    ...options, groupId: groupOf(plan), sessionTimeout: 6000, heartbeatInterval: 1000
+  })
+  const stream = await consumer.consume({
+    topics: [plan.topic], mode: MessagesStreamModes.COMMITTED, fallbackMode: 'earliest', autocommit: true
+  })
+  stream.on('data', message => seen.add(message.partition, message.offset))
+  const owns = () => (consumer.assignments ?? []).flatMap(({ partitions }) => partitions).length
+  return {
+    owns,
+    leave: async () => {
+      await stream.close()
+      await consumer.close()
+    }
+  }
 }
 
 async function produce(plan, options, phase, settings) {

@@ -5,7 +5,7 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError, for_code
 
 from plan import CODECS, PARTITIONS, check, main
 
@@ -63,6 +63,9 @@ async def run(plan, bootstrap):
         plan.compare(p, got)
     plan.done("consume")
 
+    await group(plan, bootstrap, admin)
+    plan.done("group")
+
     await admin.delete_records({at[0]: RecordsToDelete(before_offset=10)})
     plan.compare(0, (await consume(plan, bootstrap, {0: plan.end(0)}))[0], start=10)
     plan.done("delete-records")
@@ -118,6 +121,55 @@ async def produce(plan, bootstrap, phase, **settings):
     await producer.stop()
     if phase != "added":
         plan.done(phase)
+
+
+async def group(plan, bootstrap, admin):
+    """Two members share the topic; when one has left, the other has it all; offsets and the group can be seen."""
+    name = plan.topic + "-group"
+    seen = {p: set() for p in plan.sent}
+
+    async def member():
+        consumer = AIOKafkaConsumer(
+            plan.topic,
+            bootstrap_servers=bootstrap,
+            group_id=name,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=6000,
+            heartbeat_interval_ms=1000,
+        )
+        await consumer.start()
+        return consumer
+
+    async def share(members, sizes):
+        deadline = asyncio.get_running_loop().time() + 2 * SECONDS
+        while [len(consumer.assignment()) for consumer in members] != sizes or not plan.seen_all(seen):
+            check(asyncio.get_running_loop().time() < deadline, f"not shared as {sizes}")
+            for consumer in members:
+                for at, messages in (await consumer.getmany(timeout_ms=100)).items():
+                    seen[at.partition].update(m.offset for m in messages)
+                    await commit(consumer)
+
+    # Each joins at once: while one joins, the other must join again.
+    first, second = await asyncio.gather(member(), member())
+    await share([first, second], [2, 2])
+    await second.stop()
+    await produce(plan, bootstrap, "taken-over", acks="all")
+    await share([first], [4])
+    await first.commit()
+    await first.stop()
+    offsets = await admin.list_consumer_group_offsets(name)
+    for p in plan.sent:
+        check(offsets[TopicPartition(plan.topic, p)].offset == plan.end(p), f"committed {offsets}")
+    check(name in str(await admin.list_consumer_groups()), f"{name} is not listed")
+
+
+async def commit(consumer):
+    """A rebalance may have taken what is to be committed; whoever has it now reads it again."""
+    try:
+        await consumer.commit()
+    except CommitFailedError:
+        pass
 
 
 async def consume(plan, bootstrap, ends):

@@ -55,6 +55,9 @@ def run(plan, bootstrap):
         plan.compare(p, got)
     plan.done("consume")
 
+    group(plan, bootstrap, admin)
+    plan.done("group")
+
     wait(admin.delete_records([TopicPartition(topic, 0, 10)]))
     wait_until("log start moved", lambda: offset(admin, topic, 0, OffsetSpec.earliest()) == 10)
     plan.compare(0, consume(bootstrap, topic, {0: plan.end(0)})[0], start=10)
@@ -126,6 +129,45 @@ def produce(plan, bootstrap, phase, config):
     check(not problems, f"producing {phase}: {problems[:3]}")
     if phase not in ("acks0", "added"):
         plan.done(phase)
+
+
+def group(plan, bootstrap, admin):
+    """Two members share the topic; when one has left, the other has it all; offsets and the group can be seen."""
+    name = plan.topic + "-group"
+    seen = {p: set() for p in plan.sent}
+
+    def member():
+        config = {"group.id": name, "auto.offset.reset": "earliest", "enable.auto.commit": False}
+        consumer = Consumer({"bootstrap.servers": bootstrap, "session.timeout.ms": 6000} | config)
+        consumer.subscribe([plan.topic])
+        return consumer
+
+    def poll(*members):
+        for consumer in members:
+            message = consumer.poll(0.1)
+            while message is not None:
+                check(message.error() is None, f"in a group: {message.error()}")
+                seen[message.partition()].add(message.offset())
+                consumer.commit(message, asynchronous=False)
+                message = consumer.poll(0.1)
+
+    def share(members, sizes):
+        poll(*members)
+        return [len(consumer.assignment()) for consumer in members] == sizes and plan.seen_all(seen)
+
+    first, second = member(), member()
+    wait_until("two members share and have all", lambda: share([first, second], [2, 2]), 2 * SECONDS)
+    described = wait(admin.describe_consumer_groups([name]))
+    check(described.state.name == "STABLE" and len(described.members) == 2, f"described as {described.state}")
+    second.close()
+    produce(plan, bootstrap, "taken-over", {"acks": "all"})
+    wait_until("the one that is left has all", lambda: share([first], [4]), 2 * SECONDS)
+    committed = first.committed([TopicPartition(plan.topic, p) for p in plan.sent], SECONDS)
+    first.close()
+    check(all(c.offset == plan.end(c.partition) for c in committed), f"committed {committed}")
+    listed = [listing.group_id for listing in admin.list_consumer_groups().result(SECONDS).valid]
+    check(name in listed, f"{name} is not among {listed}")
+    wait(admin.delete_consumer_groups([name]))
 
 
 def consume(bootstrap, topic, ends):

@@ -1,5 +1,7 @@
 """kafka-python 3: the protocol all in Python, no librdkafka."""
 
+import threading
+
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import TopicAlreadyExistsError
@@ -55,6 +57,9 @@ def run(plan, bootstrap):
         plan.compare(p, got)
     plan.done("consume")
 
+    group(plan, bootstrap, admin)
+    plan.done("group")
+
     admin.delete_records({TopicPartition(topic, 0): 10})
     wait_until("log start moved", lambda: offset(admin, topic, 0, OffsetSpec.EARLIEST) == 10)
     plan.compare(0, consume(plan, bootstrap, {0: plan.end(0)})[0], start=10)
@@ -103,6 +108,58 @@ def produce(plan, bootstrap, phase, settings):
     producer.close()
     if phase != "added":
         plan.done(phase)
+
+
+def group(plan, bootstrap, admin):
+    """Two members share the topic; when one has left, the other has it all; offsets and the group can be seen."""
+    name = plan.topic + "-group"
+    seen = {p: set() for p in plan.sent}
+
+    def member():
+        consumer = KafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=name,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=6000,
+            heartbeat_interval_ms=1000,
+        )
+        consumer.subscribe([plan.topic])
+        return consumer
+
+    def read(consumer, until):
+        """Reads until told to stop: a member that doesn't poll holds up its group."""
+        while not until.is_set():
+            for at, messages in consumer.poll(timeout_ms=100).items():
+                seen[at.partition].update(m.offset for m in messages)
+                consumer.commit()
+        consumer.close()
+
+    members = [(member(), threading.Event()) for _ in range(2)]
+    threads = [threading.Thread(target=read, args=args) for args in members]
+    for thread in threads:
+        thread.start()
+    (first, first_ends), (second, second_ends) = members
+    shares = lambda: [len(first.assignment()), len(second.assignment())]
+    try:
+        wait_until("two members share and have all", lambda: shares() == [2, 2] and plan.seen_all(seen), 2 * SECONDS)
+        second_ends.set()
+        threads[1].join()
+        produce(plan, bootstrap, "taken-over", {})
+        wait_until("the other has all", lambda: len(first.assignment()) == 4 and plan.seen_all(seen), 2 * SECONDS)
+    finally:
+        first_ends.set()
+        second_ends.set()
+        for thread in threads:
+            thread.join()
+    wait_until("all is committed", lambda: committed(admin, name, plan))
+    check(name in str(admin.list_groups()), f"{name} is not listed")
+    admin.delete_groups([name])
+
+
+def committed(admin, name, plan):
+    offsets = admin.list_group_offsets([name])[name]
+    return all(offsets[TopicPartition(plan.topic, p)].offset == plan.end(p) for p in plan.sent)
 
 
 def consume(plan, bootstrap, ends):

@@ -66,6 +66,10 @@ class Plan:
             f"partition {partition}: read {len(got)} records from offset {start}, {len(sent) - start} were sent",
         )
 
+    def seen_all(self, seen):
+        """seen: {partition: set of offsets}, read in a group, where a rebalance may have records read twice."""
+        return all(seen[p] == set(range(self.end(p))) for p in self.sent)
+
     def done(self, step):
         self.steps.append(step)
 

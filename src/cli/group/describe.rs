@@ -1,0 +1,212 @@
+//! `hutong group describe`.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use kafka_protocol::messages::describe_groups_response::DescribedGroup;
+use kafka_protocol::messages::{DescribeGroupsRequest, TopicName};
+use serde_json::{Value, json};
+
+use super::super::client::error_name;
+use super::super::cluster::Cluster;
+use super::super::output::{Table, plural, print, print_json, printable};
+use super::super::topic::offsets::{Offsets, offsets};
+use super::coordinator::{Committed, ask, committed, coordinator, group_id};
+use super::list::or_dash;
+use super::members::{assigned, owners};
+
+/// The state of a group that isn't there, for brokers before they said so by an error.
+const DEAD: &str = "Dead";
+
+#[derive(Debug, Args)]
+#[command(
+    about = "Show consumer groups: members, assignments, offsets and lag",
+    long_about = "Show consumer groups: their members, what each was assigned, how far they have \
+                  read, and how far behind they are.\n\n\
+                  COMMITTED is the offset that the group reads next, LATEST the one after the last \
+                  record, LAG what lies between.\n\n\
+                  Examples:\n\n  \
+                  hutong group describe billing\n  \
+                  hutong group describe billing --json | jq '[.[].partitions[].lag] | add'"
+)]
+pub struct DescribeArgs {
+    /// The groups' ids
+    #[arg(required = true, value_name = "GROUP")]
+    groups: Vec<String>,
+    /// Print JSON: an array with an object for each group
+    #[arg(long)]
+    json: bool,
+}
+
+/// A group with all that is to be told of it.
+struct Told {
+    coordinator: i32,
+    group: DescribedGroup,
+    committed: Committed,
+    ends: Offsets,
+}
+
+/// Shows the groups in the order in which they were asked for.
+pub fn run(cluster: &mut Cluster, args: &DescribeArgs) -> anyhow::Result<()> {
+    let mut told = Vec::new();
+    for id in &args.groups {
+        let why = || format!("can't describe group {}", printable(id));
+        told.push(tell(cluster, id).with_context(why)?);
+    }
+    if args.json {
+        return print_json(&told.iter().map(to_json).collect());
+    }
+    print(&told.iter().map(to_text).collect::<Vec<_>>().join("\n"))
+}
+
+fn tell(cluster: &mut Cluster, id: &str) -> anyhow::Result<Told> {
+    let coordinator = coordinator(cluster, id)?;
+    let request = DescribeGroupsRequest::default().with_groups(vec![group_id(id)]);
+    let answer = ask(cluster, id, &request, |answer| {
+        answer.groups.iter().map(|group| group.error_code).collect()
+    })?;
+    let group = answer.groups.into_iter().next().context("the answer names no group")?;
+    if group.error_code != 0 {
+        bail!("{}", error_name(group.error_code));
+    }
+    if group.group_state.as_str() == DEAD {
+        bail!("there is no such group");
+    }
+    let committed = committed(cluster, id)?;
+    let owned = owners(&group);
+    let topics: BTreeSet<String> =
+        committed.keys().chain(owned.keys()).map(|(topic, _)| topic.0.to_string()).collect();
+    let ends = if topics.is_empty() {
+        Offsets::new()
+    } else {
+        let topics: Vec<String> = topics.into_iter().collect();
+        let topics = cluster.metadata(Some(&topics))?.topics;
+        offsets(cluster, &topics)
+    };
+    drop(owned);
+    Ok(Told { coordinator, group, committed, ends })
+}
+
+/// A partition that the group has read, or reads.
+struct Row<'a> {
+    topic: &'a TopicName,
+    partition: i32,
+    committed: Option<i64>,
+    latest: Option<i64>,
+    lag: Option<i64>,
+    member: Option<&'a str>,
+}
+
+fn rows(told: &Told) -> Vec<Row<'_>> {
+    let owners = owners(&told.group);
+    let keys: BTreeSet<(TopicName, i32)> =
+        told.committed.keys().chain(owners.keys()).cloned().collect();
+    let row = |key: &(TopicName, i32)| {
+        let committed = told.committed.get_key_value(key);
+        let ends = told.ends.get_key_value(key);
+        let known = ends.and_then(|(_, ends)| ends.as_ref().ok());
+        let earliest = known.map(|ends| ends.earliest);
+        let latest = known.map(|ends| ends.latest);
+        // What was deleted before it was read can't be behind any more.
+        let read = committed.map(|(_, offset)| *offset).or(earliest);
+        let lag = latest.zip(read).zip(earliest);
+        let lag = lag.map(|((latest, read), earliest)| (latest - read.max(earliest)).max(0));
+        (committed.map(|(_, offset)| *offset), latest, lag)
+    };
+    // Names come from what lives as long as the answer.
+    let names = told.committed.keys().chain(told.ends.keys());
+    let mut rows = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (topic, partition) in names {
+        let key = (topic.clone(), *partition);
+        if !keys.contains(&key) || !seen.insert(key.clone()) {
+            continue;
+        }
+        let (committed, latest, lag) = row(&key);
+        let member = owners.get(&key).map(|member| member.member_id.as_str());
+        rows.push(Row { topic, partition: *partition, committed, latest, lag, member });
+    }
+    rows.sort_by(|a, b| (a.topic, a.partition).cmp(&(b.topic, b.partition)));
+    rows
+}
+
+fn to_text(told: &Told) -> String {
+    let group = &told.group;
+    let rows = rows(told);
+    let lag: i64 = rows.iter().filter_map(|row| row.lag).sum();
+    let mut text = format!(
+        "{}  {}  {} {}  {}  coordinator {}  lag {lag}\n",
+        printable(&group.group_id),
+        or_dash(&group.group_state),
+        or_dash(&group.protocol_type),
+        or_dash(&group.protocol_data),
+        plural(group.members.len(), "member"),
+        told.coordinator,
+    );
+    if !group.members.is_empty() {
+        let mut table = Table::new(2, &["MEMBER", "INSTANCE", "CLIENT", "HOST", "PARTITIONS"]);
+        for member in &group.members {
+            let instance = member.group_instance_id.as_deref().unwrap_or_default();
+            table.row([
+                printable(&member.member_id),
+                or_dash(instance),
+                or_dash(&member.client_id),
+                or_dash(&member.client_host),
+                assigned(&member.member_assignment).len().to_string(),
+            ]);
+        }
+        text.push_str(&table.render());
+    }
+    if !rows.is_empty() {
+        let headings = ["TOPIC", "PARTITION", "COMMITTED", "LATEST", "LAG", "MEMBER"];
+        let mut table = Table::new(2, &headings);
+        for row in rows {
+            let number = |n: Option<i64>| n.map_or("-".to_owned(), |n| n.to_string());
+            table.row([
+                printable(row.topic),
+                row.partition.to_string(),
+                number(row.committed),
+                number(row.latest),
+                number(row.lag),
+                or_dash(row.member.unwrap_or_default()),
+            ]);
+        }
+        text.push_str(&table.render());
+    }
+    text
+}
+
+fn to_json(told: &Told) -> Value {
+    let group = &told.group;
+    let members = group.members.iter().map(|member| {
+        json!({
+            "member": member.member_id.to_string(),
+            "instance": member.group_instance_id.as_ref().map(ToString::to_string),
+            "client": member.client_id.to_string(),
+            "host": member.client_host.to_string(),
+            "partitions": assigned(&member.member_assignment).iter().map(|(topic, partition)| {
+                json!({ "topic": topic.0.to_string(), "partition": partition })
+            }).collect::<Vec<_>>(),
+        })
+    });
+    let partitions = rows(told).into_iter().map(|row| {
+        json!({
+            "topic": row.topic.0.to_string(),
+            "partition": row.partition,
+            "committed": row.committed,
+            "latest": row.latest,
+            "lag": row.lag,
+            "member": row.member,
+        })
+    });
+    json!({
+        "group": group.group_id.to_string(),
+        "state": group.group_state.to_string(),
+        "protocol_type": group.protocol_type.to_string(),
+        "protocol": group.protocol_data.to_string(),
+        "coordinator": told.coordinator,
+        "members": members.collect::<Vec<_>>(),
+        "partitions": partitions.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,94 @@
+//! `hutong group list`.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use clap::Args;
+use kafka_protocol::messages::ListGroupsRequest;
+use kafka_protocol::messages::list_groups_response::ListedGroup;
+use kafka_protocol::protocol::StrBytes;
+use serde_json::json;
+
+use super::super::client::error_name;
+use super::super::cluster::Cluster;
+use super::super::output::{Table, print, print_json, printable};
+
+/// From here on groups can be asked for by their state.
+const STATES_FROM: i16 = 4;
+
+#[derive(Debug, Args)]
+#[command(
+    about = "List the consumer groups of all brokers",
+    long_about = "List the consumer groups of all brokers, with their states.\n\n\
+                  Examples:\n\n  \
+                  hutong group list\n  \
+                  hutong group list --state empty --json"
+)]
+pub struct ListArgs {
+    /// Only groups in this state: Empty, PreparingRebalance, CompletingRebalance or Stable
+    #[arg(long, value_name = "STATE")]
+    state: Vec<String>,
+    /// Print JSON: an array with an object for each group
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists the groups in the order of their ids.
+pub fn run(cluster: &mut Cluster, args: &ListArgs) -> anyhow::Result<()> {
+    let mut groups = BTreeMap::new();
+    for (broker, group) in groups_of_all(cluster, &args.state)? {
+        groups.insert(group.group_id.to_string(), (broker, group));
+    }
+    if args.json {
+        let objects = groups.iter().map(|(id, (broker, group))| {
+            json!({
+                "group": id,
+                "state": group.group_state.to_string(),
+                "type": group.group_type.to_string(),
+                "protocol_type": group.protocol_type.to_string(),
+                "coordinator": broker,
+            })
+        });
+        return print_json(&objects.collect());
+    }
+    if groups.is_empty() {
+        return print("there are no groups\n");
+    }
+    let mut table = Table::new(0, &["GROUP", "STATE", "TYPE", "PROTOCOL", "COORDINATOR"]);
+    for (id, (broker, group)) in &groups {
+        let [state, kind, protocol] =
+            [&group.group_state, &group.group_type, &group.protocol_type].map(|t| or_dash(t));
+        table.row([printable(id), state, kind, protocol, broker.to_string()]);
+    }
+    print(&table.render())
+}
+
+fn groups_of_all(
+    cluster: &mut Cluster,
+    states: &[String],
+) -> anyhow::Result<Vec<(i32, ListedGroup)>> {
+    let mut found = Vec::new();
+    let brokers = cluster.metadata(Some(&[]))?.brokers;
+    for broker in brokers.iter().map(|broker| *broker.node_id) {
+        let connection = cluster.broker(broker)?;
+        let mut request = ListGroupsRequest::default();
+        if !states.is_empty() {
+            if connection.version::<ListGroupsRequest>()? < STATES_FROM {
+                bail!("broker {broker} is too old to tell groups by their states");
+            }
+            request.states_filter =
+                states.iter().map(|state| StrBytes::from_string(state.clone())).collect();
+        }
+        let answer = connection.send(&request)?;
+        if answer.error_code != 0 {
+            bail!("broker {broker} can't list its groups: {}", error_name(answer.error_code));
+        }
+        found.extend(answer.groups.into_iter().map(|group| (broker, group)));
+    }
+    Ok(found)
+}
+
+/// What older brokers don't tell is empty.
+pub fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { printable(text) }
+}

@@ -1,0 +1,174 @@
+//! The live state of groups that use the classic protocol, on the leader of their Raft group.
+//!
+//! Members join, one of them assigns, all ask for what they got, and from then on only their
+//! heartbeats are heard, until somebody comes or goes. As in Kafka, state by state and error by
+//! error: its clients know each of them.
+//!
+//! A group is here only while it has members; what is left of it then is in the store. Nothing
+//! waits in a loop: each group has one timer, at or before the earliest of all its deadlines, so
+//! that a heartbeat changes a number and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::coordinator::record::Record;
+use crate::coordinator::store::Store;
+use crate::limits::CONSUMER_GROUPS_MAX;
+use crate::model::time::{Now, Time};
+
+pub mod group;
+mod join;
+mod members;
+mod rebalance;
+mod sync;
+mod timers;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use group::{Group, State};
+pub use words::{
+    Answer, Caller, Fault, GroupSettings, Join, Joined, JoinedMember, MemberRef, Sync, Synced,
+};
+
+/// What every event is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub now: Now,
+    pub settings: &'a GroupSettings,
+    pub store: &'a Store,
+}
+
+/// A record to be appended, and what is done once it is applied.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    pub record: Record,
+    pub then: Then,
+}
+
+/// What is done once a record is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Then {
+    Nothing,
+    /// This is the answer to somebody.
+    Answer(Caller, Answer),
+    /// The assignment of this generation stands.
+    Synced {
+        group: Rc<str>,
+        generation: i32,
+    },
+    /// The group without members of this generation need not be remembered here.
+    Emptied {
+        group: Rc<str>,
+        generation: i32,
+    },
+}
+
+/// What has been decided and not yet been carried out.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pub answers: Vec<(Caller, Answer)>,
+    pub proposals: Vec<Proposal>,
+}
+
+/// The classic groups with members of one Raft group.
+#[derive(Debug, Default)]
+pub struct Classic {
+    groups: BTreeMap<Rc<str>, Group>,
+    timers: BTreeSet<(Time, Rc<str>)>,
+    pub outbox: Outbox,
+}
+
+impl Classic {
+    /// The groups as their last leader left them.
+    pub fn recover(store: &Store, now: Time) -> Classic {
+        let mut classic = Classic::default();
+        for (id, stored) in store.groups() {
+            let Some(state) = &stored.classic else { continue };
+            if state.members.is_empty() {
+                continue;
+            }
+            let id: Rc<str> = Rc::from(id);
+            classic.groups.insert(Rc::clone(&id), Group::recovered(state, now));
+            classic.schedule(&id);
+        }
+        classic
+    }
+
+    /// The group of this id, if it has members or is about to lose its last.
+    pub fn group(&self, id: &str) -> Option<&Group> {
+        self.groups.get(id)
+    }
+
+    /// All groups here, by their ids.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &Group)> {
+        self.groups.iter().map(|(id, group)| (&**id, group))
+    }
+
+    /// Has a group looked at no later than its earliest deadline.
+    fn schedule(&mut self, id: &Rc<str>) {
+        let next = self.groups.get(id).and_then(Group::next_deadline);
+        if let Some(next) = next {
+            self.schedule_at(id, next);
+        }
+    }
+
+    /// Has a group looked at no later than then.
+    fn schedule_at(&mut self, id: &Rc<str>, at: Time) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        if let Some(timer) = group.timer {
+            if timer <= at {
+                return;
+            }
+            self.timers.remove(&(timer, Rc::clone(id)));
+        }
+        group.timer = Some(at);
+        self.timers.insert((at, Rc::clone(id)));
+    }
+
+    /// Forgets a group of which the store knows all.
+    fn forget_idle(&mut self, id: &str) {
+        if self.groups.get(id).is_some_and(Group::is_idle) {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: &str) {
+        if let Some((id, group)) = self.groups.remove_entry(id)
+            && let Some(timer) = group.timer
+        {
+            self.timers.remove(&(timer, id));
+        }
+    }
+
+    /// The group to join, from the store if it has no members, or a new one.
+    fn find_or_make(&mut self, context: Context<'_>, id: &str) -> Result<Rc<str>, Fault> {
+        if let Some((id, _)) = self.groups.get_key_value(id) {
+            return Ok(Rc::clone(id));
+        }
+        let stored = context.store.group(id);
+        if stored.is_none() && context.store.len() + self.groups.len() >= CONSUMER_GROUPS_MAX {
+            return Err(Fault::TooManyGroups);
+        }
+        let group = Group::empty(stored.and_then(|stored| stored.classic.as_ref()));
+        let id: Rc<str> = Rc::from(id);
+        self.groups.insert(Rc::clone(&id), group);
+        Ok(id)
+    }
+
+    /// A group that is here, by an id that was just looked up.
+    fn at(&mut self, id: &str) -> &mut Group {
+        self.groups.get_mut(id).expect("it was just looked up")
+    }
+
+    fn propose(&mut self, record: Record, then: Then) {
+        self.outbox.proposals.push(Proposal { record, then });
+    }
+
+    fn answer(&mut self, caller: Option<Caller>, answer: impl FnOnce() -> Answer) {
+        if let Some(caller) = caller {
+            self.outbox.answers.push((caller, answer()));
+        }
+    }
+}

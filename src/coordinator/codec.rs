@@ -1,0 +1,136 @@
+//! Fixed-width little-endian bytes, for records and the store.
+//!
+//! Reading trusts nothing: every length is checked against what is there before memory is taken
+//! for it.
+
+use bytes::Bytes;
+
+/// Why bytes are no record or no store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// They end too early.
+    #[error("the bytes end in the middle of a field")]
+    Truncated,
+    /// They go on after the end. Holds how many are left.
+    #[error("{0} bytes are left over after the last field")]
+    LeftOver(usize),
+    /// A later version of Hutong wrote them.
+    #[error("format version {0} is not known to this version of Hutong")]
+    UnknownVersion(u8),
+    /// A tag that stands for nothing.
+    #[error("tag {tag} stands for no {what}")]
+    UnknownTag {
+        /// What was to be read.
+        what: &'static str,
+        /// What was found.
+        tag: u8,
+    },
+    /// A string that isn't UTF-8.
+    #[error("a string is not UTF-8")]
+    NotText,
+    /// Items that must be in strictly ascending order and aren't.
+    #[error("{0} are out of order")]
+    OutOfOrder(&'static str),
+}
+
+/// Takes fields off the front of a byte string.
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// The next `N` bytes.
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (head, rest) = self.0.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    /// The next so many bytes.
+    pub(super) fn take(&mut self, bytes: usize) -> Result<&'a [u8], DecodeError> {
+        let (head, rest) = self.0.split_at_checked(bytes).ok_or(DecodeError::Truncated)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn i32(&mut self) -> Result<i32, DecodeError> {
+        Ok(i32::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn i64(&mut self) -> Result<i64, DecodeError> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    /// A count of items, each of which takes at least `bytes_min` bytes.
+    pub(super) fn count(&mut self, bytes_min: usize) -> Result<usize, DecodeError> {
+        let count = self.u32()? as usize;
+        match count.checked_mul(bytes_min) {
+            Some(bytes) if bytes <= self.0.len() => Ok(count),
+            _ => Err(DecodeError::Truncated),
+        }
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<Bytes, DecodeError> {
+        let length = self.u32()? as usize;
+        Ok(Bytes::copy_from_slice(self.take(length)?))
+    }
+
+    pub(super) fn text(&mut self) -> Result<String, DecodeError> {
+        let length = self.u32()? as usize;
+        let text = std::str::from_utf8(self.take(length)?);
+        text.map(str::to_owned).map_err(|_| DecodeError::NotText)
+    }
+
+    /// What may be absent: a byte that tells, and then it.
+    pub(super) fn optional<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        match self.u8()? {
+            0 => Ok(None),
+            1 => read(self).map(Some),
+            tag => Err(DecodeError::UnknownTag { what: "choice between absent and there", tag }),
+        }
+    }
+
+    /// That nothing is left.
+    pub(super) fn end(&self) -> Result<(), DecodeError> {
+        match self.0.len() {
+            0 => Ok(()),
+            left => Err(DecodeError::LeftOver(left)),
+        }
+    }
+}
+
+/// Appends a count or length.
+///
+/// # Panics
+/// If it is beyond what `limits` lets anything grow to.
+pub(super) fn put_count(out: &mut Vec<u8>, count: usize) {
+    let count = u32::try_from(count).expect("limits keep counts far below this");
+    out.extend_from_slice(&count.to_le_bytes());
+}
+
+/// Appends bytes behind their length.
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_count(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Appends what may be absent.
+pub(super) fn put_optional<T>(
+    out: &mut Vec<u8>,
+    value: Option<T>,
+    put: impl FnOnce(&mut Vec<u8>, T),
+) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(out, value);
+    }
+}

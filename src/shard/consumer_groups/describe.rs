@@ -1,0 +1,183 @@
+//! DescribeGroups, ListGroups and DeleteGroups.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
+use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use kafka_protocol::messages::list_groups_response::ListedGroup;
+use kafka_protocol::messages::{
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    GroupId, ListGroupsRequest, ListGroupsResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Coordination, Reply, code_of, text};
+use crate::coordinator::StoredGroup;
+use crate::coordinator::classic::{Group, State};
+use crate::journal::page::Page;
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::header::RequestHeader;
+use crate::shard::connections::Ticket;
+
+/// From this version on, DescribeGroups says that there is no such group. Before, it was "Dead".
+const NOT_FOUND_FROM: i16 = 6;
+/// From this version on, ListGroups tells states.
+const STATES_FROM: i16 = 4;
+/// From this version on, ListGroups tells types.
+const TYPES_FROM: i16 = 5;
+const CLASSIC: &str = "classic";
+const DEAD: &str = "Dead";
+
+impl<P: Page> Coordination<'_, P> {
+    /// Answers a DescribeGroups request.
+    pub fn describe_groups(
+        &mut self,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: &DescribeGroupsRequest,
+    ) {
+        let groups = request.groups.iter().map(|id| {
+            let described = DescribedGroup::default().with_group_id(id.clone());
+            match self.route_named(id) {
+                Ok(index) => self.describe(header.api_version, index, described),
+                Err(code) => described.with_error_code(code.code()),
+            }
+        });
+        let response = DescribeGroupsResponse::default().with_groups(groups.collect());
+        self.connections.respond(ticket, &header, &response);
+    }
+
+    fn describe(&self, version: i16, index: usize, described: DescribedGroup) -> DescribedGroup {
+        let id = described.group_id.to_string();
+        let coordinator = self.state.coordinator(index).expect("route has found it");
+        if let Some(group) = coordinator.classic.group(&id) {
+            return describe_members(group, described);
+        }
+        if let Some(stored) = self.groups.at(index).consumer_groups.group(&id) {
+            return described
+                .with_group_state(StrBytes::from_static_str(State::Empty.name()))
+                .with_protocol_type(text(protocol_type(stored)));
+        }
+        let described = described.with_group_state(StrBytes::from_static_str(DEAD));
+        if version < NOT_FOUND_FROM {
+            return described;
+        }
+        let message = StrBytes::from_string(format!("Group {id} not found."));
+        described
+            .with_error_code(ErrorCode::GROUP_ID_NOT_FOUND.code())
+            .with_error_message(Some(message))
+    }
+
+    /// Answers a ListGroups request: the groups that are coordinated here.
+    pub fn list_groups(
+        &mut self,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: &ListGroupsRequest,
+    ) {
+        let passes = |filter: &[StrBytes], value: &str| {
+            filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
+        };
+        let mut groups = Vec::new();
+        for index in 0..self.groups.len() {
+            let listed = self.listed(index).into_iter();
+            groups.extend(
+                listed.filter(|(_, (state, _))| passes(&request.states_filter, state)).map(
+                    |(id, (state, protocol_type))| {
+                        let mut listed = ListedGroup::default()
+                            .with_group_id(GroupId(text(id)))
+                            .with_protocol_type(text(protocol_type));
+                        if header.api_version >= STATES_FROM {
+                            listed.group_state = StrBytes::from_static_str(state);
+                        }
+                        if header.api_version >= TYPES_FROM {
+                            listed.group_type = StrBytes::from_static_str(CLASSIC);
+                        }
+                        listed
+                    },
+                ),
+            );
+        }
+        if !passes(&request.types_filter, CLASSIC) {
+            groups.clear();
+        }
+        let response = ListGroupsResponse::default().with_groups(groups);
+        self.connections.respond(ticket, &header, &response);
+    }
+
+    /// The groups of one coordinator, with their states and protocol types.
+    fn listed(&self, index: usize) -> BTreeMap<&str, (&'static str, &str)> {
+        let Some(coordinator) = self.state.coordinator(index) else { return BTreeMap::new() };
+        let stored = self.groups.at(index).consumer_groups.groups();
+        let mut listed: BTreeMap<&str, (&'static str, &str)> =
+            stored.map(|(id, stored)| (id, (State::Empty.name(), protocol_type(stored)))).collect();
+        for (id, group) in coordinator.classic.groups() {
+            listed.insert(id, (group.state.name(), &group.protocol_type));
+        }
+        listed
+    }
+
+    /// Takes a DeleteGroups request.
+    pub fn delete_groups(
+        &mut self,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: &DeleteGroupsRequest,
+    ) {
+        self.connections.hold(ticket);
+        let reply = Reply::DeleteGroups(DeleteGroupsResponse::default());
+        let caller = self.wait(ticket, header, reply, Vec::new());
+        let mut missing = Vec::new();
+        let mut results = Vec::new();
+        for id in &request.groups_names {
+            let routed = self.route_named(id);
+            let deleted = routed.and_then(|index| {
+                let delete = self.with(index, |coordinator, context| {
+                    coordinator.delete_group(context, caller, id.to_string())
+                });
+                delete.map(|()| missing.push(index)).map_err(code_of)
+            });
+            let code = deleted.err().unwrap_or(ErrorCode::NONE);
+            results.push(
+                DeletableGroupResult::default()
+                    .with_group_id(id.clone())
+                    .with_error_code(code.code()),
+            );
+        }
+        let response = DeleteGroupsResponse::default().with_results(results);
+        let Some(waiting) = self.state.waiting.get_mut(&caller) else { return };
+        if missing.is_empty() {
+            self.state.waiting.remove(&caller);
+            return self.connections.respond(ticket, &header, &response);
+        }
+        waiting.missing = missing;
+        waiting.reply = Reply::DeleteGroups(response);
+    }
+}
+
+fn protocol_type(stored: &StoredGroup) -> &str {
+    stored.classic.as_ref().map_or("", |state| &state.protocol_type)
+}
+
+/// Subscriptions and assignments are told when they stand.
+fn describe_members(group: &Group, described: DescribedGroup) -> DescribedGroup {
+    let stable = group.state == State::Stable;
+    let members = group.members().iter().map(|(id, member)| {
+        let mut told = DescribedGroupMember::default()
+            .with_member_id(text(id))
+            .with_group_instance_id(member.instance_id.as_deref().map(text))
+            .with_client_id(text(&member.client_id))
+            .with_client_host(text(&member.client_host));
+        if stable {
+            told.member_metadata = member.metadata(group.protocol.as_deref());
+            told.member_assignment = member.assignment.clone();
+        }
+        told
+    });
+    let protocol = group.protocol.as_deref().filter(|_| stable);
+    described
+        .with_group_state(StrBytes::from_static_str(group.state.name()))
+        .with_protocol_type(text(&group.protocol_type))
+        .with_protocol_data(text(protocol.unwrap_or_default()))
+        .with_members(members.collect())
+}

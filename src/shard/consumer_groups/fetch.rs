@@ -1,0 +1,149 @@
+//! The answer to OffsetFetch: what has been committed.
+
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use super::offsets::ByTopic;
+use super::{Coordination, text};
+use crate::coordinator::{CommittedOffset, StoredGroup};
+use crate::journal::page::Page;
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::header::RequestHeader;
+use crate::shard::connections::Ticket;
+
+/// From this version on, a request names many groups.
+pub(super) const MANY_GROUPS_FROM: i16 = 8;
+/// From this version on, what is wrong with a group is said once.
+const GROUP_ERROR_FROM: i16 = 2;
+
+impl<P: Page> Coordination<'_, P> {
+    /// Answers an OffsetFetch request with what has been recorded.
+    pub(super) fn answer_fetch(
+        &mut self,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: &OffsetFetchRequest,
+    ) {
+        let response = if header.api_version >= MANY_GROUPS_FROM {
+            let groups = request.groups.iter().map(|group| {
+                let answer =
+                    OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
+                match self.stored(&group.group_id) {
+                    Ok(stored) => answer.with_topics(self.topics(stored, group.topics.as_deref())),
+                    Err(code) => answer.with_error_code(code.code()),
+                }
+            });
+            OffsetFetchResponse::default().with_groups(groups.collect())
+        } else {
+            self.fetch_of_one(header.api_version, request)
+        };
+        self.connections.respond(ticket, &header, &response);
+    }
+
+    /// The older versions, in their own types. They say the same.
+    fn fetch_of_one(&self, version: i16, request: &OffsetFetchRequest) -> OffsetFetchResponse {
+        let (stored, code) = match self.stored(&request.group_id) {
+            Ok(stored) => (stored, ErrorCode::NONE),
+            Err(code) => (None, code),
+        };
+        let failed = !code.is_none();
+        let asked: Option<Vec<OffsetFetchRequestTopics>> =
+            request.topics.as_ref().map(|topics| topics.iter().map(in_new_words).collect());
+        let mut response = OffsetFetchResponse::default();
+        if failed && version >= GROUP_ERROR_FROM {
+            response.error_code = code.code();
+            return response;
+        }
+        let old = self.topics(stored, asked.as_deref()).into_iter().map(|topic| {
+            let partitions = topic.partitions.into_iter().map(|partition| {
+                OffsetFetchResponsePartition::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_committed_offset(partition.committed_offset)
+                    .with_committed_leader_epoch(partition.committed_leader_epoch)
+                    .with_metadata(partition.metadata)
+                    .with_error_code(code.code())
+            });
+            OffsetFetchResponseTopic::default()
+                .with_name(topic.name)
+                .with_partitions(partitions.collect())
+        });
+        response.topics = old.collect();
+        response
+    }
+
+    /// What is recorded of a group; nothing, if it has never committed.
+    fn stored(&self, id: &str) -> Result<Option<&StoredGroup>, ErrorCode> {
+        let index = self.route(id)?;
+        Ok(self.groups.at(index).consumer_groups.group(id))
+    }
+
+    fn topics(
+        &self,
+        stored: Option<&StoredGroup>,
+        asked: Option<&[OffsetFetchRequestTopics]>,
+    ) -> Vec<OffsetFetchResponseTopics> {
+        let Some(asked) = asked else { return self.all_topics(stored) };
+        let topics = asked.iter().map(|topic| {
+            let partitions = topic.partition_indexes.iter().map(|number| {
+                let key = self.key_of(&topic.name, *number);
+                let offset = key.and_then(|key| stored?.offsets.get(&key));
+                to_partition(*number, offset)
+            });
+            OffsetFetchResponseTopics::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions.collect())
+        });
+        topics.collect()
+    }
+
+    fn all_topics(&self, stored: Option<&StoredGroup>) -> Vec<OffsetFetchResponseTopics> {
+        let topics = self.by_topic(stored).into_iter().map(|(name, offsets)| {
+            let partitions =
+                offsets.into_iter().map(|(number, offset)| to_partition(number, Some(offset)));
+            OffsetFetchResponseTopics::default()
+                .with_name(TopicName(text(name)))
+                .with_partitions(partitions.collect())
+        });
+        topics.collect()
+    }
+
+    /// A group's offsets in partitions that still exist.
+    pub(super) fn by_topic<'s>(&'s self, stored: Option<&'s StoredGroup>) -> ByTopic<'s> {
+        let mut topics = ByTopic::new();
+        for (key, offset) in stored.into_iter().flat_map(|stored| &stored.offsets) {
+            if let Some((topic, number)) = self.catalog.partition(*key) {
+                topics.entry(&*topic.name).or_default().push((number, offset));
+            }
+        }
+        topics
+    }
+}
+
+fn in_new_words(topic: &OffsetFetchRequestTopic) -> OffsetFetchRequestTopics {
+    OffsetFetchRequestTopics::default()
+        .with_name(topic.name.clone())
+        .with_partition_indexes(topic.partition_indexes.clone())
+}
+
+/// A partition of an answer. One without a committed offset says so by -1, and is no error: seven
+/// of librdkafka's tests wait for just that.
+fn to_partition(number: i32, offset: Option<&CommittedOffset>) -> OffsetFetchResponsePartitions {
+    let partition = OffsetFetchResponsePartitions::default().with_partition_index(number);
+    match offset {
+        Some(offset) => partition
+            .with_committed_offset(offset.offset)
+            .with_committed_leader_epoch(offset.leader_epoch)
+            .with_metadata(Some(text(&offset.metadata))),
+        None => partition
+            .with_committed_offset(-1)
+            .with_committed_leader_epoch(-1)
+            .with_metadata(Some(StrBytes::default())),
+    }
+}

@@ -1,0 +1,333 @@
+//! Consumer groups: Kafka's words on one side, the coordinator's on the other.
+//!
+//! A consumer group is kept by the Raft group that its id leads to, and coordinated by the shard
+//! that leads it: `find` tells clients which one that is, and every other shard refuses. This
+//! module has the coordinator of each Raft group that this shard leads, made when it begins to
+//! lead and dropped when it no longer does, and who waits for what.
+//!
+//! An answer that depends on a record waits until the record is applied; then it is Durable.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kafka_protocol::messages::{
+    DeleteGroupsResponse, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::coordinator::Coordinator;
+use crate::coordinator::classic::{Answer, Caller, Context, Fault, GroupSettings};
+use crate::journal::page::Page;
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::header::RequestHeader;
+use crate::limits::{CONSUMER_GROUP_MEMBERS_MAX, CONSUMER_GROUP_NAME_BYTES_MAX};
+use crate::metadata::{Catalog, ConsumerGroupConfig};
+use crate::model::position::Term;
+use crate::model::time::{Now, Time};
+use crate::shard::cluster::Cluster;
+use crate::shard::connections::{Connections, Ticket};
+use crate::shard::group::{ControlItem, Group};
+use crate::shard::groups::Groups;
+use crate::shard::random::Random;
+
+mod describe;
+mod fetch;
+mod find;
+mod members;
+mod offsets;
+mod retention;
+mod subscription;
+
+/// The coordinators of a shard, and who waits for them.
+#[derive(Debug, Default)]
+pub struct ConsumerGroups {
+    /// For each group of the shard, by its index there.
+    leading: Vec<Option<Leading>>,
+    waiting: BTreeMap<Caller, Waiting>,
+    next_caller: u64,
+    /// When offsets are looked at that may be too old.
+    next_retention: Time,
+}
+
+#[derive(Debug)]
+struct Leading {
+    term: Term,
+    coordinator: Coordinator,
+}
+
+/// A request that waits for a coordinator, or for several.
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    header: RequestHeader,
+    reply: Reply,
+    /// Where it waits, once for each answer that is missing: indexes of the shard's groups.
+    missing: Vec<usize>,
+}
+
+/// What is answered when nothing is missing.
+#[derive(Debug)]
+enum Reply {
+    Join,
+    Sync,
+    Commit(OffsetCommitResponse),
+    DeleteGroups(DeleteGroupsResponse),
+    DeleteOffsets(OffsetDeleteResponse),
+    /// Read when it is answered.
+    Fetch(OffsetFetchRequest),
+}
+
+/// What the handlers need of the shard.
+pub struct Coordination<'a, P> {
+    pub now: Now,
+    pub catalog: &'a Catalog,
+    pub cluster: &'a Cluster,
+    pub groups: &'a mut Groups<P>,
+    pub connections: &'a mut Connections<P>,
+    pub random: &'a mut Random,
+    pub state: &'a mut ConsumerGroups,
+}
+
+impl ConsumerGroups {
+    /// When something happens here though nobody asks.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let leading = self.leading.iter().flatten();
+        leading.filter_map(|leading| leading.coordinator.classic.next_deadline()).min()
+    }
+
+    /// Hands what was decided to the journals. Whether there was anything.
+    pub fn append<P: Page>(&mut self, groups: &mut Groups<P>) -> bool {
+        let mut any = false;
+        for (index, leading) in self.leading.iter_mut().enumerate() {
+            let Some(leading) = leading else { continue };
+            while let Some((batch, data)) = leading.coordinator.take_batch() {
+                let item = ControlItem::Coordinator { data, batch: Some(batch) };
+                groups.at_mut(index).control.push(item);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn coordinator(&self, index: usize) -> Option<&Coordinator> {
+        Some(&self.leading.get(index)?.as_ref()?.coordinator)
+    }
+}
+
+impl<P: Page> Coordination<'_, P> {
+    /// Begins to coordinate where this shard leads now, and ends where it no longer does.
+    pub fn follow_leadership(&mut self) {
+        self.state.leading.resize_with(self.groups.len(), || None);
+        for index in 0..self.groups.len() {
+            let group = self.groups.at(index);
+            let term = group.is_serving().then(|| group.replica.term());
+            let known = self.state.leading[index].as_ref().map(|leading| leading.term);
+            if term == known {
+                continue;
+            }
+            if known.is_some() {
+                self.state.leading[index] = None;
+                self.resign(index);
+            }
+            let Some(term) = term else { continue };
+            let coordinator =
+                Coordinator::recover(&group_of(self.groups, index).consumer_groups, self.now.time);
+            self.state.leading[index] = Some(Leading { term, coordinator });
+        }
+    }
+
+    /// Nobody here can tell what becomes of what was asked: the clients are to ask the new leader.
+    fn resign(&mut self, index: usize) {
+        let waits = |waiting: &Waiting| waiting.missing.contains(&index);
+        let callers: Vec<Caller> = self
+            .state
+            .waiting
+            .iter()
+            .filter(|(_, w)| waits(w))
+            .map(|(caller, _)| *caller)
+            .collect();
+        for caller in callers {
+            let Some(waiting) = self.state.waiting.remove(&caller) else { continue };
+            self.refuse(waiting, ErrorCode::NOT_COORDINATOR);
+        }
+    }
+
+    /// The index of the group that keeps a consumer group, if it is coordinated here.
+    fn route(&self, id: &str) -> Result<usize, ErrorCode> {
+        if id.len() > CONSUMER_GROUP_NAME_BYTES_MAX {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
+        let home = self.catalog.home_of_consumer_group(id);
+        let index = self.groups.index(home).ok_or(ErrorCode::NOT_COORDINATOR)?;
+        match self.state.coordinator(index) {
+            Some(_) => Ok(index),
+            None if self.groups.at(index).replica.is_leader() => {
+                Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)
+            }
+            None => Err(ErrorCode::NOT_COORDINATOR),
+        }
+    }
+
+    /// The same for what needs a name, as everything about members does.
+    fn route_named(&self, id: &str) -> Result<usize, ErrorCode> {
+        if id.is_empty() { Err(ErrorCode::INVALID_GROUP_ID) } else { self.route(id) }
+    }
+
+    /// Lets a coordinator decide something, and answers whom it answers.
+    fn with<T>(
+        &mut self,
+        index: usize,
+        decide: impl FnOnce(&mut Coordinator, Context<'_>) -> T,
+    ) -> T {
+        let settings = group_settings(&self.catalog.broker_config().consumer_groups);
+        let store = &group_of(self.groups, index).consumer_groups;
+        let context = Context { now: self.now, settings: &settings, store };
+        let leading = self.state.leading[index].as_mut().expect("route has found it");
+        let decided = decide(&mut leading.coordinator, context);
+        let answers = leading.coordinator.take_answers();
+        for (caller, answer) in answers {
+            self.answered(index, caller, answer);
+        }
+        decided
+    }
+
+    /// Has a request wait for the coordinators of these groups.
+    fn wait(
+        &mut self,
+        ticket: Ticket,
+        header: RequestHeader,
+        reply: Reply,
+        missing: Vec<usize>,
+    ) -> Caller {
+        let caller = Caller(self.state.next_caller);
+        self.state.next_caller += 1;
+        self.state.waiting.insert(caller, Waiting { ticket, header, reply, missing });
+        caller
+    }
+
+    /// A batch of records of a group has been applied.
+    pub fn applied(&mut self, index: usize, batch: u64) {
+        if self.state.coordinator(index).is_some() {
+            self.with(index, |coordinator, context| coordinator.applied(context, batch));
+        }
+    }
+
+    /// Carries out what is due.
+    pub fn expire(&mut self) {
+        for index in 0..self.state.leading.len() {
+            let coordinator = self.state.coordinator(index);
+            let due = coordinator.and_then(|coordinator| coordinator.classic.next_deadline());
+            if due.is_some_and(|due| due <= self.now.time) {
+                self.with(index, |coordinator, context| coordinator.classic.expire(context));
+            }
+        }
+        self.retire_offsets();
+    }
+
+    fn answered(&mut self, index: usize, caller: Caller, answer: Answer) {
+        let Some(waiting) = self.state.waiting.get_mut(&caller) else { return };
+        if let Some(at) = waiting.missing.iter().position(|missing| *missing == index) {
+            waiting.missing.swap_remove(at);
+        }
+        if !waiting.missing.is_empty() {
+            return;
+        }
+        let Some(waiting) = self.state.waiting.remove(&caller) else { return };
+        let Waiting { ticket, header, reply, .. } = waiting;
+        match (reply, answer) {
+            (Reply::Join, Answer::Join(joined)) => {
+                let response = members::join_response(header.api_version, joined);
+                self.connections.respond(ticket, &header, &response);
+            }
+            (Reply::Sync, Answer::Sync(synced)) => {
+                self.connections.respond(ticket, &header, &members::sync_response(synced));
+            }
+            (Reply::Commit(response), Answer::Done) => {
+                self.connections.respond(ticket, &header, &response);
+            }
+            (Reply::DeleteGroups(response), Answer::Done) => {
+                self.connections.respond(ticket, &header, &response);
+            }
+            (Reply::DeleteOffsets(response), Answer::Done) => {
+                self.connections.respond(ticket, &header, &response);
+            }
+            (Reply::Fetch(request), Answer::Done) => self.answer_fetch(ticket, header, &request),
+            (reply, answer) => panic!("{answer:?} is no answer for {reply:?}"),
+        }
+    }
+
+    /// Answers a request whose coordinator is gone.
+    fn refuse(&mut self, waiting: Waiting, code: ErrorCode) {
+        let Waiting { ticket, header, reply, .. } = waiting;
+        match reply {
+            Reply::Join => {
+                let response = members::join_refused(header.api_version, code, StrBytes::default());
+                self.connections.respond(ticket, &header, &response);
+            }
+            Reply::Sync => {
+                self.connections.respond(ticket, &header, &members::sync_refused(code));
+            }
+            Reply::Commit(mut response) => {
+                for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions)
+                {
+                    partition.error_code = code.code();
+                }
+                self.connections.respond(ticket, &header, &response);
+            }
+            Reply::DeleteGroups(mut response) => {
+                for result in response.results.iter_mut().filter(|result| result.error_code == 0) {
+                    result.error_code = code.code();
+                }
+                self.connections.respond(ticket, &header, &response);
+            }
+            Reply::DeleteOffsets(_) => {
+                let response = OffsetDeleteResponse::default().with_error_code(code.code());
+                self.connections.respond(ticket, &header, &response);
+            }
+            // What is still coordinated here can be read; the rest says that it isn't.
+            Reply::Fetch(request) => self.answer_fetch(ticket, header, &request),
+        }
+    }
+}
+
+fn group_of<P: Page>(groups: &Groups<P>, index: usize) -> &Group<P> {
+    groups.at(index)
+}
+
+fn group_settings(config: &ConsumerGroupConfig) -> GroupSettings {
+    let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    GroupSettings {
+        initial_rebalance_delay: millis(config.initial_rebalance_delay_ms),
+        session_timeout_min: millis(config.session_timeout_ms_min),
+        session_timeout_max: millis(config.session_timeout_ms_max),
+        members_max: usize::try_from(config.members_max)
+            .unwrap_or(0)
+            .min(CONSUMER_GROUP_MEMBERS_MAX),
+    }
+}
+
+/// The coordinator's refusals in Kafka's words.
+fn code_of(fault: Fault) -> ErrorCode {
+    match fault {
+        Fault::UnknownMember => ErrorCode::UNKNOWN_MEMBER_ID,
+        Fault::IllegalGeneration => ErrorCode::ILLEGAL_GENERATION,
+        Fault::RebalanceInProgress => ErrorCode::REBALANCE_IN_PROGRESS,
+        Fault::InconsistentProtocol => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
+        Fault::FencedInstance => ErrorCode::FENCED_INSTANCE_ID,
+        Fault::MemberIdRequired => ErrorCode::MEMBER_ID_REQUIRED,
+        Fault::InvalidSessionTimeout => ErrorCode::INVALID_SESSION_TIMEOUT,
+        Fault::GroupFull => ErrorCode::GROUP_MAX_SIZE_REACHED,
+        Fault::TooManyGroups => ErrorCode::POLICY_VIOLATION,
+        Fault::NoSuchGroup => ErrorCode::GROUP_ID_NOT_FOUND,
+        Fault::NotEmpty => ErrorCode::NON_EMPTY_GROUP,
+        Fault::AssignmentTooLarge => ErrorCode::UNKNOWN_SERVER_ERROR,
+    }
+}
+
+fn code_of_result(result: Result<(), Fault>) -> ErrorCode {
+    result.err().map_or(ErrorCode::NONE, code_of)
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}

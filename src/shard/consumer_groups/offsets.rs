@@ -1,0 +1,273 @@
+//! OffsetCommit, OffsetFetch and OffsetDelete.
+//!
+//! Offsets are kept by partition key, so those of a deleted topic can't be taken for those of a
+//! new one with its name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::offset_delete_response::{
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+use kafka_protocol::messages::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+    OffsetFetchRequest,
+};
+
+use super::subscription::{CONSUMER, subscribed_topics};
+use super::{Coordination, Reply, code_of};
+use crate::coordinator::CommittedOffset;
+use crate::coordinator::classic::{Group, MemberRef, State};
+use crate::journal::page::Page;
+use crate::kafka::error_code::ErrorCode;
+use crate::kafka::header::RequestHeader;
+use crate::limits::{COORDINATOR_UNAPPLIED_BYTES_MAX, OFFSET_METADATA_BYTES_MAX};
+use crate::model::ids::PartitionKey;
+use crate::shard::connections::Ticket;
+
+/// Where the partitions of a response stand, or what is wrong with all of them.
+type Refused = Result<(), ErrorCode>;
+
+impl<P: Page> Coordination<'_, P> {
+    /// Takes an OffsetCommit request.
+    pub fn commit_offsets(
+        &mut self,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: &OffsetCommitRequest,
+    ) {
+        let mut offsets = Vec::new();
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                let number = partition.partition_index;
+                let code = match self.key_of(&topic.name, number) {
+                    None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                    Some(key) => match self.to_offset(request.retention_time_ms, partition) {
+                        Ok(offset) => {
+                            offsets.push((key, offset));
+                            ErrorCode::NONE
+                        }
+                        Err(code) => code,
+                    },
+                };
+                OffsetCommitResponsePartition::default()
+                    .with_partition_index(number)
+                    .with_error_code(code.code())
+            });
+            OffsetCommitResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions.collect())
+        });
+        let mut response = OffsetCommitResponse::default().with_topics(topics.collect());
+        let refused = match self.may_commit(request) {
+            Ok(_) if offsets.is_empty() => Ok(()),
+            Ok(index) => return self.commit(ticket, header, request, index, offsets, response),
+            Err(code) => Err(code),
+        };
+        refuse_commit(&mut response, refused);
+        self.connections.respond(ticket, &header, &response);
+    }
+
+    fn may_commit(&mut self, request: &OffsetCommitRequest) -> Result<usize, ErrorCode> {
+        // Even the empty name: simple consumers of long ago have no other.
+        let index = self.route(&request.group_id)?;
+        let member = MemberRef {
+            group: request.group_id.to_string(),
+            generation: request.generation_id_or_member_epoch,
+            member_id: request.member_id.to_string(),
+            instance_id: request.group_instance_id.as_deref().map(str::to_owned),
+        };
+        self.with(index, |coordinator, context| coordinator.classic.may_commit(context, &member))
+            .map_err(code_of)?;
+        Ok(index)
+    }
+
+    fn commit(
+        &mut self,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: &OffsetCommitRequest,
+        index: usize,
+        offsets: Vec<(PartitionKey, CommittedOffset)>,
+        response: OffsetCommitResponse,
+    ) {
+        let caller = self.wait(ticket, header, Reply::Commit(response), vec![index]);
+        let group = request.group_id.to_string();
+        let (result, unapplied) = self.with(index, |coordinator, context| {
+            let result = coordinator.commit(context, caller, group, offsets);
+            (result, coordinator.unapplied_bytes())
+        });
+        match result {
+            // Commits of one connection go into the journal side by side, within reason.
+            Ok(()) if unapplied > COORDINATOR_UNAPPLIED_BYTES_MAX => self.connections.hold(ticket),
+            Ok(()) => {}
+            Err(fault) => {
+                if let Some(waiting) = self.state.waiting.remove(&caller) {
+                    self.refuse(waiting, code_of(fault));
+                }
+            }
+        }
+    }
+
+    fn to_offset(
+        &self,
+        retention_ms: i64,
+        partition: &OffsetCommitRequestPartition,
+    ) -> Result<CommittedOffset, ErrorCode> {
+        let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+        if metadata.len() > OFFSET_METADATA_BYTES_MAX {
+            return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
+        }
+        let now = self.now.wallclock.0;
+        Ok(CommittedOffset {
+            offset: partition.committed_offset,
+            leader_epoch: partition.committed_leader_epoch,
+            metadata: metadata.to_owned(),
+            committed_at: now,
+            expires_at: (retention_ms >= 0).then(|| now.saturating_add(retention_ms)),
+        })
+    }
+
+    pub(super) fn key_of(&self, topic: &str, partition: i32) -> Option<PartitionKey> {
+        let topic = self.catalog.topic(topic.as_bytes())?;
+        Some(topic.partitions.get(usize::try_from(partition).ok()?)?.key)
+    }
+
+    /// Takes an OffsetFetch request. It is answered when all that was decided before it is
+    /// recorded, so that it sees what was committed on whatever connection.
+    pub fn fetch_offsets(
+        &mut self,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: OffsetFetchRequest,
+    ) {
+        let mut groups: BTreeSet<&str> =
+            request.groups.iter().map(|g| g.group_id.as_str()).collect();
+        if header.api_version < super::fetch::MANY_GROUPS_FROM {
+            groups.insert(&request.group_id);
+        }
+        let indexes: BTreeSet<usize> =
+            groups.into_iter().filter_map(|group| self.route(group).ok()).collect();
+        let settled = |index: &usize| {
+            self.state.coordinator(*index).is_none_or(|coordinator| coordinator.is_settled())
+        };
+        let missing: Vec<usize> = indexes.into_iter().filter(|index| !settled(index)).collect();
+        if missing.is_empty() {
+            return self.answer_fetch(ticket, header, &request);
+        }
+        self.connections.hold(ticket);
+        let caller = self.wait(ticket, header, Reply::Fetch(request), missing.clone());
+        for index in missing {
+            self.with(index, |coordinator, _| coordinator.answer_when_settled(caller));
+        }
+    }
+
+    /// Takes an OffsetDelete request.
+    pub fn delete_offsets(
+        &mut self,
+        ticket: Ticket,
+        header: RequestHeader,
+        request: &OffsetDeleteRequest,
+    ) {
+        let routed = self.route_named(&request.group_id);
+        let subscribed = routed.and_then(|index| self.subscribed(index, &request.group_id));
+        let (index, subscribed) = match (routed, subscribed) {
+            (Ok(index), Ok(subscribed)) => (index, subscribed),
+            (Err(code), _) | (_, Err(code)) => {
+                let response = OffsetDeleteResponse::default().with_error_code(code.code());
+                return self.connections.respond(ticket, &header, &response);
+            }
+        };
+        let mut keys = Vec::new();
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                let number = partition.partition_index;
+                let code = match self.key_of(&topic.name, number) {
+                    None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                    Some(_) if subscribed.contains(topic.name.as_str()) => {
+                        ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC
+                    }
+                    Some(key) => {
+                        keys.push(key);
+                        ErrorCode::NONE
+                    }
+                };
+                OffsetDeleteResponsePartition::default()
+                    .with_partition_index(number)
+                    .with_error_code(code.code())
+            });
+            OffsetDeleteResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions.collect())
+        });
+        let response = OffsetDeleteResponse::default().with_topics(topics.collect());
+        if keys.is_empty() {
+            return self.connections.respond(ticket, &header, &response);
+        }
+        self.connections.hold(ticket);
+        let caller = self.wait(ticket, header, Reply::DeleteOffsets(response), vec![index]);
+        let group = request.group_id.to_string();
+        self.with(index, |coordinator, _| coordinator.delete_offsets(caller, group, keys));
+    }
+
+    /// The topics that a group's members read.
+    fn subscribed(&self, index: usize, id: &str) -> Result<Subscribed, ErrorCode> {
+        let coordinator = self.state.coordinator(index).ok_or(ErrorCode::NOT_COORDINATOR)?;
+        match coordinator.classic.group(id) {
+            Some(group) if group.state != State::Empty => {
+                if group.protocol_type == CONSUMER {
+                    Ok(Subscribed::of(group))
+                } else {
+                    Err(ErrorCode::NON_EMPTY_GROUP)
+                }
+            }
+            Some(_) => Ok(Subscribed::To(BTreeSet::new())),
+            None if self.groups.at(index).consumer_groups.group(id).is_some() => {
+                Ok(Subscribed::To(BTreeSet::new()))
+            }
+            None => Err(ErrorCode::GROUP_ID_NOT_FOUND),
+        }
+    }
+}
+
+/// What the members of a group read.
+pub(super) enum Subscribed {
+    To(BTreeSet<String>),
+    /// Some member says so in words that aren't understood: any topic may be among them.
+    Unknown,
+}
+
+impl Subscribed {
+    pub(super) fn of(group: &Group) -> Subscribed {
+        let protocol = group.protocol.clone().or_else(|| group.elect_protocol());
+        let mut topics = BTreeSet::new();
+        for member in group.members().values() {
+            match subscribed_topics(&member.metadata(protocol.as_deref())) {
+                Some(read) => topics.extend(read),
+                None => return Subscribed::Unknown,
+            }
+        }
+        Subscribed::To(topics)
+    }
+
+    pub(super) fn contains(&self, topic: &str) -> bool {
+        match self {
+            Subscribed::To(topics) => topics.contains(topic),
+            Subscribed::Unknown => true,
+        }
+    }
+}
+
+fn refuse_commit(response: &mut OffsetCommitResponse, refused: Refused) {
+    let Err(code) = refused else { return };
+    let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    for partition in partitions.filter(|partition| partition.error_code == 0) {
+        partition.error_code = code.code();
+    }
+}
+
+/// Offsets by the names of their topics, for answers.
+pub(super) type ByTopic<'a> = BTreeMap<&'a str, Vec<(i32, &'a CommittedOffset)>>;

@@ -1,0 +1,198 @@
+//! Groups of real consumers while the broker and the members are killed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::topic_partition_list::Offset;
+
+use crate::broker::{Broker, wait_until};
+use crate::records::{config, create_topic};
+
+const TOPIC: &str = "shared";
+const GROUP: &str = "group";
+const PARTITIONS: i32 = 6;
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn produce(bootstrap: &str, from: usize, to: usize) {
+    let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config(bootstrap)
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", "300000")
+        .create()
+        .unwrap();
+    for number in from..to {
+        let (payload, partition) = (number.to_string(), (number as i32) % PARTITIONS);
+        let record = BaseRecord::<(), str>::to(TOPIC).partition(partition).payload(&payload);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
+fn consumer(bootstrap: &str) -> BaseConsumer {
+    let consumer: BaseConsumer = config(bootstrap)
+        .set("group.id", GROUP)
+        .set("session.timeout.ms", "6000")
+        .set("heartbeat.interval.ms", "500")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[TOPIC]).unwrap();
+    consumer
+}
+
+/// What all members have read, and how often.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<BTreeMap<usize, u32>>>);
+
+impl Seen {
+    fn has_all(&self, count: usize) -> bool {
+        self.0.lock().unwrap().keys().copied().eq(0..count)
+    }
+}
+
+/// A member that reads and commits in a thread of its own, until it is stopped.
+struct Member {
+    stop: Arc<AtomicBool>,
+    owns: Arc<Mutex<BTreeSet<i32>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Member {
+    fn start(bootstrap: &str, seen: &Seen) -> Member {
+        let (stop, owns) =
+            (Arc::new(AtomicBool::new(false)), Arc::<Mutex<BTreeSet<i32>>>::default());
+        let (bootstrap, seen) = (bootstrap.to_owned(), seen.clone());
+        let (stopped, owned) = (Arc::clone(&stop), Arc::clone(&owns));
+        let thread = std::thread::spawn(move || {
+            let consumer = consumer(&bootstrap);
+            while !stopped.load(Ordering::Relaxed) {
+                // Errors are what a killed broker costs; librdkafka goes on by itself.
+                if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+                    let number = std::str::from_utf8(message.payload().unwrap()).unwrap();
+                    *seen.0.lock().unwrap().entry(number.parse().unwrap()).or_default() += 1;
+                    // One that a rebalance forbids is made good by whoever reads it again.
+                    let _ = consumer.commit_message(&message, CommitMode::Async);
+                }
+                let assignment = consumer.assignment().unwrap();
+                *owned.lock().unwrap() =
+                    assignment.elements().iter().map(|element| element.partition()).collect();
+            }
+        });
+        Member { stop, owns, thread: Some(thread) }
+    }
+
+    fn owns(&self) -> BTreeSet<i32> {
+        self.owns.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Whether these members own all partitions, and no partition has two owners.
+fn share(members: &[&Member]) -> bool {
+    let owned: Vec<BTreeSet<i32>> = members.iter().map(|member| member.owns()).collect();
+    let all: BTreeSet<i32> = owned.iter().flatten().copied().collect();
+    all.len() == PARTITIONS as usize
+        && owned.iter().map(BTreeSet::len).sum::<usize>() == all.len()
+        && owned.iter().all(|owned| !owned.is_empty())
+}
+
+fn committed(bootstrap: &str) -> Vec<i64> {
+    let consumer: BaseConsumer = config(bootstrap).set("group.id", GROUP).create().unwrap();
+    let mut list = rdkafka::TopicPartitionList::new();
+    (0..PARTITIONS).for_each(|partition| drop(list.add_partition(TOPIC, partition)));
+    let offsets = consumer.committed_offsets(list, PATIENCE).unwrap();
+    let offset = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element
+        .offset()
+    {
+        Offset::Offset(offset) => offset,
+        _ => -1,
+    };
+    offsets.elements().into_iter().map(offset).collect()
+}
+
+#[test]
+fn members_share_and_go_on_while_the_broker_and_members_are_killed() {
+    let mut broker = Broker::start(2, &["--segment-bytes", "32MiB"]);
+    let bootstrap = broker.address();
+    create_topic(&bootstrap, TOPIC, PARTITIONS);
+    produce(&bootstrap, 0, 300);
+    let seen = Seen::default();
+    let first = Member::start(&bootstrap, &seen);
+    let second = Member::start(&bootstrap, &seen);
+    wait_until("two members share", PATIENCE, || share(&[&first, &second]));
+    wait_until("all is read", PATIENCE, || seen.has_all(300));
+    wait_until("all is committed", PATIENCE, || committed(&bootstrap) == vec![50; 6]);
+
+    // What was acknowledged is back, and the members go on by themselves.
+    broker.kill();
+    broker.restart();
+    assert_eq!(committed(&bootstrap), vec![50; 6], "committed offsets are back after a kill");
+    produce(&bootstrap, 300, 600);
+    wait_until("all is read after a kill", PATIENCE, || seen.has_all(600));
+    wait_until("they share again", PATIENCE, || share(&[&first, &second]));
+
+    // Another one comes; then one is gone, and the others have its share.
+    let third = Member::start(&bootstrap, &seen);
+    wait_until("three members share", PATIENCE, || share(&[&first, &second, &third]));
+    drop(second);
+    wait_until("two are left", PATIENCE, || share(&[&first, &third]));
+    produce(&bootstrap, 600, 900);
+    wait_until("all is read by two", PATIENCE, || seen.has_all(900));
+    wait_until("all is committed", PATIENCE, || committed(&bootstrap) == vec![150; 6]);
+    drop((first, third));
+
+    the_command_line_sees_it(&broker);
+    assert!(broker.stop().0.success());
+    broker.restart();
+    assert_eq!(committed(&bootstrap), vec![20; 6], "a stop keeps what was set");
+}
+
+fn hutong(broker: &Broker, args: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_hutong"))
+        .args(args)
+        .args(["--bootstrap", &broker.address()])
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+/// `hutong group` on the group that everybody has left.
+fn the_command_line_sees_it(broker: &Broker) {
+    let list = || hutong(broker, &["group", "list"]).1;
+    wait_until("the group is empty", PATIENCE, || {
+        list().lines().any(|line| line.starts_with(GROUP) && line.contains("Empty"))
+    });
+    let (_, described) = hutong(broker, &["group", "describe", GROUP, "--json"]);
+    let described: serde_json::Value = serde_json::from_str(&described).unwrap();
+    let partitions = described[0]["partitions"].as_array().unwrap();
+    assert_eq!(partitions.len(), PARTITIONS as usize, "{described}");
+    assert!(partitions.iter().all(|p| p["lag"] == 0 && p["committed"] == 150), "{described}");
+
+    let reset = ["group", "reset-offsets", GROUP, "--topic", TOPIC, "--to-offset", "20"];
+    let (done, said) = hutong(broker, &reset);
+    assert!(done && said.contains("nothing was changed"), "{said}");
+    assert_eq!(committed(&broker.address()), vec![150; 6], "a dry run changes nothing");
+    let (done, said) = hutong(broker, &[&reset[..], &["--execute"]].concat());
+    assert!(done && said.contains("6 offsets of group group set"), "{said}");
+    assert_eq!(committed(&broker.address()), vec![20; 6]);
+
+    let (done, said) = hutong(broker, &["group", "describe", "nobody"]);
+    assert!(!done && said.contains("GROUP_ID_NOT_FOUND"), "{said}");
+    let (done, said) = hutong(broker, &["group", "delete", "nobody"]);
+    assert!(!done && said.contains("can't delete group nobody"), "{said}");
+}
