@@ -159,7 +159,7 @@ fn a_cluster_that_was_off_goes_on_where_it_was() {
     assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(20));
     (0..3).filter(|node| *node != last).for_each(|node| cluster.kill(node));
     (0..3).for_each(|node| cluster.restart(node));
-    cluster.run_ms(3000);
+    cluster.run_ms(6000);
     let leader = cluster.leader();
     assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(21));
     assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(21));

@@ -78,6 +78,8 @@ pub struct Replica {
     /// The term that `election_ticks` was drawn for.
     drawn_for: u64,
     election_ticks: usize,
+    /// It is the only voter.
+    alone: bool,
     /// The last entry that each other member has in memory, by what it said in this term.
     received: BTreeMap<u64, u64>,
 }
@@ -125,6 +127,7 @@ impl Replica {
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, store, &logger).expect("the configuration is ours");
+        let alone = raw.raft.prs().conf().voters().ids().len() == 1;
         let mut replica = Replica {
             raw,
             node: start.node,
@@ -137,6 +140,7 @@ impl Replica {
             seed: start.seed,
             drawn_for: u64::MAX,
             election_ticks: ELECTION_TICKS,
+            alone,
             received: BTreeMap::new(),
         };
         // How followers learn what is committed waits for the next message or heartbeat; with
@@ -158,7 +162,7 @@ impl Replica {
 
     /// Whether it is the only voter of its group.
     pub fn is_alone(&self) -> bool {
-        self.raw.raft.prs().conf().voters().ids().len() == 1
+        self.alone
     }
 
     /// One tick of Raft's clock.

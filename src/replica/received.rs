@@ -23,6 +23,9 @@ impl Replica {
     /// the only voter of its group that is what it has appended.
     pub fn received(&self) -> Option<Position> {
         let own = self.raw.store().last();
+        if self.is_alone() {
+            return Some(self.raw.store().end_of(LogIndex(own)));
+        }
         let tracker = self.raw.raft.prs();
         let mut indexes: Vec<u64> = self.received.values().copied().chain([own]).collect();
         indexes.sort_unstable_by(|a, b| b.cmp(a));

@@ -148,7 +148,8 @@ impl Cluster {
             late: Vec::new(),
         };
         (0..count).for_each(|node| cluster.restart(node));
-        cluster.run_ms(2000);
+        // Until each group is led by the node that should lead it.
+        cluster.run_ms(5000);
         cluster
     }
 

@@ -10,6 +10,7 @@ use hutong::journal::source::{GroupFiles, SegmentSource};
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Term;
 use hutong::model::time::{Now, Time, Wallclock};
+use hutong::shard::cluster::Leader;
 use hutong::shard::input::Input;
 use hutong::shard::message::ShardMessage;
 use hutong::shard::output::{Output, Part};
@@ -70,7 +71,8 @@ impl Broker {
         let config = ShardConfig { shards, groups: shards.into(), ..config() };
         let mut shard = Shard::open(config, vec![files], &mut NoFiles, now).unwrap();
         for other in 1..shards {
-            let message = ShardMessage::Leads { group: GroupId(other.into()), term: Term(1) };
+            let leader = Leader { node: NodeId(0), term: Term(1) };
+            let message = ShardMessage::Leads { group: GroupId(other.into()), leader };
             shard.handle(now, Input::FromShard { from: ShardId(other), message });
         }
         let mut broker = Broker { shard, now, connections: 0, answers: Vec::new() };

@@ -81,8 +81,43 @@ impl Broker {
         self.restart()
     }
 
+    /// A node of a cluster, not started yet: each node listens on its own of `ports`.
+    pub fn member(number: usize, ports: &[u16]) -> Broker {
+        let peers: Vec<String> =
+            (1..).zip(ports).map(|(node, port)| format!("{node}@127.0.0.1:{port}")).collect();
+        let node = (number + 1).to_string();
+        let flags = ["--no-pin", "--segment-bytes", "32MiB", "--cluster-id", "test", "--node-id"];
+        let mut flags: Vec<String> = flags.map(str::to_string).to_vec();
+        flags.extend([node, "--peers".to_string(), peers.join(",")]);
+        let (dir, lines) = (Scratch::new(), Arc::default());
+        Broker { port: ports[number], shards: 1, flags, dir, child: None, lines }
+    }
+
+    /// Starts it, and doesn't wait until it serves: it may need others for that.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        self.begin();
+    }
+
+    /// Whether it runs.
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
     fn try_start(&mut self) -> Result<Duration, String> {
         let began = Instant::now();
+        let wait_ready = self.begin();
+        let is_ready = wait_ready.recv_timeout(READY_TIMEOUT);
+        let took = began.elapsed();
+        if is_ready.is_err() {
+            self.kill();
+            return Err(self.last_words());
+        }
+        Ok(took)
+    }
+
+    /// Starts the process. Who receives is told when it is ready.
+    fn begin(&mut self) -> mpsc::Receiver<()> {
         let mut command = serve(&self.data_dir(), self.port, self.shards);
         let mut child = command.args(&self.flags).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
@@ -96,14 +131,8 @@ impl Broker {
                 lines.lock().unwrap().push(line);
             }
         });
-        let is_ready = wait_ready.recv_timeout(READY_TIMEOUT);
-        let took = began.elapsed();
         self.child = Some(Running { child, reader });
-        if is_ready.is_err() {
-            self.kill();
-            return Err(self.last_words());
-        }
-        Ok(took)
+        wait_ready
     }
 
     /// As kill -9 ends it.

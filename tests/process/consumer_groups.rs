@@ -113,7 +113,9 @@ fn share(members: &[&Member]) -> bool {
 fn committed(bootstrap: &str) -> Vec<i64> {
     let consumer: BaseConsumer = config(bootstrap).set("group.id", GROUP).create().unwrap();
     let mut list = rdkafka::TopicPartitionList::new();
-    (0..PARTITIONS).for_each(|partition| drop(list.add_partition(TOPIC, partition)));
+    for partition in 0..PARTITIONS {
+        list.add_partition(TOPIC, partition);
+    }
     let offsets = consumer.committed_offsets(list, PATIENCE).unwrap();
     let offset = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element
         .offset()

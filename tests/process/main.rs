@@ -13,6 +13,7 @@ mod amplifiers;
 mod bad_batches;
 mod bad_bytes;
 mod beside_a_hog;
+mod cluster;
 mod codecs_and_levels;
 mod consumer_groups;
 mod crowds;
