@@ -2,14 +2,17 @@
 
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::model::ids::{ConnectionId, ShardId};
+use hutong::model::position::Position;
 use hutong::model::time::Time;
 use hutong::shard::input::Input;
 use hutong::shard::message::ShardMessage;
 use hutong::shard::output::{Output, Part};
 
-use crate::checkers::{queues, responses};
+use crate::checkers::responses;
 use crate::disk::Done;
 use crate::events::Event;
+use crate::host::Place;
+use crate::node::Running;
 use crate::plan::MS;
 use crate::world::World;
 
@@ -20,45 +23,58 @@ const RESTLESS_TURNS: u64 = 10_000;
 
 impl World {
     /// Something happened to a shard.
-    pub(crate) fn input(&mut self, shard: u16, input: Input<MemoryPage>) {
-        let Some(node) = &mut self.node else { return };
-        let Some(running) = node.shards.get_mut(usize::from(shard)) else { return };
+    pub(crate) fn input(&mut self, place: Place, input: Input<MemoryPage>) {
+        let Some(node) = &mut self.hosts[place.node].node else { return };
+        let Some(running) = node.shards.get_mut(usize::from(place.shard)) else { return };
         running.inbox.push_back(input);
-        self.schedule_turn(shard, TURN_SPREAD);
+        self.schedule_turn(place, TURN_SPREAD);
     }
 
-    pub(crate) fn schedule_turn(&mut self, shard: u16, spread: u64) {
+    pub(crate) fn schedule_turn(&mut self, place: Place, spread: u64) {
         let at = self.now + 1 + self.random.below(spread);
-        let Some(node) = &mut self.node else { return };
-        let running = &mut node.shards[usize::from(shard)];
+        let Place { node, shard } = place;
+        let host = &mut self.hosts[node];
+        let Some(process) = &mut host.node else { return };
+        let running = &mut process.shards[usize::from(shard)];
         if !running.turn_scheduled {
             running.turn_scheduled = true;
-            self.events.push(at, Event::Turn { life: self.life, shard });
+            self.events.push(at, Event::Turn { node, life: host.life, shard });
         }
     }
 
-    pub(crate) fn wake(&mut self, shard: u16, at: u64) {
-        let Some(node) = &mut self.node else { return };
-        if node.shards[usize::from(shard)].wake_at == at {
-            node.shards[usize::from(shard)].wake_at = u64::MAX;
-            self.schedule_turn(shard, TURN_SPREAD);
+    fn running(&mut self, place: Place) -> Option<&mut Running> {
+        self.hosts[place.node].node.as_mut()?.shards.get_mut(usize::from(place.shard))
+    }
+
+    pub(crate) fn wake(&mut self, place: Place, at: u64) {
+        let Some(running) = self.running(place) else { return };
+        if running.wake_at == at {
+            running.wake_at = u64::MAX;
+            self.schedule_turn(place, TURN_SPREAD);
         }
     }
 
     /// One turn of a shard: all inputs, `advance`, all outputs.
-    pub(crate) fn turn(&mut self, shard: u16) -> Result<(), String> {
-        let now = self.clocks();
-        let Some(node) = &mut self.node else { return Ok(()) };
-        let running = &mut node.shards[usize::from(shard)];
+    pub(crate) fn turn(&mut self, place: Place) -> Result<(), String> {
+        let now = self.clocks(place.node);
+        let Place { node, shard } = place;
+        let host = &mut self.hosts[node];
+        if host.paused_until > self.now {
+            let at = host.paused_until;
+            self.events.push(at, Event::Turn { node, life: host.life, shard });
+            return Ok(());
+        }
+        let Some(process) = &mut host.node else { return Ok(()) };
+        let running = &mut process.shards[usize::from(shard)];
         running.turn_scheduled = false;
         if running.stopped {
             running.inbox.clear();
             return Ok(());
         }
         let inputs = running.inbox.len() as u64;
-        self.restless = if inputs == 0 { self.restless + 1 } else { 0 };
-        if self.restless > RESTLESS_TURNS {
-            return Err(format!("liveness: shard {shard} never comes to rest"));
+        host.restless = if inputs == 0 { host.restless + 1 } else { 0 };
+        if host.restless > RESTLESS_TURNS {
+            return Err(format!("liveness: {place:?} never comes to rest"));
         }
         while let Some(input) = running.inbox.pop_front() {
             running.shard.handle(now, input);
@@ -68,50 +84,58 @@ impl World {
         while let Some(output) = running.shard.poll_output() {
             outputs.push(output);
         }
-        self.trace.event(self.now, &[1, u64::from(shard), inputs, outputs.len() as u64], || {
-            format!("shard {shard}: {inputs} inputs, {} outputs", outputs.len())
+        let what = [1, node as u64, u64::from(shard), inputs, outputs.len() as u64];
+        self.trace.event(self.now, &what, || {
+            format!("node {node} shard {shard}: {inputs} inputs, {} outputs", outputs.len())
         });
-        self.checks.progress.turned(&running.shard)?;
-        queues::turned(&running.shard)?;
         let deadline = running.shard.next_deadline().unwrap_or(Time::NEVER).0;
+        let elected = self.checks.turned(place, &running.shard, self.now)?;
+        for line in elected {
+            self.trace.event(self.now, &[10], || line);
+        }
         for output in outputs {
-            self.carry(shard, output)?;
+            self.carry(place, output)?;
         }
-        self.plan_wake(shard, deadline);
-        self.all_stopped()
+        self.plan_wake(place, deadline);
+        self.all_stopped(node)
     }
 
-    fn plan_wake(&mut self, shard: u16, deadline: u64) {
-        if deadline <= self.now {
-            self.schedule_turn(shard, TURN_SPREAD);
+    fn plan_wake(&mut self, place: Place, deadline: u64) {
+        let Place { node, shard } = place;
+        let now = self.clocks(node).time.0;
+        let (at, life) = (self.hosts[node].moment(deadline), self.hosts[node].life);
+        if deadline <= now {
+            self.schedule_turn(place, TURN_SPREAD);
         } else if deadline < Time::NEVER.0
-            && let Some(node) = &mut self.node
-            && node.shards[usize::from(shard)].wake_at != deadline
+            && let Some(running) = self.running(place)
+            && running.wake_at != at
         {
-            node.shards[usize::from(shard)].wake_at = deadline;
-            let life = self.life;
-            self.events.push(deadline, Event::Wake { life, shard, at: deadline });
+            running.wake_at = at;
+            self.events.push(at, Event::Wake { node, life, shard, at });
         }
     }
 
-    fn all_stopped(&mut self) -> Result<(), String> {
-        let node = self.node.as_ref();
-        match node.is_some_and(|node| node.stopping && node.shards.iter().all(|s| s.stopped)) {
-            true => self.stopped(),
+    fn all_stopped(&mut self, node: usize) -> Result<(), String> {
+        let process = self.hosts[node].node.as_ref();
+        match process.is_some_and(|node| node.stopping && node.shards.iter().all(|s| s.stopped)) {
+            true => self.stopped(node),
             false => Ok(()),
         }
     }
 
-    fn carry(&mut self, shard: u16, output: Output<MemoryPage>) -> Result<(), String> {
-        let at_shard = |why: String| format!("contract: shard {shard}: {why}");
+    fn carry(&mut self, place: Place, output: Output<MemoryPage>) -> Result<(), String> {
+        let at_shard = |why: String| format!("contract: {place:?}: {why}");
+        let disk = &mut self.hosts[place.node].disk;
         let operation = match output {
-            Output::Respond { connection, parts } => return self.respond(shard, connection, parts),
-            Output::CloseConnection { connection } => return self.close(connection),
-            Output::PauseReading { connection } => return self.pause(connection, true),
-            Output::ResumeReading { connection } => return self.pause(connection, false),
-            Output::Dial { .. } => return Err(at_shard("a node that is alone dials".into())),
+            Output::Respond { connection, parts } => return self.respond(place, connection, parts),
+            Output::CloseConnection { connection } => return self.close(place, connection),
+            Output::PauseReading { connection } => return self.pause(place, connection, true),
+            Output::ResumeReading { connection } => return self.pause(place, connection, false),
+            Output::Dial { connection, host, port } => {
+                return self.dial(place, connection, &host, port);
+            }
             Output::SendShard { to, message } => {
-                self.send_message(ShardId(shard), to, message);
+                self.send_message(place, to, message);
                 return Ok(());
             }
             Output::WriteJournal { group, write, segment, at, page } => {
@@ -119,115 +143,143 @@ impl World {
                     let bytes = page.bytes().len();
                     format!("  group {group} write {write}: {bytes} bytes at {segment}:{at}")
                 });
-                self.disk.write_journal(group, write, segment, at, page).map_err(at_shard)?
+                let position = Position(segment.0 * self.plan.segment_bytes + at);
+                self.checks.consensus.wrote(place.node, group, position, page.bytes())?;
+                disk.write_journal(group, write, segment, at, page).map_err(at_shard)?
             }
             Output::ReadJournal { group, read, segment, at, bytes } => {
                 self.report.journal_reads += 1;
-                if let Some(node) = &mut self.node {
-                    node.shards[usize::from(shard)].reads += 1;
+                let operation = disk.read_journal(group, read, segment, at, bytes);
+                if let Some(running) = self.running(place) {
+                    running.reads += 1;
                 }
-                self.disk.read_journal(group, read, segment, at, bytes).map_err(at_shard)?
+                operation.map_err(at_shard)?
             }
             Output::WriteVote { group, write, at, page } => {
-                self.disk.write_vote(group, write, at, page).map_err(at_shard)?
+                disk.write_vote(group, write, at, page).map_err(at_shard)?
             }
             Output::CreateSegment { group, segment, header } => {
-                self.disk.create_segment(group, segment, header).map_err(at_shard)?
+                disk.create_segment(group, segment, header).map_err(at_shard)?
             }
             Output::RemoveSegment { group, segment } => {
                 self.trace.event(self.now, &[3, segment.0], || {
                     format!("  group {group} removes segment {segment}")
                 });
                 self.report.segments_removed += 1;
-                self.disk.remove_segment(group, segment)
+                disk.remove_segment(group, segment)
             }
             Output::WriteCheckpoint { group, position, bytes } => {
                 self.trace.event(self.now, &[4, position.0], || {
                     format!("  group {group} checkpoint at {position}")
                 });
                 self.report.checkpoints += 1;
-                self.disk.write_checkpoint(group, position, bytes).map_err(at_shard)?
+                disk.write_checkpoint(group, position, bytes).map_err(at_shard)?
             }
             Output::Log { line, .. } => {
-                self.trace.event(self.now, &[5], || format!("  shard {shard} says: {line}"));
+                self.trace.event(self.now, &[5], || format!("  {place:?} says: {line}"));
                 return Ok(());
             }
-            Output::Ready => return self.ready(shard),
+            Output::Ready => return self.ready(place),
             Output::Stopped => {
-                if let Some(node) = &mut self.node {
-                    node.shards[usize::from(shard)].stopped = true;
+                if let Some(running) = self.running(place) {
+                    running.stopped = true;
                 }
                 return Ok(());
             }
-            Output::Fatal { reason } => return Err(format!("fatal: {reason}")),
+            Output::Fatal { reason } => return Err(format!("fatal: {place:?}: {reason}")),
         };
-        self.schedule_disk(operation);
+        self.schedule_disk(place.node, operation);
         Ok(())
     }
 
-    fn ready(&mut self, shard: u16) -> Result<(), String> {
-        self.trace.event(self.now, &[6, u64::from(shard)], || format!("shard {shard} is ready"));
-        let Some(node) = &mut self.node else { return Ok(()) };
-        if std::mem::replace(&mut node.shards[usize::from(shard)].ready, true) {
-            return Err(format!("contract: shard {shard} is ready twice"));
+    fn ready(&mut self, place: Place) -> Result<(), String> {
+        self.trace.event(self.now, &[6, u64::from(place.shard)], || format!("{place:?} is ready"));
+        let now = self.now;
+        let Some(running) = self.running(place) else { return Ok(()) };
+        running.ready_at = now;
+        if std::mem::replace(&mut running.ready, true) {
+            return Err(format!("contract: {place:?} is ready twice"));
         }
-        if node.shards.iter().all(|shard| shard.ready) {
-            self.starting_since = None;
+        let host = &mut self.hosts[place.node];
+        if host.is_ready() {
+            host.starting_since = None;
         }
         Ok(())
     }
 
-    fn schedule_disk(&mut self, operation: u64) {
-        if let Some(done) = self.disk.early_report(operation) {
-            self.report_done(done);
+    fn schedule_disk(&mut self, node: usize, operation: u64) {
+        if let Some(done) = self.hosts[node].disk.early_report(operation) {
+            self.report_done(node, done);
         }
-        let slow = if self.slow_until > self.now { 20 } else { 1 };
+        let slow = if self.hosts[node].slow_until > self.now { 20 } else { 1 };
         let mean = if self.random.chance(50) { self.plan.write } else { self.plan.read };
         let at = self.now + self.random.around(mean) * slow;
-        self.events.push(at, Event::Disk { operation });
+        self.events.push(at, Event::Disk { node, operation });
     }
 
-    pub(crate) fn disk_done(&mut self, operation: u64) {
-        if self.now < self.stalled_until || self.disk.is_behind(operation) {
-            let from = self.now.max(self.stalled_until);
+    pub(crate) fn disk_done(&mut self, node: usize, operation: u64) {
+        let host = &mut self.hosts[node];
+        if self.now < host.stalled_until || host.disk.is_behind(operation) {
+            let from = self.now.max(host.stalled_until);
             let at = from + self.random.between(1, MS);
-            return self.events.push(at, Event::Disk { operation });
+            return self.events.push(at, Event::Disk { node, operation });
         }
-        let full = self.full_until > self.now;
-        if let Some(done) = self.disk.complete(operation, full) {
-            self.report_done(done);
+        let full = host.full_until > self.now;
+        if let Some(done) = host.disk.complete(operation, full) {
+            self.report_done(node, done);
         }
     }
 
-    fn report_done(&mut self, done: Done) {
-        let Some(node) = &mut self.node else { return };
-        let shard = node.shard_of(done.group);
+    fn report_done(&mut self, node: usize, done: Done) {
+        let life = self.hosts[node].life;
+        let Some(process) = &mut self.hosts[node].node else { return };
+        let shard = process.shard_of(done.group);
         if matches!(done.input, Input::JournalRead { .. }) {
-            node.shards[usize::from(shard)].reads -= 1;
-            node.shards[usize::from(shard)].last_read_at = self.now;
+            process.shards[usize::from(shard)].reads -= 1;
+            process.shards[usize::from(shard)].last_read_at = self.now;
         }
-        self.trace.event(self.now, &[7, u64::from(shard)], || format!("{:.90?}", done.input));
-        self.input(shard, done.input);
+        if matches!(done.input, Input::VoteWritten { .. })
+            && self.plan.vote_crash_percent > 0
+            && self.random.chance(self.plan.vote_crash_percent)
+        {
+            // Just after it was promised is the best moment to forget it.
+            let at = self.now + self.random.around(2 * MS);
+            self.events.push(at, Event::CrashOf { node, life });
+        }
+        self.trace.event(self.now, &[7, node as u64, u64::from(shard)], || {
+            format!("node {node}: {:.90?}", done.input)
+        });
+        self.input(Place { node, shard }, done.input);
     }
 
-    fn send_message(&mut self, from: ShardId, to: ShardId, message: ShardMessage) {
+    fn send_message(&mut self, place: Place, to: ShardId, message: ShardMessage) {
         let delay = self.random.around(MS / 20);
-        let Some(node) = &mut self.node else { return };
-        let lane = node.mesh.entry((from.0, to.0)).or_default();
+        let (node, from) = (place.node, ShardId(place.shard));
+        let life = self.hosts[node].life;
+        let Some(process) = &mut self.hosts[node].node else { return };
+        let lane = process.mesh.entry((from.0, to.0)).or_default();
         lane.last_at = lane.last_at.max(self.now + delay);
         lane.messages.push_back(message);
-        self.events.push(lane.last_at, Event::Mesh { life: self.life, from, to });
+        self.events.push(lane.last_at, Event::Mesh { node, life, from, to });
     }
 
-    pub(crate) fn deliver_message(&mut self, from: ShardId, to: ShardId) {
-        let Some(node) = &mut self.node else { return };
-        let lane = node.mesh.get_mut(&(from.0, to.0));
+    pub(crate) fn deliver_message(&mut self, node: usize, from: ShardId, to: ShardId) {
+        let Some(process) = &mut self.hosts[node].node else { return };
+        let lane = process.mesh.get_mut(&(from.0, to.0));
         let Some(message) = lane.and_then(|lane| lane.messages.pop_front()) else { return };
-        self.input(to.0, Input::FromShard { from, message });
+        self.input(Place { node, shard: to.0 }, Input::FromShard { from, message });
     }
 
-    fn pause(&mut self, connection: ConnectionId, paused: bool) -> Result<(), String> {
-        let Some(found) = self.connections.get_mut(&connection.0) else { return Ok(()) };
+    fn pause(
+        &mut self,
+        place: Place,
+        connection: ConnectionId,
+        paused: bool,
+    ) -> Result<(), String> {
+        let Some(found) = self.connections.get_mut(&connection.0) else {
+            self.pause_link(place, connection, paused);
+            return Ok(());
+        };
         if found.paused == paused {
             return Err(format!("contract: connection {connection} is paused or resumed twice"));
         }
@@ -242,8 +294,11 @@ impl World {
         Ok(())
     }
 
-    fn close(&mut self, connection: ConnectionId) -> Result<(), String> {
-        let Some(found) = self.connections.get_mut(&connection.0) else { return Ok(()) };
+    fn close(&mut self, place: Place, connection: ConnectionId) -> Result<(), String> {
+        let Some(found) = self.connections.get_mut(&connection.0) else {
+            self.close_link(place, connection);
+            return Ok(());
+        };
         responses::closed(found)?;
         found.closing = true;
         let at = found.last_response_at.max(self.now) + 1;
@@ -253,14 +308,10 @@ impl World {
 
     fn respond(
         &mut self,
-        shard: u16,
+        place: Place,
         id: ConnectionId,
         parts: Vec<Part<MemoryPage>>,
     ) -> Result<(), String> {
-        let Some(connection) = self.connections.get_mut(&id.0) else { return Ok(()) };
-        if connection.closing || connection.shard != shard {
-            return Err(format!("contract: bytes for connection {id}, which isn't theirs"));
-        }
         let mut bytes = Vec::with_capacity(parts.iter().map(Part::len).sum());
         for part in &parts {
             match part {
@@ -269,6 +320,12 @@ impl World {
                     bytes.extend_from_slice(&page.bytes()[*start..*end]);
                 }
             }
+        }
+        let Some(connection) = self.connections.get_mut(&id.0) else {
+            return self.send_to_node(place, id, bytes);
+        };
+        if connection.closing || connection.place != place {
+            return Err(format!("contract: bytes for connection {id}, which isn't theirs"));
         }
         self.trace.bytes(&bytes);
         let length = bytes.len();

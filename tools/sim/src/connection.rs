@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hutong::kafka::frame::next_frame;
 
 use crate::checkers::FetchedPart;
+use crate::host::Place;
 use crate::wire::RecordId;
 
 /// A partition of one incarnation of a topic.
@@ -66,7 +67,7 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct Connection {
     pub client: usize,
-    pub shard: u16,
+    pub place: Place,
     /// Whoever sends rubbish on purpose may be closed, and is owed nothing.
     pub vandal: bool,
     /// A refused request without a response is answered by closing.
@@ -87,10 +88,10 @@ pub struct Connection {
 
 impl Connection {
     /// A connection of a client to a shard.
-    pub fn new(client: usize, shard: u16) -> Connection {
+    pub fn new(client: usize, place: Place) -> Connection {
         Connection {
             client,
-            shard,
+            place,
             vandal: false,
             may_be_closed: false,
             paused: false,

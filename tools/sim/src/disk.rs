@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use hutong::journal::format::{Entry, EntryHead};
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::{GroupFiles, SegmentSource};
 use hutong::limits::{ENTRY_ALIGN_BYTES, JOURNAL_WRITES_IN_FLIGHT_MAX};
@@ -17,6 +18,7 @@ use hutong::model::position::Position;
 use hutong::replica::vote::VOTE_FILE_BYTES;
 use hutong::shard::input::{Input, IoFailure};
 
+use crate::lie::Lie;
 use crate::random::Random;
 use crate::segment::Segment;
 
@@ -24,28 +26,6 @@ use crate::segment::Segment;
 const SECTOR_BYTES: usize = 512;
 /// Removed segments that are kept for reuse, for each group, as the runtime does.
 const SPARES_MAX: usize = 2;
-
-/// A promise that the disk breaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Lie {
-    /// None.
-    #[default]
-    Honest,
-    /// Reports journal writes before they are done.
-    AcknowledgesEarly,
-    /// Loses a reported journal write at a crash.
-    DropsWritten,
-    /// Tears a reported journal write at a crash.
-    TearsWritten,
-    /// Loses a reported segment at a crash.
-    LosesSegment,
-    /// Reports checkpoints and keeps the old one.
-    KeepsOldCheckpoint,
-    /// Loses the vote file at a crash.
-    ForgetsVote,
-    /// Gives back a page with a flipped bit.
-    ReadsWrong,
-}
 
 /// All files of a node.
 #[derive(Debug)]
@@ -98,10 +78,10 @@ pub struct Done {
 
 impl Disk {
     /// An empty disk.
-    pub fn new(segment_bytes: u64, groups: u32, lie: Lie) -> Disk {
+    pub fn new(segment_bytes: u64, groups: impl Iterator<Item = u32>, lie: Lie) -> Disk {
         Disk {
             segment_bytes,
-            groups: (0..groups).map(|group| (group, Files::default())).collect(),
+            groups: groups.map(|group| (group, Files::default())).collect(),
             operations: BTreeMap::new(),
             next_operation: 0,
             helper: VecDeque::new(),
@@ -314,9 +294,13 @@ impl Disk {
     /// Returns what was there before.
     fn apply_journal(&mut self, journal: &Journal) -> Vec<u8> {
         let lie = self.lie;
+        let position = journal.segment.0 * self.segment_bytes + journal.at;
         let file = self.files(journal.group).segments.get_mut(&journal.segment.0);
         let file = file.expect("it was there when the write began");
         let mut before = Vec::new();
+        if lie == Lie::SkipsTruncation && holds_entry(file, journal.at, Position(position)) {
+            return before;
+        }
         if matches!(lie, Lie::DropsWritten | Lie::TearsWritten) {
             before.resize(journal.page.bytes().len(), 0);
             file.read(journal.at, &mut before);
@@ -467,6 +451,19 @@ impl Disk {
     pub fn operations(&self) -> usize {
         self.operations.len()
     }
+}
+
+/// Whether a whole entry lies there that says that it belongs there.
+fn holds_entry(file: &Segment, at: u64, position: Position) -> bool {
+    let mut bytes = vec![0; ENTRY_ALIGN_BYTES];
+    file.read(at, &mut bytes);
+    let Some(head) = EntryHead::read(&bytes, position) else { return false };
+    if at as usize + head.entry_bytes() > file.bytes() {
+        return false;
+    }
+    bytes.resize(head.entry_bytes(), 0);
+    file.read(at, &mut bytes);
+    Entry::read(&bytes, position).is_some()
 }
 
 impl SegmentSource for Disk {

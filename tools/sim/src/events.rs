@@ -5,31 +5,44 @@ use std::collections::BinaryHeap;
 
 use hutong::model::ids::ShardId;
 
-/// Something that is due.
+/// Something that is due. `life` counts the processes of a node: what was due for one that is gone
+/// doesn't happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     /// A shard takes a turn.
-    Turn { life: u64, shard: u16 },
+    Turn { node: usize, life: u64, shard: u16 },
     /// The deadline that a shard gave has come.
-    Wake { life: u64, shard: u16, at: u64 },
-    /// A message from one shard to another arrives.
-    Mesh { life: u64, from: ShardId, to: ShardId },
-    /// An operation of the disk is done.
-    Disk { operation: u64 },
-    /// Frames of a client reach the node.
+    Wake { node: usize, life: u64, shard: u16, at: u64 },
+    /// A message from one shard to another of the same node arrives.
+    Mesh { node: usize, life: u64, from: ShardId, to: ShardId },
+    /// An operation of a disk is done.
+    Disk { node: usize, operation: u64 },
+    /// A node's dial has reached the other one, or nobody.
+    Dial { link: u64, since: u64 },
+    /// Something reaches one end of a connection between two nodes.
+    Parcel { link: u64, to: usize },
+    /// Frames of a client reach its node.
     Request { connection: u64 },
-    /// Bytes of the node reach a client.
+    /// Bytes of a node reach a client.
     Response { connection: u64 },
     /// A client does what it does next.
     Client { client: usize },
-    /// The node is killed, or told to stop.
+    /// Some node, or all of them, are killed or told to stop.
     Crash,
-    /// The node starts.
-    Start,
-    /// The disk stands still.
+    /// This node is killed, for it has just promised something.
+    CrashOf { node: usize, life: u64 },
+    /// This node was told to stop and takes too long.
+    StopTimeout { node: usize, life: u64 },
+    /// A node starts.
+    Start { node: usize },
+    /// A disk stands still.
     Stall,
-    /// The disk is full.
+    /// A disk is full.
     Full,
+    /// A node gets no time on its CPUs.
+    Pause,
+    /// Connections between nodes end, or carry nothing.
+    Cut,
     /// Some client loses its connection.
     Disconnect,
     /// Faults stop; what is under way must come to an end.

@@ -1,13 +1,18 @@
-//! What goes wrong: the process is killed, the disk stands still or is full, clients vanish.
+//! What goes wrong on a machine: the process is killed or gets no time, the disk stands still or is
+//! full, clients vanish. `network` has what goes wrong between machines.
 
+use hutong::model::ids::ConnectionId;
 use hutong::shard::input::Input;
 
 use crate::checkers::liveness;
 use crate::events::Event;
+use crate::host::Place;
 use crate::node::Node;
 use crate::plan::{MS, SECOND};
 use crate::world::{Phase, World};
-use hutong::model::ids::ConnectionId;
+
+/// In a cluster a node may be unable to stop in order, for want of a leader. So long it may try.
+const STOP_TIMEOUT: u64 = 5 * SECOND;
 
 impl World {
     /// Time for a crash or a clean stop.
@@ -17,50 +22,71 @@ impl World {
         }
         let next = self.now + self.random.around(self.plan.crash_every);
         self.events.push(next, Event::Crash);
-        if self.node.is_none() {
+        if self.is_cluster() && self.random.chance(self.plan.power_percent) {
+            for node in 0..self.hosts.len() {
+                self.crash(node)?;
+            }
             return Ok(());
         }
-        if self.random.chance(self.plan.clean_percent) && self.stopping_since.is_none() {
-            self.stop();
+        let node = self.random_node();
+        if self.hosts[node].node.is_none() {
             return Ok(());
         }
-        self.crash()
+        let clean = self.random.chance(self.plan.clean_percent);
+        if clean && self.hosts[node].stopping_since.is_none() {
+            self.stop(node);
+            return Ok(());
+        }
+        self.crash(node)
     }
 
-    fn stop(&mut self) {
-        self.trace.event(self.now, &[50], || "stop".into());
-        self.stopping_since = Some(self.now);
-        let Some(node) = &mut self.node else { return };
-        node.stopping = true;
-        for shard in 0..node.shards.len() {
-            self.input(shard as u16, Input::Shutdown);
+    fn stop(&mut self, node: usize) {
+        self.trace.event(self.now, &[50, node as u64], || format!("stop node {node}"));
+        let cluster = self.is_cluster();
+        let host = &mut self.hosts[node];
+        host.stopping_since = Some(self.now);
+        if cluster {
+            let event = Event::StopTimeout { node, life: host.life };
+            self.events.push(self.now + STOP_TIMEOUT, event);
+        }
+        let Some(process) = &mut host.node else { return };
+        process.stopping = true;
+        for shard in 0..process.shards.len() as u16 {
+            self.input(Place { node, shard }, Input::Shutdown);
         }
     }
 
-    /// All shards have stopped: the process ends, and nothing may be lost.
-    pub(crate) fn stopped(&mut self) -> Result<(), String> {
-        self.trace.event(self.now, &[51], || "stopped".into());
+    /// All shards of a node have stopped: the process ends, and nothing may be lost.
+    pub(crate) fn stopped(&mut self, node: usize) -> Result<(), String> {
+        self.trace.event(self.now, &[51, node as u64], || format!("node {node} has stopped"));
         self.report.clean_stops += 1;
-        self.checks.stopped();
-        self.end_life(true)
+        self.checks.stopped(node);
+        self.end_life(node, true)
     }
 
-    /// Kills the process.
-    pub(crate) fn crash(&mut self) -> Result<(), String> {
-        self.trace.event(self.now, &[52], || "crash".into());
+    /// Kills a process, if it runs.
+    pub(crate) fn crash(&mut self, node: usize) -> Result<(), String> {
+        if self.hosts[node].node.is_none() {
+            return Ok(());
+        }
+        self.trace.event(self.now, &[52, node as u64], || format!("node {node} crashes"));
         self.report.crashes += 1;
-        self.checks.crashed();
-        self.end_life(false)
+        let alone = !self.is_cluster();
+        self.checks.crashed(node, alone);
+        self.end_life(node, false)
     }
 
-    fn end_life(&mut self, clean: bool) -> Result<(), String> {
-        self.node = None;
-        self.life += 1;
-        self.stopping_since = None;
-        self.starting_since = None;
+    fn end_life(&mut self, node: usize, clean: bool) -> Result<(), String> {
+        let host = &mut self.hosts[node];
+        host.node = None;
+        host.life += 1;
+        host.stopping_since = None;
+        host.starting_since = None;
         // What is left of a clean stop are reads, and segments made ahead of need.
-        self.disk.crash(&mut self.random);
-        let connections: Vec<u64> = self.connections.keys().copied().collect();
+        host.disk.crash(&mut self.random);
+        self.hang_up(node);
+        let of_node = self.connections.iter().filter(|(_, c)| c.place.node == node);
+        let connections: Vec<u64> = of_node.map(|(id, _)| *id).collect();
         for id in connections {
             // What was given out may still arrive.
             while self.random.chance(50)
@@ -68,35 +94,43 @@ impl World {
             {
                 self.hand_over(id)?;
             }
-            self.connections.remove(&id);
-        }
-        for client in self.clients.iter_mut().flatten() {
-            client.disconnected();
+            if let Some(connection) = self.connections.remove(&id)
+                && let Some(client) = &mut self.clients[connection.client]
+                && client.connection == Some(id)
+            {
+                client.disconnected();
+            }
         }
         if self.random.chance(self.plan.move_percent) {
-            self.shards = self.random.between(1, 3) as u16;
+            self.hosts[node].shards = self.random.between(1, 3) as u16;
         }
-        self.topics.forget_leaders();
+        self.topics.forget_leaders(node);
         if self.random.chance(20) && !clean {
             // Clocks are set while a machine starts.
-            self.wallclock_ahead += self.random.between(0, 4000) as i64 - 2000;
+            self.hosts[node].wallclock_ahead += self.random.between(0, 4000) as i64 - 2000;
         }
-        let at = self.now + self.random.around(500 * MS);
-        self.events.push(at, Event::Start);
+        let at = self.now + self.random.around(self.plan.restart);
+        self.events.push(at, Event::Start { node });
         Ok(())
     }
 
-    /// Starts the process.
-    pub(crate) fn start(&mut self) -> Result<(), String> {
+    /// Starts a node's process.
+    pub(crate) fn start(&mut self, node: usize) -> Result<(), String> {
         let seed = self.random.next();
-        let now = self.clocks();
-        self.starting_since = Some(self.now);
-        let node = Node::start(&self.plan, self.shards, &mut self.disk, now, seed)?;
-        let shards = node.shards.len() as u64;
-        self.trace.event(self.now, &[53, shards], || format!("start with {shards} shards"));
-        self.node = Some(node);
-        for shard in 0..self.shards {
-            self.schedule_turn(shard, MS);
+        let now = self.clocks(node);
+        let host = &mut self.hosts[node];
+        if host.is_gone {
+            return Ok(());
+        }
+        host.starting_since = Some(self.now);
+        let process = Node::start(&self.plan, node, host.shards, &mut host.disk, now, seed)?;
+        let shards = host.shards;
+        host.node = Some(process);
+        self.trace.event(self.now, &[53, node as u64, u64::from(shards)], || {
+            format!("node {node} starts with {shards} shards")
+        });
+        for shard in 0..shards {
+            self.schedule_turn(Place { node, shard }, MS);
         }
         Ok(())
     }
@@ -105,62 +139,88 @@ impl World {
         if self.phase != Phase::Faults {
             return;
         }
+        let node = self.random_node();
         if self.random.chance(60) {
-            self.stalled_until = self.now + self.random.around(2 * SECOND);
+            self.hosts[node].stalled_until = self.now + self.random.around(2 * SECOND);
         } else {
-            self.slow_until = self.now + self.random.around(4 * SECOND);
+            self.hosts[node].slow_until = self.now + self.random.around(4 * SECOND);
         }
-        let until = self.stalled_until;
-        self.trace.event(self.now, &[54, until], || format!("the disk stands still to {until}"));
+        let until = self.hosts[node].stalled_until;
+        self.trace.event(self.now, &[54, node as u64, until], || {
+            format!("the disk of node {node} stands still to {until}, or is slow")
+        });
         let next = self.now + self.random.around(self.plan.stall_every);
         self.events.push(next, Event::Stall);
+    }
+
+    pub(crate) fn pause_node(&mut self) {
+        if self.phase != Phase::Faults || !self.is_cluster() {
+            return;
+        }
+        let node = self.random_node();
+        let until = self.now + self.random.around(self.plan.pause_for);
+        self.hosts[node].paused_until = until;
+        self.trace.event(self.now, &[57, node as u64, until], || {
+            format!("node {node} is paused until {:.6}", until as f64 / 1e9)
+        });
+        let next = self.now + self.random.around(self.plan.pause_every);
+        self.events.push(next, Event::Pause);
     }
 
     pub(crate) fn fill_disk(&mut self) {
         if self.phase != Phase::Faults {
             return;
         }
-        self.full_until = self.now + self.random.around(5 * SECOND);
-        self.full_last = self.full_until;
-        self.full_since_start = true;
-        let until = self.full_until;
-        self.trace.event(self.now, &[55, until], || format!("the disk is full until {until}"));
+        let node = self.random_node();
+        let until = self.now + self.random.around(5 * SECOND);
+        let host = &mut self.hosts[node];
+        host.full_until = until;
+        host.full_last = until;
+        host.full_since_start = true;
+        self.trace.event(self.now, &[55, node as u64, until], || {
+            format!("the disk of node {node} is full until {until}")
+        });
         let next = self.now + self.random.around(self.plan.full_every);
         self.events.push(next, Event::Full);
     }
 
-    pub(crate) fn disconnect_someone(&mut self) -> Result<(), String> {
+    pub(crate) fn disconnect_someone(&mut self) {
         if self.phase != Phase::Faults {
-            return Ok(());
+            return;
         }
         let next = self.now + self.random.around(self.plan.disconnect_every);
         self.events.push(next, Event::Disconnect);
         let ids: Vec<u64> = self.connections.keys().copied().collect();
-        if ids.is_empty() {
-            return Ok(());
+        if !ids.is_empty() {
+            let id = self.random.pick(&ids);
+            self.disconnect(id);
         }
-        let id = self.random.pick(&ids);
-        self.disconnect(id);
-        Ok(())
     }
 
-    /// A connection ends: frames that haven't reached the node never will.
+    /// A client's connection ends: frames that haven't reached the node never will.
     pub(crate) fn disconnect(&mut self, id: u64) {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.trace.event(self.now, &[56, id], || format!("connection {id} ends"));
         let input = Input::ConnectionClosed { connection: ConnectionId(id) };
-        self.input(connection.shard, input);
+        self.input(connection.place, input);
         if let Some(client) = &mut self.clients[connection.client] {
             client.disconnected();
         }
     }
 
-    /// Looks whether a start or a stop takes too long.
+    /// Looks whether a start or a stop takes too long. In a cluster both may have to wait for
+    /// other nodes, so there it is looked at once faults have stopped.
     pub(crate) fn check_patience(&self) -> Result<(), String> {
-        let excuse = self.stalled_until.max(self.full_until).max(self.slow_until);
-        for (what, since) in [("a stop", self.stopping_since), ("a start", self.starting_since)] {
-            if let Some(since) = since {
-                liveness::patience(what, since.max(excuse), self.now)?;
+        if self.is_cluster() {
+            return Ok(());
+        }
+        for host in &self.hosts {
+            let excuse = host.stalled_until.max(host.full_until).max(host.slow_until);
+            for (what, since) in [("a stop", host.stopping_since), ("a start", host.starting_since)]
+            {
+                if let Some(since) = since {
+                    liveness::patience(what, since.max(excuse), self.now)?;
+                }
             }
         }
         Ok(())

@@ -1,11 +1,12 @@
-//! A deterministic simulator of one Hutong node.
+//! A deterministic simulator of Hutong clusters.
 //!
-//! One thread drives the product's own shards by their four calls, on a simulated disk, clock,
-//! mesh and clients. A seed decides everything, so a failure can be replayed.
+//! One thread drives the product's own shards by their four calls, on simulated disks, clocks,
+//! meshes, a simulated network and clients. A seed decides everything, so a failure can be
+//! replayed.
 //!
-//! Read in this order: `plan` (what a seed decides), `events` and `world` (the loop), `node`,
-//! `disk` and `carry` (the driver's part), `faults`, `clients` and `replies` (the load), and
-//! `checkers` (what must hold).
+//! Read in this order: `plan` (what a seed decides), `events` and `world` (the loop), `host` (a
+//! machine), `node`, `disk`, `network` and `carry` (the driver's part), `faults`, `clients` and
+//! `replies` (the load), `checkers` (what must hold), and `lie` (bugs planted to see them found).
 
 pub mod carry;
 pub mod checkers;
@@ -14,6 +15,9 @@ pub mod connection;
 pub mod disk;
 pub mod events;
 pub mod faults;
+pub mod host;
+pub mod lie;
+pub mod network;
 pub mod node;
 pub mod plan;
 pub mod random;
@@ -26,8 +30,26 @@ pub mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::disk::Lie;
+use crate::lie::Lie;
 use crate::world::World;
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub seed: u64,
+    pub nodes: usize,
+    /// The bug that is planted.
+    pub lie: Lie,
+    /// Write what happens to standard error.
+    pub print: bool,
+}
+
+impl Options {
+    /// A seed for a cluster of so many nodes, without a planted bug.
+    pub fn new(seed: u64, nodes: usize) -> Options {
+        Options { seed, nodes, lie: Lie::Honest, print: false }
+    }
+}
 
 /// What one run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +59,9 @@ pub struct Report {
     pub simulated: u64,
     pub crashes: u64,
     pub clean_stops: u64,
+    pub elections: u64,
+    /// Troubles of the network.
+    pub cuts: u64,
     pub requests: u64,
     pub acknowledged: u64,
     pub fetched: u64,
@@ -53,6 +78,8 @@ impl Report {
         self.simulated += other.simulated;
         self.crashes += other.crashes;
         self.clean_stops += other.clean_stops;
+        self.elections += other.elections;
+        self.cuts += other.cuts;
         self.requests += other.requests;
         self.acknowledged += other.acknowledged;
         self.fetched += other.fetched;
@@ -67,8 +94,8 @@ impl Report {
 ///
 /// # Errors
 /// The rule that was broken, in words.
-pub fn run(seed: u64, lie: Lie, print: bool) -> Result<Report, String> {
-    let run = AssertUnwindSafe(|| World::new(seed, lie, print).run());
+pub fn run(options: &Options) -> Result<Report, String> {
+    let run = AssertUnwindSafe(|| World::new(options).run());
     catch_unwind(run).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());

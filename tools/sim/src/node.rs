@@ -1,8 +1,9 @@
-//! The process under test: its shards, what lies in front of each, and the mesh between them.
+//! A process under test: its shards, what lies in front of each, and the mesh between them.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use hutong::journal::page::MemoryPage;
+use hutong::metadata::placement::replicas;
 use hutong::model::ids::{GroupId, NodeId, ShardId, shard_of_group};
 use hutong::model::time::Now;
 use hutong::shard::input::Input;
@@ -34,10 +35,23 @@ pub struct Running {
     pub turn_scheduled: bool,
     pub wake_at: u64,
     pub ready: bool,
+    pub ready_at: u64,
     pub stopped: bool,
     /// Journal reads under way, and when the last one ended: fetches may wait for these.
     pub reads: usize,
     pub last_read_at: u64,
+}
+
+/// The port of each node's shard 0.
+pub const BASE_PORT: u16 = 9092;
+
+/// The nodes of a cluster that hold a group.
+pub fn holds(plan: &Plan, node: usize, group: GroupId) -> bool {
+    replicas(group, &node_ids(plan)).contains(&NodeId(node as u32))
+}
+
+fn node_ids(plan: &Plan) -> Vec<NodeId> {
+    (0..plan.nodes as u32).map(NodeId).collect()
 }
 
 impl Node {
@@ -47,27 +61,35 @@ impl Node {
     /// What recovery refuses.
     pub fn start(
         plan: &Plan,
+        node: usize,
         shards: u16,
         disk: &mut Disk,
         now: Now,
         seed: u64,
     ) -> Result<Node, String> {
         let mut running = Vec::new();
+        let address = |node: NodeId| NodeAddress {
+            node,
+            host: format!("node-{node}"),
+            port: BASE_PORT,
+        };
+        let nodes: Vec<NodeAddress> = node_ids(plan).into_iter().map(address).collect();
         for shard in (0..shards).map(ShardId) {
             let files = (0..plan.groups)
                 .map(GroupId)
                 .filter(|group| shard_of_group(*group, shards) == shard)
+                .filter(|group| holds(plan, node, *group))
                 .map(|group| disk.group_files(group))
                 .collect();
             let config = ShardConfig {
-                node: NodeId(0),
+                node: NodeId(node as u32),
                 shard,
                 shards,
                 groups: plan.groups,
                 cluster_id: "simulated".into(),
-                nodes: vec![NodeAddress { node: NodeId(0), host: "sim".into(), port: 9092 }],
-                advertised_host: "sim".into(),
-                base_port: 9092,
+                nodes: nodes.clone(),
+                advertised_host: format!("node-{node}"),
+                base_port: BASE_PORT,
                 data_directory: "/sim".into(),
                 segment_bytes: plan.segment_bytes,
                 journal_cache_bytes: plan.journal_cache_bytes,
@@ -76,13 +98,14 @@ impl Node {
                 seed: seed.wrapping_add(u64::from(shard.0)),
             };
             let shard = Shard::open(config, files, disk, now)
-                .map_err(|why| format!("the node refuses to start: {why}"))?;
+                .map_err(|why| format!("node {node} refuses to start: {why}"))?;
             running.push(Running {
                 shard,
                 inbox: VecDeque::new(),
                 turn_scheduled: false,
                 wake_at: u64::MAX,
                 ready: false,
+                ready_at: 0,
                 stopped: false,
                 reads: 0,
                 last_read_at: 0,

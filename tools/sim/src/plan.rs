@@ -43,25 +43,37 @@ pub struct Plan {
     pub disconnect_every: u64,
     /// How many of a hundred restarts change the number of shards.
     pub move_percent: u64,
+    pub nodes: usize,
+    /// Mean time from one node to another.
+    pub network: u64,
+    /// Mean time between two troubles of the network, and how long one lasts.
+    pub cut_every: u64,
+    pub cut_for: u64,
+    /// Mean time between two pauses of a node, and how long one lasts.
+    pub pause_every: u64,
+    pub pause_for: u64,
+    /// Mean time from the end of a process to its next start.
+    pub restart: u64,
+    /// How many of a hundred crashes are all nodes' at once.
+    pub power_percent: u64,
+    /// How many of a hundred votes are followed by a crash of the voter.
+    pub vote_crash_percent: u64,
+    /// By how many millionths clocks run apart.
+    pub drift: u64,
 }
 
 impl Plan {
-    /// The circumstances of a seed.
-    pub fn new(random: &mut Random) -> Plan {
+    /// The circumstances of a seed, for so many nodes.
+    pub fn new(random: &mut Random, nodes: usize) -> Plan {
         let fat = random.chance(15);
         let groups = random.between(1, 3) as u32;
-        let rare = 1_000_000 * SECOND;
-        let mut or_rare = |percent: u64, low: u64, high: u64| {
-            let every = random.between(low, high) * SECOND;
-            if random.chance(percent) { every } else { rare }
-        };
-        let crash_every = or_rare(90, 2, 25);
-        let stall_every = or_rare(60, 3, 20);
-        let full_every = or_rare(40, 4, 20);
-        let disconnect_every = or_rare(60, 1, 10);
+        let crash_every = or_rare(random, 90, 2, 25);
+        let stall_every = or_rare(random, 60, 3, 20);
+        let full_every = or_rare(random, 40, 4, 20);
+        let disconnect_every = or_rare(random, 60, 1, 10);
         let segment_bytes =
             if random.chance(90) { SEGMENT_BYTES_MIN } else { SEGMENT_BYTES_DEFAULT };
-        Plan {
+        let mut plan = Plan {
             shards: random.between(1, 3) as u16,
             groups,
             segment_bytes,
@@ -81,6 +93,42 @@ impl Plan {
             full_every,
             disconnect_every,
             move_percent: random.pick(&[0, 30, 100]),
+            nodes,
+            network: MS / 10,
+            cut_every: RARE,
+            cut_for: 0,
+            pause_every: RARE,
+            pause_for: 0,
+            restart: 500 * MS,
+            power_percent: 0,
+            vote_crash_percent: 0,
+            drift: 0,
+        };
+        if nodes > 1 {
+            plan.becomes_cluster(random);
         }
+        plan
     }
+
+    fn becomes_cluster(&mut self, random: &mut Random) {
+        self.groups = random.between(1, 5) as u32;
+        self.network = random.pick(&[MS / 10, MS / 2, 3 * MS]);
+        self.cut_every = or_rare(random, 70, 1, 10);
+        self.cut_for = random.pick(&[200 * MS, SECOND, 5 * SECOND]);
+        self.pause_every = or_rare(random, 50, 2, 10);
+        self.pause_for = random.pick(&[50 * MS, 500 * MS, 3 * SECOND]);
+        self.restart = random.pick(&[5 * MS, 100 * MS, 500 * MS, 5 * SECOND]);
+        self.power_percent = random.pick(&[0, 10, 50]);
+        self.vote_crash_percent = random.pick(&[0, 0, 10, 40]);
+        self.drift = random.pick(&[0, 100, 5000]);
+    }
+}
+
+/// What never comes.
+const RARE: u64 = 1_000_000 * SECOND;
+
+/// So many of a hundred times some seconds, otherwise never.
+fn or_rare(random: &mut Random, percent: u64, low: u64, high: u64) -> u64 {
+    let every = random.between(low, high) * SECOND;
+    if random.chance(percent) { every } else { RARE }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hutong::kafka::error_code::ErrorCode;
-use hutong::model::ids::ConnectionId;
+use hutong::model::ids::{BROKERS_PER_NODE, ConnectionId};
 use hutong::model::qos::Qos;
 use hutong::shard::input::Input;
 use kafka_protocol::messages::{
@@ -13,6 +13,7 @@ use kafka_protocol::messages::{
 use crate::checkers::{FetchedPart, deadlines, name, responses};
 use crate::connection::{Asked, PartitionId, Reply, SentBatch, What};
 use crate::events::Event;
+use crate::host::Place;
 use crate::plan::{MS, SECOND};
 use crate::wire;
 use crate::world::World;
@@ -26,11 +27,12 @@ impl World {
         let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
         let asked = responses::given_out(connection, &frame)?;
         let excused = self.is_excused(id, &asked);
-        deadlines::given_out(&asked, self.now, excused)?;
+        deadlines::given_out(&asked, self.now, self.plan.drift, excused)?;
         self.trace.event(self.now, &[9, id, asked.correlation as u64], || {
             format!("  connection {id} is answered: {:.120?}", asked.what)
         });
-        let reply = self.read_reply(&asked, &frame)?;
+        let place = self.connections[&id].place;
+        let reply = self.read_reply(place, &asked, &frame)?;
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.to_client.push_back((Some(reply), 0));
         }
@@ -39,13 +41,16 @@ impl World {
 
     /// Whether a request may be late: the node hasn't looked at it, or must read the disk for it.
     fn is_excused(&self, id: u64, asked: &Asked) -> bool {
-        let (Some(node), Some(connection)) = (&self.node, self.connections.get(&id)) else {
-            return true;
-        };
+        let Some(connection) = self.connections.get(&id) else { return true };
+        let host = &self.hosts[connection.place.node];
+        let Some(process) = &host.node else { return true };
         let arrived = asked.arrived_at.unwrap_or(self.now);
-        let shard = &node.shards[usize::from(connection.shard)];
+        let shard = &process.shards[usize::from(connection.place.shard)];
         let reads = matches!(asked.what, What::Fetch { .. } | What::ListOffsets { .. });
-        node.stopping
+        process.stopping
+            || !shard.ready
+            || shard.ready_at >= arrived
+            || host.paused_until >= arrived && host.paused_until > 0
             || connection.paused
             || connection.paused_at >= arrived
             || reads && (shard.reads > 0 || shard.last_read_at >= arrived)
@@ -54,24 +59,24 @@ impl World {
     /// Looks whether somebody waits for too long.
     pub(crate) fn check_waiting(&self, id: u64) -> Result<(), String> {
         match self.connections.get(&id).and_then(|connection| connection.awaiting.front()) {
-            Some(asked) => deadlines::waiting(asked, self.now, self.is_excused(id, asked)),
+            Some(asked) => deadlines::given_out(asked, self.now, self.plan.drift, self.is_excused(id, asked)),
             None => Ok(()),
         }
     }
 
-    fn read_reply(&mut self, asked: &Asked, frame: &Bytes) -> Result<Reply, String> {
+    fn read_reply(&mut self, place: Place, asked: &Asked, frame: &Bytes) -> Result<Reply, String> {
         let version = asked.version;
         match &asked.what {
             What::Produce { acks, batches } => {
-                self.produced(asked, *acks, batches, &wire::response(version, frame)?)
+                self.produced(place, asked, *acks, batches, &wire::response(version, frame)?)
             }
             What::Fetch { wanted, wait } => {
                 let response: FetchResponse = wire::response(version, frame)?;
-                self.fetched(asked, wanted, *wait, &response)
+                self.fetched(place, asked, wanted, *wait, &response)
             }
             What::ListOffsets { wanted, timestamp } => {
                 let response: ListOffsetsResponse = wire::response(version, frame)?;
-                self.listed(asked, wanted, *timestamp, &response)
+                self.listed(place, asked, wanted, *timestamp, &response)
             }
             What::InitProducerId => {
                 let response: InitProducerIdResponse = wire::response(version, frame)?;
@@ -89,7 +94,7 @@ impl World {
                 {
                     topic.created_at = Some(self.now);
                 }
-                expect(asked, code, &[ErrorCode::NONE, ErrorCode::REQUEST_TIMED_OUT])?;
+                self.expect(asked, code, &[ErrorCode::NONE, ErrorCode::REQUEST_TIMED_OUT])?;
                 self.topics.stale = true;
                 Ok(Reply::Done)
             }
@@ -103,12 +108,12 @@ impl World {
                 }
                 let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
                 let allowed = [ErrorCode::NONE, ErrorCode::REQUEST_TIMED_OUT, unknown];
-                expect(asked, code, &allowed)?;
+                self.expect(asked, code, &allowed)?;
                 Ok(Reply::Done)
             }
             What::DeleteRecords { partition, offset } => {
                 let response: DeleteRecordsResponse = wire::response(version, frame)?;
-                self.records_deleted(asked, *partition, *offset, &response)
+                self.records_deleted(place, asked, *partition, *offset, &response)
             }
         }
     }
@@ -116,8 +121,11 @@ impl World {
     /// What a refusal may say of a topic, at this moment.
     fn allowed(&mut self, asked: &Asked, id: &[u8; 16], code: i16) -> Result<(), String> {
         let topic = self.topics.by_id(id);
+        // Another node's catalog may be behind.
+        let lags = !self.is_calm_since(asked.sent_at);
         let missing = topic.is_none_or(|topic| {
-            topic.doomed || topic.created_at.is_none_or(|created| created > asked.sent_at)
+            let created = topic.created_at;
+            lags || topic.doomed || created.is_none_or(|created| created > asked.sent_at)
         });
         let code = ErrorCode(code);
         let allowed = match code {
@@ -132,8 +140,22 @@ impl World {
         Err(format!("responses: {} in answer to {:?}", code.name(), asked.what))
     }
 
+    fn lacks_space(&self, node: usize) -> bool {
+        let host = &self.hosts[node];
+        host.full_since_start && self.now < host.full_last + FULL_AFTERMATH
+    }
+
+    fn expect(&self, asked: &Asked, code: i16, allowed: &[ErrorCode]) -> Result<(), String> {
+        let no_leader = self.is_cluster() && ErrorCode(code) == ErrorCode::NOT_CONTROLLER;
+        if allowed.contains(&ErrorCode(code)) || no_leader {
+            return Ok(());
+        }
+        Err(format!("responses: {} in answer to {:?}", ErrorCode(code).name(), asked.what))
+    }
+
     fn produced(
         &mut self,
+        place: Place,
         asked: &Asked,
         acks: i16,
         batches: &[SentBatch],
@@ -151,14 +173,17 @@ impl World {
             match ErrorCode(part.error_code) {
                 ErrorCode::NONE if self.topics.is_live(&batch.partition.0) => {
                     let level = Qos::from_acks(acks, Qos::Flushed, Qos::Durable);
-                    let survives = matches!(level, Some(Qos::Flushed | Qos::Durable));
-                    self.checks.acknowledged(batch, part.base_offset, survives)?;
+                    let level = level.unwrap_or(Qos::Durable);
+                    let shard = &self.hosts[place.node].node;
+                    let shard = shard.as_ref().map(|node| &node.shards[usize::from(place.shard)]);
+                    let by = shard.map(|running| self.checks.consensus.leads(place, &running.shard));
+                    let by = by.unwrap_or_default();
+                    self.checks.durability.acknowledged(batch, part.base_offset, level, by)?;
                 }
                 ErrorCode::NONE | ErrorCode::REQUEST_TIMED_OUT => {}
                 // Only a producer that had no answer to an earlier batch gets this one.
                 ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => {}
-                ErrorCode::KAFKA_STORAGE_ERROR
-                    if self.full_since_start && self.now < self.full_last + FULL_AFTERMATH => {}
+                ErrorCode::KAFKA_STORAGE_ERROR if self.lacks_space(place.node) => {}
                 _ => self.allowed(asked, &batch.partition.0, part.error_code)?,
             }
             outcomes.push((batch.clone(), part.error_code, part.base_offset));
@@ -168,6 +193,7 @@ impl World {
 
     fn fetched(
         &mut self,
+        place: Place,
         asked: &Asked,
         wanted: &[(PartitionId, i64)],
         wait: u64,
@@ -195,7 +221,7 @@ impl World {
             quiet &= part.error_code == 0 && checked.records.is_empty();
             match ErrorCode(part.error_code) {
                 ErrorCode::NONE => {
-                    self.checks.fetched(&checked)?;
+                    self.checks.fetched(place.node, &checked)?;
                     self.report.fetched += checked.records.len() as u64;
                     let end = checked.records.last().map_or(*from, |last| last.offset + 1);
                     next.push((*partition, 0, end.max(*from)));
@@ -204,7 +230,7 @@ impl World {
                 ErrorCode::OFFSET_OUT_OF_RANGE | ErrorCode::KAFKA_STORAGE_ERROR
                     if *from < checked.log_start =>
                 {
-                    self.checks.visibility.fetched(&checked)?;
+                    self.checks.visibility.fetched(place.node, &checked)?;
                     next.push((*partition, part.error_code, checked.log_start));
                 }
                 _ => {
@@ -214,8 +240,10 @@ impl World {
                 }
             }
         }
-        let early = asked.arrived_at.is_some_and(|arrived| self.now + MS < arrived + wait);
-        let stopping = self.node.as_ref().is_some_and(|node| node.stopping);
+        // By the node's own clock.
+        let slack = MS + wait * self.plan.drift / 400_000;
+        let early = asked.arrived_at.is_some_and(|arrived| self.now + slack < arrived + wait);
+        let stopping = !self.hosts[place.node].is_up();
         if quiet && early && !stopping {
             return Err(format!("deadlines: an empty answer before its time to {asked:?}"));
         }
@@ -224,6 +252,7 @@ impl World {
 
     fn listed(
         &mut self,
+        place: Place,
         asked: &Asked,
         wanted: &[PartitionId],
         timestamp: i64,
@@ -237,8 +266,8 @@ impl World {
                 continue;
             }
             match (part.error_code, timestamp) {
-                (0, -1) => self.checks.visibility.told(*partition, None, Some(part.offset))?,
-                (0, -2) => self.checks.visibility.told(*partition, Some(part.offset), None)?,
+                (0, -1) => self.checks.visibility.told(place.node, *partition, None, Some(part.offset))?,
+                (0, -2) => self.checks.visibility.told(place.node, *partition, Some(part.offset), None)?,
                 (0, _) => {}
                 (code, _) => self.allowed(asked, &partition.0, code)?,
             }
@@ -248,6 +277,7 @@ impl World {
 
     fn records_deleted(
         &mut self,
+        place: Place,
         asked: &Asked,
         partition: PartitionId,
         offset: i64,
@@ -263,7 +293,7 @@ impl World {
                 Err(format!("visibility: a log start of {} for {asked:?}", part.low_watermark))
             }
             ErrorCode::NONE => {
-                self.checks.visibility.told(partition, Some(part.low_watermark), None)?;
+                self.checks.visibility.told(place.node, partition, Some(part.low_watermark), None)?;
                 Ok(Reply::Done)
             }
             ErrorCode::REQUEST_TIMED_OUT => Ok(Reply::Done),
@@ -272,13 +302,14 @@ impl World {
     }
 
     fn described(&mut self, asked: &Asked, response: &MetadataResponse) -> Result<Reply, String> {
+        let knows = self.is_calm_since(asked.sent_at);
         for topic in self.topics.by_name.values_mut() {
             let found = response.topics.iter().find(|listed| {
                 listed.name.as_ref().is_some_and(|name| name.as_str() == topic.name)
             });
             let created = topic.created_at.is_some_and(|at| at < asked.sent_at) && !topic.doomed;
             let deleted = topic.deleted_at.is_some_and(|at| at < asked.sent_at);
-            if (created && found.is_none()) || (deleted && found.is_some()) {
+            if knows && ((created && found.is_none()) || (deleted && found.is_some())) {
                 return Err(format!("durability: the catalog is wrong about {topic:?}"));
             }
             let Some(found) = found else { continue };
@@ -291,8 +322,15 @@ impl World {
                 self.checks.visibility.retains(id);
             }
             for part in &found.partitions {
-                let leader = u16::try_from(part.leader_id.0).ok();
-                topic.leaders[part.partition_index as usize] = leader;
+                let number = part.partition_index as usize;
+                // Of what different nodes say, the later term counts.
+                if part.leader_id.0 >= 0 && part.leader_epoch >= topic.terms[number] {
+                    topic.terms[number] = part.leader_epoch;
+                    topic.leaders[number] = Some(Place {
+                        node: (part.leader_id.0 / BROKERS_PER_NODE) as usize,
+                        shard: (part.leader_id.0 % BROKERS_PER_NODE) as u16,
+                    });
+                }
             }
         }
         Ok(Reply::Done)
@@ -319,22 +357,15 @@ impl World {
     pub(crate) fn hand_over(&mut self, id: u64) -> Result<(), String> {
         loop {
             let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
-            let (client, shard) = (connection.client, connection.shard);
+            let (client, place) = (connection.client, connection.place);
             match connection.to_client.pop_front() {
                 Some((Some(reply), _)) => self.tell_client(client, reply)?,
                 Some((None, bytes)) => {
-                    self.input(shard, Input::Sent { connection: ConnectionId(id), bytes });
+                    self.input(place, Input::Sent { connection: ConnectionId(id), bytes });
                     return Ok(());
                 }
                 None => return Ok(()),
             }
         }
     }
-}
-
-fn expect(asked: &Asked, code: i16, allowed: &[ErrorCode]) -> Result<(), String> {
-    if allowed.contains(&ErrorCode(code)) {
-        return Ok(());
-    }
-    Err(format!("responses: {} in answer to {:?}", ErrorCode(code).name(), asked.what))
 }

@@ -15,6 +15,11 @@ impl Segment {
         Segment { blocks: vec![None; blocks as usize] }
     }
 
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.blocks.len() * ENTRY_ALIGN_BYTES
+    }
+
     /// Puts a page at byte `at`, which is aligned.
     pub fn write(&mut self, at: u64, page: &MemoryPage) {
         let first = at as usize / ENTRY_ALIGN_BYTES;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::connection::PartitionId;
+use crate::host::Place;
 
 /// A topic that somebody asked for. Names are never used twice.
 #[derive(Clone, Debug)]
@@ -11,8 +12,9 @@ pub struct Topic {
     /// Known from the first Metadata response that lists it.
     pub id: Option<[u8; 16]>,
     pub partitions: i32,
-    /// The shard that leads each partition, if that is known.
-    pub leaders: Vec<Option<u16>>,
+    /// The shard that leads each partition, if that is known, and its term.
+    pub leaders: Vec<Option<Place>>,
+    pub terms: Vec<i32>,
     /// Some of its records may go after a while.
     pub retained: bool,
     /// When its creation was acknowledged.
@@ -39,6 +41,7 @@ impl Topics {
             id: None,
             partitions,
             leaders: vec![None; partitions as usize],
+            terms: vec![-1; partitions as usize],
             retained,
             created_at: None,
             doomed: false,
@@ -54,7 +57,7 @@ impl Topics {
     }
 
     /// All partitions that may be used, with their topics' names and their leaders.
-    pub fn partitions(&self) -> impl Iterator<Item = (&str, PartitionId, Option<u16>)> {
+    pub fn partitions(&self) -> impl Iterator<Item = (&str, PartitionId, Option<Place>)> {
         self.live().flat_map(|topic| {
             let id = topic.id.unwrap_or_default();
             (0..)
@@ -73,10 +76,13 @@ impl Topics {
         self.by_id(id).is_some_and(|topic| !topic.doomed)
     }
 
-    /// The shards have moved.
-    pub fn forget_leaders(&mut self) {
-        for topic in self.by_name.values_mut() {
-            topic.leaders.fill(None);
+    /// The shards of a node may have moved.
+    pub fn forget_leaders(&mut self, node: usize) {
+        let leaders = self.by_name.values_mut().flat_map(|topic| &mut topic.leaders);
+        for leader in leaders {
+            if leader.is_some_and(|leader| leader.node == node) {
+                *leader = None;
+            }
         }
         self.stale = true;
     }

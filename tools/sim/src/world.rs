@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use hutong::model::time::{Now, Time, Wallclock};
+use hutong::model::ids::GroupId;
+use hutong::model::time::Now;
 
-use crate::Report;
 use crate::checkers::{Checks, liveness};
 use crate::clients::auditor::Auditor;
 use crate::clients::{Client, Kind};
 use crate::connection::Connection;
-use crate::disk::{Disk, Lie};
+use crate::disk::Disk;
 use crate::events::{Event, Events};
-use crate::node::Node;
+use crate::host::{Host, Place};
+use crate::lie::Lie;
+use crate::network::Network;
+use crate::node::holds;
 use crate::plan::{MS, Plan, SECOND};
 use crate::random::Random;
 use crate::topics::Topics;
 use crate::trace::Trace;
+use crate::{Options, Report};
 
 /// What the run is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +28,8 @@ pub enum Phase {
     Faults,
     /// They have stopped; what is under way comes to an end.
     Settling,
-    /// Everything is fetched. The first time from the process that wrote it, the second time after
-    /// a last crash.
+    /// Everything is fetched. First from the processes that wrote it, then after a crash of all
+    /// nodes, and in a cluster once more with one node down.
     Auditing {
         round: u32,
         since: u64,
@@ -36,24 +40,12 @@ pub enum Phase {
 /// Everything there is.
 pub struct World {
     pub plan: Plan,
+    pub lie: Lie,
     pub random: Random,
     pub now: u64,
-    /// What the wall clock is ahead, in milliseconds.
-    pub wallclock_ahead: i64,
     pub events: Events,
-    pub disk: Disk,
-    pub node: Option<Node>,
-    pub shards: u16,
-    /// Counts the process's lives.
-    pub life: u64,
-    pub stopping_since: Option<u64>,
-    pub starting_since: Option<u64>,
-    pub stalled_until: u64,
-    pub full_until: u64,
-    /// The last moment at which the disk was full, if it ever was.
-    pub full_last: u64,
-    pub full_since_start: bool,
-    pub slow_until: u64,
+    pub hosts: Vec<Host>,
+    pub network: Network,
     pub clients: Vec<Option<Client>>,
     pub connections: BTreeMap<u64, Connection>,
     pub next_connection: u64,
@@ -63,38 +55,28 @@ pub struct World {
     pub report: Report,
     pub trace: Trace,
     pub phase: Phase,
+    /// When faults stopped.
+    pub healed_at: u64,
     pub produced_bytes: u64,
-    /// Turns in a row that a shard asked for without anything new.
-    pub restless: u64,
 }
-
-/// The wall clock at the start: some day in 2024.
-const WALLCLOCK_START: i64 = 1_718_000_000_000;
 
 impl World {
     /// The world of a seed.
-    pub fn new(seed: u64, lie: Lie, print: bool) -> World {
-        let mut random = Random::new(seed);
-        let plan = Plan::new(&mut random);
-        let disk = Disk::new(plan.segment_bytes, plan.groups, lie);
-        let mut trace = Trace::new(print);
+    pub fn new(options: &Options) -> World {
+        let mut random = Random::new(options.seed);
+        let plan = Plan::new(&mut random, options.nodes);
+        let mut trace = Trace::new(options.print);
+        let seed = options.seed;
         trace.event(0, &[seed], || format!("seed {seed}: {plan:?}"));
+        let hosts = (0..plan.nodes).map(|node| new_host(&plan, node, options.lie, &mut random));
+        let hosts = hosts.collect();
         let mut world = World {
-            shards: plan.shards,
+            lie: options.lie,
             random,
             now: 0,
-            wallclock_ahead: 0,
             events: Events::default(),
-            disk,
-            node: None,
-            life: 0,
-            stopping_since: None,
-            starting_since: None,
-            stalled_until: 0,
-            full_until: 0,
-            full_last: 0,
-            full_since_start: false,
-            slow_until: 0,
+            hosts,
+            network: Network::default(),
             clients: Vec::new(),
             connections: BTreeMap::new(),
             next_connection: 1,
@@ -104,8 +86,8 @@ impl World {
             report: Report::default(),
             trace,
             phase: Phase::Faults,
+            healed_at: 0,
             produced_bytes: 0,
-            restless: 0,
             plan,
         };
         world.begin();
@@ -113,7 +95,9 @@ impl World {
     }
 
     fn begin(&mut self) {
-        self.events.push(0, Event::Start);
+        for node in 0..self.hosts.len() {
+            self.events.push(0, Event::Start { node });
+        }
         self.add_client(Kind::admin());
         for number in 0..self.plan.producers {
             let kind = Kind::producer(number, &mut self.random);
@@ -132,6 +116,8 @@ impl World {
             (plan.stall_every, Event::Stall),
             (plan.full_every, Event::Full),
             (plan.disconnect_every, Event::Disconnect),
+            (plan.cut_every, Event::Cut),
+            (plan.pause_every, Event::Pause),
         ] {
             let at = self.random.around(every);
             self.events.push(at, event);
@@ -147,10 +133,29 @@ impl World {
         client
     }
 
-    /// Both clocks.
-    pub fn clocks(&self) -> Now {
-        let wallclock = WALLCLOCK_START + (self.now / MS) as i64 + self.wallclock_ahead;
-        Now { time: Time(self.now), wallclock: Wallclock(wallclock) }
+    /// Both clocks of a node.
+    pub fn clocks(&self, node: usize) -> Now {
+        self.hosts[node].clocks(self.now)
+    }
+
+    /// Whether there are several nodes.
+    pub fn is_cluster(&self) -> bool {
+        self.hosts.len() > 1
+    }
+
+    /// Some node.
+    pub fn random_node(&mut self) -> usize {
+        match self.hosts.len() {
+            1 => 0,
+            nodes => self.random.below(nodes as u64) as usize,
+        }
+    }
+
+    /// Some shard of some node.
+    pub fn random_place(&mut self) -> Place {
+        let node = self.random_node();
+        let shard = self.random.below(u64::from(self.hosts[node].shards)) as u16;
+        Place { node, shard }
     }
 
     /// Runs to the end.
@@ -168,84 +173,109 @@ impl World {
         self.report.trace_hash = self.trace.hash();
         self.report.simulated = self.now;
         self.report.acknowledged = self.checks.durability.acknowledged;
+        self.report.elections = self.checks.consensus.elections();
         Ok(self.report)
+    }
+
+    fn lives(&self, node: usize, life: u64) -> bool {
+        self.hosts[node].life == life && self.hosts[node].node.is_some()
     }
 
     fn event(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Turn { life, shard } if life == self.life => self.turn(shard),
-            Event::Wake { life, shard, at } if life == self.life => {
-                self.wake(shard, at);
-                Ok(())
+            Event::Turn { node, life, shard } if self.lives(node, life) => {
+                return self.turn(Place { node, shard });
             }
-            Event::Mesh { life, from, to } if life == self.life => {
-                self.deliver_message(from, to);
-                Ok(())
+            Event::Wake { node, life, shard, at } if self.lives(node, life) => {
+                self.wake(Place { node, shard }, at);
             }
-            Event::Turn { .. } | Event::Wake { .. } | Event::Mesh { .. } => Ok(()),
-            Event::Disk { operation } => {
-                self.disk_done(operation);
-                Ok(())
+            Event::Mesh { node, life, from, to } if self.lives(node, life) => {
+                self.deliver_message(node, from, to);
             }
-            Event::Request { connection } => {
-                self.deliver_request(connection);
-                Ok(())
+            Event::CrashOf { node, life } if self.lives(node, life) => {
+                if self.phase == Phase::Faults {
+                    return self.crash(node);
+                }
             }
-            Event::Response { connection } => self.deliver_response(connection),
-            Event::Client { client } => self.step_client(client),
-            Event::Crash => self.crash_or_stop(),
-            Event::Start => self.start(),
-            Event::Stall => {
-                self.stall();
-                Ok(())
-            }
-            Event::Full => {
-                self.fill_disk();
-                Ok(())
-            }
+            Event::StopTimeout { node, life } if self.lives(node, life) => return self.crash(node),
+            Event::Turn { .. }
+            | Event::Wake { .. }
+            | Event::Mesh { .. }
+            | Event::CrashOf { .. }
+            | Event::StopTimeout { .. } => {}
+            Event::Disk { node, operation } => self.disk_done(node, operation),
+            Event::Dial { link, since } => self.dialed(link, since),
+            Event::Parcel { link, to } => self.parcel(link, to),
+            Event::Request { connection } => self.deliver_request(connection),
+            Event::Response { connection } => return self.deliver_response(connection),
+            Event::Client { client } => return self.step_client(client),
+            Event::Crash => return self.crash_or_stop(),
+            Event::Start { node } => return self.start(node),
+            Event::Stall => self.stall(),
+            Event::Full => self.fill_disk(),
+            Event::Pause => self.pause_node(),
+            Event::Cut => self.cut(),
             Event::Disconnect => self.disconnect_someone(),
-            Event::Heal => {
-                self.heal();
-                Ok(())
-            }
-            Event::Check => self.check(),
+            Event::Heal => self.heal(),
+            Event::Check => return self.check(),
         }
+        Ok(())
     }
 
     fn heal(&mut self) {
         self.trace.event(self.now, &[99], || "faults stop".into());
         self.phase = Phase::Settling;
-        self.stalled_until = self.stalled_until.min(self.now);
-        self.full_until = 0;
-        self.slow_until = 0;
+        self.healed_at = self.now;
+        for host in &mut self.hosts {
+            host.heal(self.now);
+        }
+        self.heal_network();
         self.events.push(self.now + liveness::SETTLE, Event::Check);
     }
 
     fn check(&mut self) -> Result<(), String> {
         match self.phase {
             Phase::Settling => {
-                if self.node.as_ref().is_none_or(|node| node.shards.iter().any(|s| !s.ready)) {
-                    return Err("liveness: the node doesn't serve though nothing is wrong".into());
-                }
+                liveness::serving(&self.hosts)?;
                 liveness::settled(&self.connections)?;
                 self.audit(1);
             }
             Phase::Auditing { round, since } => {
-                liveness::patience("an audit", since, self.now)?;
+                let audit = format!("audit {round}");
                 let done = self.clients.iter().flatten().all(|client| match &client.kind {
                     Kind::Auditor(auditor) => auditor.is_done(),
                     _ => true,
                 });
-                match (done, round) {
-                    (false, _) => self.events.push(self.now + SECOND, Event::Check),
-                    (true, 1) => {
-                        self.crash()?;
-                        self.audit(2);
-                    }
-                    (true, _) => self.phase = Phase::Done,
+                if !done {
+                    liveness::patience(&audit, since, self.now)
+                        .map_err(|why| format!("{why}; {}", liveness::state(&self.hosts)))?;
+                    self.events.push(self.now + SECOND, Event::Check);
+                    return Ok(());
                 }
+                self.checks.consensus.at_rest(&mut self.hosts)?;
+                self.after_audit(round)?;
             }
             Phase::Faults | Phase::Done => {}
+        }
+        Ok(())
+    }
+
+    fn after_audit(&mut self, round: u32) -> Result<(), String> {
+        match round {
+            1 => {
+                for node in 0..self.hosts.len() {
+                    self.crash(node)?;
+                }
+                self.audit(2);
+            }
+            // Any one node may die.
+            2 if self.hosts.len() > 2 => {
+                let node = self.random_node();
+                self.hosts[node].is_gone = true;
+                self.crash(node)?;
+                self.audit(3);
+            }
+            _ => self.phase = Phase::Done,
         }
         Ok(())
     }
@@ -253,7 +283,7 @@ impl World {
     fn audit(&mut self, round: u32) {
         self.trace.event(self.now, &[98, u64::from(round)], || format!("audit {round}"));
         self.phase = Phase::Auditing { round, since: self.now };
-        self.add_client(Kind::Auditor(Auditor::new()));
+        self.add_client(Kind::Auditor(Auditor::new(round)));
         self.events.push(self.now + SECOND, Event::Check);
     }
 
@@ -261,4 +291,22 @@ impl World {
     pub fn is_loaded(&self) -> bool {
         self.phase == Phase::Faults
     }
+
+    /// Whether every node must know by now what was true at a moment: faults have stopped since
+    /// long before.
+    pub fn is_calm_since(&self, at: u64) -> bool {
+        !self.is_cluster() || self.phase != Phase::Faults && at > self.healed_at + liveness::SETTLE
+    }
+}
+
+fn new_host(plan: &Plan, node: usize, lie: Lie, random: &mut Random) -> Host {
+    let groups = (0..plan.groups).filter(|group| holds(plan, node, GroupId(*group)));
+    let disk = Disk::new(plan.segment_bytes, groups, lie);
+    if plan.nodes == 1 {
+        return Host::new(disk, plan.shards, 0, 1_000_000);
+    }
+    let shards = random.between(1, 3) as u16;
+    let clock_start = random.below(1000 * SECOND);
+    let clock_rate = 1_000_000 - plan.drift + random.below(2 * plan.drift + 1);
+    Host::new(disk, shards, clock_start, clock_rate)
 }

@@ -6,23 +6,17 @@ use crate::plan::MS;
 /// What turns and timers may add.
 const SLACK: u64 = 2 * MS;
 
-/// A response was given out at `now`. `excused`: it may be late.
-///
-/// # Errors
-/// It came too late.
-pub fn given_out(asked: &Asked, now: u64, excused: bool) -> Result<(), String> {
-    match asked.answer_by {
-        Some(answer_by) if now > answer_by + SLACK && !excused => Err(late(asked, now, answer_by)),
-        _ => Ok(()),
-    }
-}
-
-/// A request still has no response at `now`.
+/// A response is given out, or still missing, at `now`. The node's clock may be `drift` millionths
+/// slow. `excused`: it may be late.
 ///
 /// # Errors
 /// It is too late.
-pub fn waiting(asked: &Asked, now: u64, excused: bool) -> Result<(), String> {
-    given_out(asked, now, excused)
+pub fn given_out(asked: &Asked, now: u64, drift: u64, excused: bool) -> Result<(), String> {
+    let slack = SLACK + asked.timeout.unwrap_or(0) * drift / 400_000;
+    match asked.answer_by {
+        Some(answer_by) if now > answer_by + slack && !excused => Err(late(asked, now, answer_by)),
+        _ => Ok(()),
+    }
 }
 
 fn late(asked: &Asked, now: u64, answer_by: u64) -> String {

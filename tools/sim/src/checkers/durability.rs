@@ -1,7 +1,15 @@
 //! What was acknowledged survives what its level promises to survive.
+//!
+//! - Durable, and whatever a consumer has seen: for good.
+//! - Flushed: until another node leads. Its leader may crash and come back.
+//! - Replicated: one crash of any node.
+//! - Received: until its leader crashes, or another node leads.
 
 use std::collections::BTreeMap;
 
+use hutong::model::qos::Qos;
+
+use crate::checkers::consensus::Leading;
 use crate::checkers::name;
 use crate::connection::{PartitionId, SentBatch};
 use crate::wire::{Fetched, RecordId};
@@ -12,38 +20,70 @@ pub struct Durability {
     promised: BTreeMap<PartitionId, BTreeMap<i64, Promise>>,
     /// Records acknowledged so far.
     pub acknowledged: u64,
+    /// Processes killed so far.
+    crashes: u64,
+    /// Promises that aren't for good, so that most crashes and elections needn't look at all.
+    has_weak: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Promise {
     record: RecordId,
-    /// Flushed or Durable; otherwise it is kept as long as the process isn't killed.
-    survives_crash: bool,
+    level: Qos,
+    /// The node that made it, and the groups of its shard that it led: one of them holds it.
+    node: usize,
+    groups: Vec<u32>,
+    /// Processes killed before.
+    crashes: u64,
+}
+
+impl Promise {
+    fn is_for_good(&self) -> bool {
+        self.level == Qos::Durable
+    }
 }
 
 impl Durability {
-    /// A batch was acknowledged at this offset.
+    /// A batch was acknowledged at this offset, by a shard that leads these groups.
     pub fn acknowledged(
         &mut self,
         batch: &SentBatch,
         base_offset: i64,
-        survives_crash: bool,
+        level: Qos,
+        by: Leading,
     ) -> Result<(), String> {
+        self.acknowledged += u64::from(batch.count);
+        let for_good = level == Qos::Durable;
+        if !for_good && (by.is_late || by.groups.is_empty()) {
+            // Another node has been elected already, so nothing is promised.
+            return Ok(());
+        }
+        self.has_weak |= !for_good;
         let promised = self.promised.entry(batch.partition).or_default();
         for n in 0..batch.count {
             let offset = base_offset + i64::from(n);
             let sequence = batch.first.sequence + u64::from(n);
             let record = RecordId { producer: batch.first.producer, sequence };
-            self.acknowledged += 1;
-            let promise = promised.entry(offset).or_insert(Promise { record, survives_crash });
-            if promise.record != record {
-                return Err(format!(
-                    "durability: {} offset {offset} was acknowledged to {record:?} and to {:?}",
-                    name(&batch.partition),
-                    promise.record
-                ));
+            let groups = if for_good { Vec::new() } else { by.groups.clone() };
+            let crashes = self.crashes;
+            let promise = Promise { record, level, node: by.node, groups, crashes };
+            match promised.get_mut(&offset) {
+                None => drop(promised.insert(offset, promise)),
+                Some(known) if known.record != record => {
+                    return Err(format!(
+                        "durability: {} offset {offset} was acknowledged to {:?} at level {} by \
+                         node {}, and to {record:?} at level {} by node {}",
+                        name(&batch.partition),
+                        known.record,
+                        known.level.name(),
+                        known.node,
+                        level.name(),
+                        by.node
+                    ));
+                }
+                Some(known) if !known.is_for_good() => *known = promise,
+                Some(_) => {}
             }
-            promise.survives_crash |= survives_crash;
         }
         Ok(())
     }
@@ -52,26 +92,57 @@ impl Durability {
     pub fn seen(&mut self, partition: PartitionId, fetched: &Fetched) -> Result<(), String> {
         let promised = self.promised.entry(partition).or_default();
         // What a consumer has seen is committed, so it stays, too.
-        let promise = promised
-            .entry(fetched.offset)
-            .or_insert(Promise { record: fetched.record, survives_crash: true });
-        promise.survives_crash = true;
+        let promise = promised.entry(fetched.offset).or_insert(Promise {
+            record: fetched.record,
+            level: Qos::Durable,
+            node: 0,
+            groups: Vec::new(),
+            crashes: 0,
+        });
         if promise.record == fetched.record {
+            promise.level = Qos::Durable;
             return Ok(());
         }
         Err(format!(
-            "durability: {} offset {} holds {:?}, but {:?} was acknowledged there",
+            "durability: {} offset {} holds {:?}, but {:?} was acknowledged there at level {} by \
+             node {}",
             name(&partition),
             fetched.offset,
             fetched.record,
-            promise.record
+            promise.record,
+            promise.level.name(),
+            promise.node
         ))
     }
 
-    /// The process was killed.
-    pub fn crashed(&mut self) {
+    /// A process was killed; it was the only one, or not.
+    pub fn crashed(&mut self, node: usize, alone: bool) {
+        self.crashes += 1;
+        let crashes = self.crashes;
+        self.keep(|promise| match promise.level {
+            Qos::Durable | Qos::Flushed => true,
+            // A node alone is a majority.
+            Qos::Replicated => !alone && crashes - promise.crashes < 2,
+            Qos::Received | Qos::OneWay => promise.node != node,
+        });
+    }
+
+    /// A node has been elected.
+    pub fn elected(&mut self, group: u32, node: usize) {
+        self.keep(|promise| match promise.level {
+            Qos::Durable | Qos::Replicated => true,
+            _ => promise.node == node || !promise.groups.contains(&group),
+        });
+    }
+
+    fn keep(&mut self, keep: impl Fn(&Promise) -> bool) {
+        if !self.has_weak {
+            return;
+        }
+        self.has_weak = false;
         for promised in self.promised.values_mut() {
-            promised.retain(|_, promise| promise.survives_crash);
+            promised.retain(|_, promise| keep(promise));
+            self.has_weak |= promised.values().any(|promise| !promise.is_for_good());
         }
     }
 
@@ -88,11 +159,12 @@ impl Durability {
             let found = usize::try_from(offset - log_start).ok().and_then(|at| records.get(at));
             if found.is_none_or(|found| found.record != promise.record) {
                 return Err(format!(
-                    "durability: {} offset {offset} should hold {:?}, acknowledged {}; it holds \
-                     {found:?}, and the log is {log_start}..{end}",
+                    "durability: {} offset {offset} should hold {:?}, acknowledged at level {} by \
+                     node {}; it holds {found:?}, and the log is {log_start}..{end}",
                     name(&partition),
                     promise.record,
-                    if promise.survives_crash { "for good" } else { "in memory" }
+                    promise.level.name(),
+                    promise.node
                 ));
             }
         }

@@ -1,9 +1,10 @@
 //! What must hold whatever happens: one rule, one file.
 //!
 //! `durability`, `offsets`, `idempotence`, `order` and `visibility` watch what clients are told;
-//! `progress` and `queues` look into the shards after each turn; `responses`, `deadlines` and
+//! `progress`, `queues` and `consensus` look into the shards after each turn; `responses`, `deadlines` and
 //! `liveness` watch when clients are told anything at all.
 
+pub mod consensus;
 pub mod deadlines;
 pub mod durability;
 pub mod idempotence;
@@ -15,7 +16,11 @@ pub mod queues;
 pub mod responses;
 pub mod visibility;
 
-use crate::connection::{PartitionId, SentBatch};
+use hutong::journal::page::MemoryPage;
+use hutong::shard::Shard;
+
+use crate::connection::PartitionId;
+use crate::host::Place;
 use crate::wire::Fetched;
 
 /// The rules about records, together.
@@ -27,6 +32,7 @@ pub struct Checks {
     pub order: order::Order,
     pub visibility: visibility::Visibility,
     pub progress: progress::ProgressCheck,
+    pub consensus: consensus::Consensus,
 }
 
 /// A partition's part of a Fetch response.
@@ -41,25 +47,33 @@ pub struct FetchedPart {
 }
 
 impl Checks {
-    /// A batch was acknowledged.
+    /// A shard has taken a turn. Returns a line for each group that has a new leader.
     ///
     /// # Errors
     /// The rule that is broken.
-    pub fn acknowledged(
+    pub fn turned(
         &mut self,
-        batch: &SentBatch,
-        base_offset: i64,
-        survives_crash: bool,
-    ) -> Result<(), String> {
-        self.durability.acknowledged(batch, base_offset, survives_crash)
+        place: Place,
+        shard: &Shard<MemoryPage>,
+        now: u64,
+    ) -> Result<Vec<String>, String> {
+        self.progress.turned(place.node, shard)?;
+        queues::turned(shard)?;
+        let mut lines = Vec::new();
+        for (group, node, term) in self.consensus.turned(place.node, shard)? {
+            self.durability.elected(group, node);
+            let seconds = now as f64 / 1e9;
+            lines.push(format!("node {node} leads group {group} in term {term} at {seconds:.6}"));
+        }
+        Ok(lines)
     }
 
     /// Records were fetched.
     ///
     /// # Errors
     /// The rule that is broken.
-    pub fn fetched(&mut self, part: &FetchedPart) -> Result<(), String> {
-        self.visibility.fetched(part)?;
+    pub fn fetched(&mut self, node: usize, part: &FetchedPart) -> Result<(), String> {
+        self.visibility.fetched(node, part)?;
         let new = self.offsets.fetched(part)?;
         for fetched in new {
             self.durability.seen(part.partition, &fetched)?;
@@ -69,15 +83,16 @@ impl Checks {
         Ok(())
     }
 
-    /// The process was killed.
-    pub fn crashed(&mut self) {
-        self.durability.crashed();
-        self.progress.restarted();
+    /// A process was killed.
+    pub fn crashed(&mut self, node: usize, alone: bool) {
+        self.durability.crashed(node, alone);
+        self.stopped(node);
     }
 
-    /// The process has stopped in order.
-    pub fn stopped(&mut self) {
-        self.progress.restarted();
+    /// A process has stopped in order.
+    pub fn stopped(&mut self, node: usize) {
+        self.progress.restarted(node);
+        self.consensus.restarted(node);
     }
 
     /// All of a partition was fetched, and nothing is written any more.

@@ -1,4 +1,4 @@
-//! Positions never go back while the process lives, and keep their order:
+//! Positions never go back while a process lives, but for what is cut off, and keep their order:
 //! `start <= apply <= min(commit, flush)` and `max(commit, flush) <= append`.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use hutong::shard::Shard;
 /// Each group's positions after its shard's last turn.
 #[derive(Debug, Default)]
 pub struct ProgressCheck {
-    last: BTreeMap<GroupId, Positions>,
+    last: BTreeMap<(usize, GroupId), Positions>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Positions {
 
 impl ProgressCheck {
     /// A shard has taken a turn.
-    pub fn turned(&mut self, shard: &Shard<MemoryPage>) -> Result<(), String> {
+    pub fn turned(&mut self, node: usize, shard: &Shard<MemoryPage>) -> Result<(), String> {
         for group in shard.groups().iter() {
             let progress = group.progress();
             let now = Positions {
@@ -45,13 +45,15 @@ impl ProgressCheck {
             if !ordered {
                 return Err(format!("progress: group {} is out of order: {now:?}", group.id));
             }
-            let went_back = self.last.insert(group.id, now).filter(|before| {
+            // What isn't committed may be cut off, by another node that leads.
+            let alone = group.replica.is_alone();
+            let went_back = self.last.insert((node, group.id), now).filter(|before| {
                 now.start < before.start
                     || now.apply < before.apply
                     || now.commit < before.commit
-                    || now.received < before.received
-                    || now.flush < before.flush
-                    || now.append < before.append
+                    || alone && now.received < before.received
+                    || alone && now.flush < before.flush
+                    || alone && now.append < before.append
             });
             if let Some(before) = went_back {
                 let id = group.id;
@@ -61,8 +63,8 @@ impl ProgressCheck {
         Ok(())
     }
 
-    /// The process has ended.
-    pub fn restarted(&mut self) {
-        self.last.clear();
+    /// A process has ended.
+    pub fn restarted(&mut self, node: usize) {
+        self.last.retain(|(of, _), _| *of != node);
     }
 }

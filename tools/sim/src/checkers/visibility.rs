@@ -9,7 +9,10 @@ use crate::connection::PartitionId;
 /// What consumers were told of each partition's ends.
 #[derive(Debug, Default)]
 pub struct Visibility {
-    ends: BTreeMap<PartitionId, Ends>,
+    /// By node: one that has lost its leadership and doesn't know it yet is behind.
+    ends: BTreeMap<(PartitionId, usize), Ends>,
+    /// As far as DeleteRecords was asked to go.
+    deletable: BTreeMap<PartitionId, i64>,
     /// Topics whose records may go by themselves.
     retained: BTreeSet<[u8; 16]>,
 }
@@ -18,8 +21,6 @@ pub struct Visibility {
 struct Ends {
     log_start: i64,
     high_watermark: i64,
-    /// As far as DeleteRecords was asked to go.
-    deletable: i64,
 }
 
 impl Visibility {
@@ -30,28 +31,31 @@ impl Visibility {
 
     /// DeleteRecords is about to be asked for.
     pub fn deletes(&mut self, partition: PartitionId, offset: i64) {
-        let ends = self.ends.entry(partition).or_default();
-        ends.deletable = ends.deletable.max(offset);
+        let deletable = self.deletable.entry(partition).or_default();
+        *deletable = offset.max(*deletable);
     }
 
     /// The end of a partition, as far as anyone was told.
     pub fn end(&self, partition: &PartitionId) -> i64 {
-        self.ends.get(partition).map_or(0, |ends| ends.high_watermark)
+        let told = self.ends.range((*partition, 0)..=(*partition, usize::MAX));
+        told.map(|(_, ends)| ends.high_watermark).max().unwrap_or(0)
     }
 
     /// A partition's ends were in a response that was made just now.
     pub fn told(
         &mut self,
+        node: usize,
         partition: PartitionId,
         log_start: Option<i64>,
         high_watermark: Option<i64>,
     ) -> Result<(), String> {
         let may_go = self.retained.contains(&partition.0);
-        let ends = self.ends.entry(partition).or_default();
+        let deletable = self.deletable.get(&partition).copied().unwrap_or(0);
+        let ends = self.ends.entry((partition, node)).or_default();
         let before = *ends;
         ends.log_start = log_start.unwrap_or(before.log_start);
         ends.high_watermark = high_watermark.unwrap_or(before.high_watermark);
-        let limit = if may_go { ends.high_watermark.max(ends.log_start) } else { ends.deletable };
+        let limit = if may_go { ends.high_watermark.max(ends.log_start) } else { deletable };
         if ends.log_start < before.log_start
             || ends.high_watermark < before.high_watermark
             || ends.log_start > limit
@@ -66,8 +70,8 @@ impl Visibility {
     }
 
     /// A Fetch response.
-    pub fn fetched(&mut self, part: &FetchedPart) -> Result<(), String> {
-        self.told(part.partition, Some(part.log_start), Some(part.high_watermark))?;
+    pub fn fetched(&mut self, node: usize, part: &FetchedPart) -> Result<(), String> {
+        self.told(node, part.partition, Some(part.log_start), Some(part.high_watermark))?;
         match part.records.last() {
             Some(last) if last.offset >= part.high_watermark => Err(format!(
                 "visibility: {} gave offset {} with the high watermark at {}",

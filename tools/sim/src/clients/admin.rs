@@ -50,8 +50,8 @@ impl Admin {
             world.disconnect(id);
         }
         if connection.is_none() {
-            let shard = world.random.below(u64::from(world.shards)) as u16;
-            *connection = world.connect(number, shard);
+            let place = world.random_place();
+            *connection = world.connect(number, place);
         }
         let Some(id) = *connection else { return again };
         let live = world.topics.live().count() as u32;
@@ -103,7 +103,7 @@ impl Admin {
         let topic = CreatableTopic::default()
             .with_name(TopicName(StrBytes::from_string(name.clone())))
             .with_num_partitions(partitions)
-            .with_replication_factor(1)
+            .with_replication_factor(-1)
             .with_configs(configs);
         let timeout_ms = world.random.pick(&[1, 50, 5000]);
         let request =
@@ -134,11 +134,11 @@ impl Admin {
     }
 
     fn delete_records(&mut self, world: &mut World, id: u64) {
-        let shard = world.connections.get(&id).map(|connection| connection.shard);
+        let place = world.connections.get(&id).map(|connection| connection.place);
         let all: Vec<_> = world
             .topics
             .partitions()
-            .filter(|(_, _, leader)| *leader == shard)
+            .filter(|(_, _, leader)| *leader == place)
             .map(|(topic, id, _)| (topic.to_string(), id))
             .collect();
         if all.is_empty() {

@@ -1,12 +1,18 @@
-//! Fetches every record of every partition, when nothing is written any more.
+//! Writes a record to every partition and then fetches all it holds, when nobody else writes any
+//! more.
 
 use std::collections::VecDeque;
 
 use crate::clients::consumer::{fetch, list_offsets};
-use crate::connection::{PartitionId, Reply};
+use crate::clients::producer::produce;
+use crate::connection::{PartitionId, Reply, SentBatch};
+use crate::host::Place;
 use crate::plan::MS;
-use crate::wire::Fetched;
+use crate::wire::{Fetched, RecordId};
 use crate::world::World;
+
+/// The first auditor's number as a producer.
+const PRODUCER: u32 = 1_000_000;
 
 /// An auditor.
 #[derive(Debug, Default)]
@@ -15,13 +21,18 @@ pub struct Auditor {
     todo: Option<VecDeque<(String, PartitionId)>>,
     audit: Option<Audit>,
     waiting: bool,
-    connected_to: Option<u16>,
+    connected_to: Option<Place>,
+    /// As a producer.
+    number: u32,
+    next_sequence: u64,
 }
 
 #[derive(Debug)]
 struct Audit {
     topic: String,
     partition: PartitionId,
+    /// A record was taken.
+    wrote: bool,
     log_start: Option<i64>,
     end: Option<i64>,
     records: Vec<Fetched>,
@@ -29,8 +40,8 @@ struct Audit {
 
 impl Auditor {
     /// One that hasn't begun.
-    pub fn new() -> Auditor {
-        Auditor::default()
+    pub fn new(round: u32) -> Auditor {
+        Auditor { number: PRODUCER + round, ..Auditor::default() }
     }
 
     /// Whether everything was looked at.
@@ -61,7 +72,8 @@ impl Auditor {
         if self.audit.is_none() {
             let Some((topic, partition)) = todo.pop_front() else { return Ok(None) };
             let (log_start, end) = (None, None);
-            self.audit = Some(Audit { topic, partition, log_start, end, records: Vec::new() });
+            let records = Vec::new();
+            self.audit = Some(Audit { topic, partition, wrote: false, log_start, end, records });
         }
         let Some(audit) = &self.audit else { return again };
         let topic = world.topics.by_id(&audit.partition.0);
@@ -75,9 +87,17 @@ impl Auditor {
             *connection = world.connect(number, leader);
             self.connected_to = connection.map(|_| leader);
         }
+        let Some(audit) = &self.audit else { return again };
         let Some(id) = *connection else { return Ok(Some(100 * MS)) };
         self.waiting = true;
         let wanted = (audit.topic.clone(), audit.partition);
+        if !audit.wrote {
+            let first = RecordId { producer: self.number, sequence: self.next_sequence };
+            self.next_sequence += 1;
+            let batch = SentBatch { partition: audit.partition, first, count: 1 };
+            produce(world, id, &audit.topic, batch);
+            return again;
+        }
         match (audit.log_start, audit.end) {
             (None, _) => list_offsets(world, id, &[wanted], -2),
             (_, None) => list_offsets(world, id, &[wanted], -1),
@@ -101,6 +121,9 @@ impl Auditor {
         self.waiting = false;
         let Some(audit) = &mut self.audit else { return Ok(()) };
         match reply {
+            Reply::Produce(outcomes) => {
+                audit.wrote = outcomes.first().is_some_and(|(_, code, _)| *code == 0);
+            }
             Reply::ListOffsets(listed, timestamp) => {
                 let found = listed.first().filter(|(_, code, _)| *code == 0).map(|(_, _, at)| *at);
                 match timestamp {

@@ -9,6 +9,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use crate::connection::{PartitionId, Reply, What};
+use crate::host::Place;
 use crate::plan::MS;
 use crate::random::Random;
 use crate::world::World;
@@ -20,7 +21,7 @@ pub struct Consumer {
     wait_ms: i32,
     bytes_max: i32,
     positions: BTreeMap<PartitionId, i64>,
-    shard: u16,
+    place: Option<Place>,
     waiting: bool,
 }
 
@@ -32,7 +33,7 @@ impl Consumer {
             wait_ms: random.pick(&[0, 50, 500, 2000]),
             bytes_max: random.pick(&[1, 5000, 1 << 20]),
             positions: BTreeMap::new(),
-            shard: 0,
+            place: None,
             waiting: false,
         }
     }
@@ -62,14 +63,15 @@ impl Consumer {
             world.disconnect(id);
         }
         if connection.is_none() {
-            self.shard = world.random.below(u64::from(world.shards)) as u16;
-            *connection = world.connect(number, self.shard);
+            let place = world.random_place();
+            self.place = Some(place);
+            *connection = world.connect(number, place);
         }
         let Some(id) = *connection else { return again };
         let mut here: Vec<(String, PartitionId)> = world
             .topics
             .partitions()
-            .filter(|(_, _, leader)| *leader == Some(self.shard))
+            .filter(|(_, _, leader)| *leader == self.place)
             .map(|(topic, id, _)| (topic.to_string(), id))
             .collect();
         if here.is_empty() {

@@ -16,6 +16,7 @@ use crate::clients::consumer::Consumer;
 use crate::clients::producer::Producer;
 use crate::connection::{Asked, Connection, Reply, What};
 use crate::events::Event;
+use crate::host::Place;
 use crate::plan::MS;
 use crate::random::Random;
 use crate::wire;
@@ -110,17 +111,21 @@ impl World {
         Ok(())
     }
 
-    /// Connects a client to a shard that accepts, if it does.
-    pub(crate) fn connect(&mut self, number: usize, shard: u16) -> Option<u64> {
-        let node = self.node.as_ref()?;
-        let ready = node.shards.get(usize::from(shard)).is_some_and(|shard| shard.ready);
-        if !ready || node.stopping {
+    /// Connects a client to a shard that accepts, if it does. In a cluster a shard accepts before
+    /// it can answer.
+    pub(crate) fn connect(&mut self, number: usize, place: Place) -> Option<u64> {
+        let early = self.is_cluster() && self.random.chance(20);
+        let process = self.hosts[place.node].node.as_ref();
+        let shard = process.and_then(|node| node.shards.get(usize::from(place.shard)));
+        let accepts = shard.is_some_and(|shard| shard.ready || early);
+        if !accepts || !self.hosts[place.node].is_up() {
+            self.topics.stale |= self.is_cluster();
             return None;
         }
         let id = self.next_connection;
         self.next_connection += 1;
-        self.connections.insert(id, Connection::new(number, shard));
-        self.input(shard, Input::ConnectionOpened { connection: ConnectionId(id) });
+        self.connections.insert(id, Connection::new(number, place));
+        self.input(place, Input::ConnectionOpened { connection: ConnectionId(id) });
         Some(id)
     }
 
@@ -189,10 +194,10 @@ impl World {
                 }
             }
         }
-        let shard = connection.shard;
+        let place = connection.place;
         if !frames.is_empty() {
             let connection = ConnectionId(id);
-            self.input(shard, Input::Frames { connection, frames: frames.into() });
+            self.input(place, Input::Frames { connection, frames: frames.into() });
         }
     }
 
@@ -200,9 +205,9 @@ impl World {
         if !self.is_loaded() {
             return None;
         }
-        let shard = self.random.below(u64::from(self.shards)) as u16;
+        let place = self.random_place();
         if connection.is_none() {
-            *connection = self.connect(number, shard);
+            *connection = self.connect(number, place);
         }
         if let Some(id) = *connection {
             if let Some(connection) = self.connections.get_mut(&id) {

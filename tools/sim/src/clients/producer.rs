@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use hutong::kafka::error_code::ErrorCode;
 use hutong::kafka::record_batch;
 use hutong::limits::PRODUCER_BATCHES_REMEMBERED;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -11,6 +12,8 @@ use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProducerId
 use kafka_protocol::protocol::StrBytes;
 
 use crate::connection::{PartitionId, Reply, SentBatch, What};
+use crate::host::Place;
+use crate::lie;
 use crate::plan::MS;
 use crate::random::Random;
 use crate::wire::{self, RecordId};
@@ -35,13 +38,18 @@ pub struct Producer {
     unsettled: VecDeque<Unsettled>,
     /// It waits until nothing is in flight, and sends all of them again.
     resend: bool,
+    /// Answers in a row that miss a batch before.
+    refused: u32,
 }
+
+/// More answers than this that miss a batch before: it is gone.
+const REFUSED_MAX: u32 = 50;
 
 #[derive(Clone, Debug)]
 struct Target {
     topic: String,
     partitions: Vec<PartitionId>,
-    shard: u16,
+    place: Place,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +87,7 @@ impl Producer {
             in_flight_max: in_flight_max as usize,
             unsettled: VecDeque::new(),
             resend: false,
+            refused: 0,
         }
     }
 
@@ -107,13 +116,15 @@ impl Producer {
         }
         let Some(target) = self.target.clone() else { return Some(think.max(50 * MS)) };
         if connection.is_none() {
-            *connection = world.connect(number, target.shard);
+            *connection = world.connect(number, target.place);
         }
         let Some(id) = *connection else { return Some(think.max(20 * MS)) };
         if self.idempotent && self.producer_id.is_none() {
             self.ask_id(world, id);
         } else if self.resend {
-            if self.in_flight == 0 {
+            if self.refused > REFUSED_MAX && self.in_flight == 0 {
+                self.begin_anew();
+            } else if self.in_flight == 0 {
                 self.resend = false;
                 for unsettled in self.unsettled.clone() {
                     self.send(world, id, &target, &[(unsettled.batch, unsettled.records)]);
@@ -133,12 +144,12 @@ impl Producer {
         if let Some(target) = &mut self.target {
             let (_, leader) = leader_of(world, &target.partitions[0]);
             if world.topics.is_live(&target.partitions[0].0) {
-                let moved = leader.is_some_and(|leader| leader != target.shard);
-                target.shard = leader.unwrap_or(target.shard);
+                let moved = leader.is_some_and(|leader| leader != target.place);
+                target.place = leader.unwrap_or(target.place);
                 return moved;
             }
         }
-        let all: Vec<(String, PartitionId, u16)> = world
+        let all: Vec<(String, PartitionId, Place)> = world
             .topics
             .partitions()
             .filter_map(|(topic, id, leader)| Some((topic.to_string(), id, leader?)))
@@ -148,18 +159,29 @@ impl Producer {
             return false;
         }
         let first = world.random.below(all.len() as u64) as usize;
-        let (topic, id, shard) = all[first].clone();
+        let (topic, id, place) = all[first].clone();
         let mut partitions = vec![id];
         if !self.idempotent && world.random.chance(40) {
             let beside =
-                all.iter().filter(|(other, p, s)| *other == topic && *s == shard && *p != id);
+                all.iter().filter(|(other, p, s)| *other == topic && *s == place && *p != id);
             partitions.extend(beside.map(|(_, id, _)| *id).take(2));
         }
         self.unsettled.clear();
         self.resend = false;
         self.next_base = 0;
-        self.target = Some(Target { topic, partitions, shard });
-        before.is_some_and(|before| before.shard != shard)
+        self.target = Some(Target { topic, partitions, place });
+        before.is_some_and(|before| before.place != place)
+    }
+
+    /// What it was told to be flushed is gone with its leader: it gives up what it had no answer
+    /// for, and goes on under another id.
+    fn begin_anew(&mut self) {
+        self.refused = 0;
+        self.unsettled.clear();
+        self.resend = false;
+        self.producer_id = None;
+        self.asked_id = false;
+        self.next_base = 0;
     }
 
     fn ask_id(&mut self, world: &mut World, id: u64) {
@@ -174,6 +196,7 @@ impl Producer {
     }
 
     fn send_new(&mut self, world: &mut World, id: u64, target: &Target) {
+        let timestamp = world.clocks(target.place.node).wallclock.0;
         let random = &mut world.random;
         let mut sent = Vec::new();
         for partition in target.partitions.clone() {
@@ -192,7 +215,6 @@ impl Producer {
                 _ => record_batch::Producer::NONE,
             };
             self.next_base += count as i32;
-            let timestamp = 1_718_000_000_000 + (world.now / MS) as i64 + world.wallclock_ahead;
             let records = wire::batch(first, count, filler, timestamp, who);
             world.produced_bytes += records.len() as u64;
             let batch = SentBatch { partition, first, count };
@@ -215,7 +237,7 @@ impl Producer {
             .with_name(TopicName(StrBytes::from_string(target.topic.clone())))
             .with_partition_data(partitions.collect());
         let request = ProduceRequest::default()
-            .with_acks(self.acks)
+            .with_acks(lie::acks(world.lie, self.acks))
             .with_timeout_ms(self.timeout_ms)
             .with_topic_data(vec![topic]);
         let batches = sent.iter().map(|(batch, _)| batch.clone()).collect();
@@ -237,8 +259,11 @@ impl Producer {
                         continue;
                     }
                     if code == 0 {
+                        self.refused = 0;
                         self.unsettled.retain(|unsettled| unsettled.batch.first != batch.first);
                     } else {
+                        let lost = code == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER.code();
+                        self.refused += u32::from(lost);
                         self.resend = !self.unsettled.is_empty();
                     }
                 }
@@ -248,8 +273,30 @@ impl Producer {
     }
 }
 
+/// Sends one batch at the level Durable, for somebody who is no producer otherwise.
+pub fn produce(world: &mut World, id: u64, topic: &str, batch: SentBatch) {
+    let timestamp = world.clocks(0).wallclock.0;
+    let none = record_batch::Producer::NONE;
+    let records = wire::batch(batch.first, batch.count, 0, timestamp, none);
+    let partition = PartitionProduceData::default()
+        .with_index(batch.partition.1)
+        .with_records(Some(records));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_string(topic.to_string())))
+        .with_partition_data(vec![partition]);
+    let request = ProduceRequest::default()
+        .with_acks(lie::acks(world.lie, -1))
+        .with_timeout_ms(PROBE_TIMEOUT_MS)
+        .with_topic_data(vec![topic]);
+    let what = What::Produce { acks: -1, batches: vec![batch] };
+    world.ask(id, (0, 9), what, Some(PROBE_TIMEOUT_MS as u64 * MS), &request);
+}
+
+/// How long an auditor's record may take.
+const PROBE_TIMEOUT_MS: i32 = 3000;
+
 /// The topic and the leader of a partition.
-fn leader_of(world: &World, partition: &PartitionId) -> (Option<String>, Option<u16>) {
+fn leader_of(world: &World, partition: &PartitionId) -> (Option<String>, Option<Place>) {
     let topic = world.topics.by_id(&partition.0);
     let leader = topic.and_then(|topic| *topic.leaders.get(partition.1 as usize)?);
     (topic.map(|topic| topic.name.clone()), leader)
