@@ -226,8 +226,13 @@ impl World {
         self.trace.event(self.now, &[99], || "faults stop".into());
         self.phase = Phase::Settling;
         self.healed_at = self.now;
-        for host in &mut self.hosts {
-            host.heal(self.now);
+        for node in 0..self.hosts.len() {
+            let was_paused = self.hosts[node].paused_until > self.now;
+            self.hosts[node].heal(self.now);
+            let (life, shards) = (self.hosts[node].life, self.hosts[node].shards);
+            for shard in (0..shards).filter(|_| was_paused) {
+                self.events.push(self.now, Event::Turn { node, life, shard });
+            }
         }
         self.heal_network();
         self.events.push(self.now + liveness::SETTLE, Event::Check);
