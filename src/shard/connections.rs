@@ -228,6 +228,11 @@ impl<P> Connections<P> {
         Some((Ticket { connection: id, sequence }, frame))
     }
 
+    /// Where the next request of a read lies. It isn't taken, so no answer is owed for it yet.
+    pub fn peek_frame(read: &Read) -> Option<Range<usize>> {
+        frame_at(&read.bytes, read.at)
+    }
+
     /// The connection of this number. Requests of one connection come in rows, and so do their
     /// answers: the last one found is looked at first.
     #[inline]

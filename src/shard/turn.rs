@@ -10,6 +10,7 @@ use crate::model::time::Now;
 use crate::shard::append;
 use crate::shard::checkpoint;
 use crate::shard::cluster::Leader;
+use crate::shard::connections::Connections;
 use crate::shard::control::CommandWaiter;
 use crate::shard::group::{Group, GroupEvent};
 use crate::shard::input::IoFailure;
@@ -77,14 +78,13 @@ impl<P: Page> Shard<P> {
 
     /// Before this shard serves only other nodes are heard; clients wait.
     fn take_early(&mut self, connection: ConnectionId, now: Now) {
-        let Some(mut read) = self.connections.take_read(connection) else { return };
-        let start = read.clone();
-        match self.connections.next_frame(connection, &mut read) {
-            Some((_, frame)) if wire::is_hello(&read.bytes[frame.clone()]) => {
+        let Some(read) = self.connections.take_read(connection) else { return };
+        match Connections::<P>::peek_frame(&read) {
+            Some(frame) if wire::is_hello(&read.bytes[frame.clone()]) => {
                 self.adopt_peer(connection, &read.bytes, frame, now);
             }
             _ => {
-                self.connections.put_back(connection, start);
+                self.connections.put_back(connection, read);
                 self.early_clients.push(connection);
             }
         }
