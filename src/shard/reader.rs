@@ -178,7 +178,9 @@ impl<P: Page> PartitionReader<P> {
             if self.is_satisfied() || self.next >= partition.high_watermark() {
                 return Step::Done;
             }
-            if self.scan.is_none_or(|scan| scan >= group.journal.cache_start()) {
+            // What is committed may not be on this disk yet; all of that is in the cache.
+            let cached = group.journal.cache_start().min(group.journal.flush_position());
+            if self.scan.is_none_or(|scan| scan >= cached) {
                 match partition.index.locate(self.next) {
                     Some(Place::Recent(at)) => return self.take_recent(group, partition, at),
                     Some(Place::Journal(position)) if self.scan.is_none() => {
