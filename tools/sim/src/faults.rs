@@ -159,6 +159,7 @@ impl World {
         }
         let node = self.random_node();
         let until = self.now + self.random.around(self.plan.pause_for);
+        let until = until.max(self.hosts[node].paused_until);
         self.hosts[node].paused_until = until;
         self.trace.event(self.now, &[57, node as u64, until], || {
             format!("node {node} is paused until {:.6}", until as f64 / 1e9)

@@ -25,6 +25,8 @@ pub struct Consensus {
     committed: BTreeMap<u32, Vec<Option<Written>>>,
     /// As far as each node's entries were compared with what was applied anywhere.
     compared: BTreeMap<(usize, u32), u64>,
+    /// As far as each node's disk has them for sure.
+    flushed: BTreeMap<(usize, u32), u64>,
 }
 
 /// An entry, by its header.
@@ -104,7 +106,9 @@ impl Consensus {
                 }
             }
             let applied = group.applied();
-            self.compare(node, id, applied.index.0)?;
+            let flush = group.progress().flush.0;
+            self.flushed.insert((node, id), flush);
+            self.compare(node, id, applied.index.0, flush)?;
             let committed = self.committed.entry(id).or_default();
             let at = (applied.index.0 as usize).checked_sub(1);
             if let Some(Some(entry)) = at.and_then(|at| committed.get(at)) {
@@ -120,19 +124,31 @@ impl Consensus {
         Ok(elected)
     }
 
-    fn compare(&mut self, node: usize, group: u32, applied: u64) -> Result<(), String> {
+    /// Compares what a node has applied and has on its disk.
+    fn compare(
+        &mut self,
+        node: usize,
+        group: u32,
+        applied: u64,
+        flush: u64,
+    ) -> Result<(), String> {
         let compared = self.compared.entry((node, group)).or_default();
         let written = self.written.entry((node, group)).or_default();
         let committed = self.committed.entry(group).or_default();
         while *compared < applied {
             let at = *compared as usize;
+            let entry = written.get(at).copied().flatten();
+            if entry.is_some_and(|entry| entry.position + u64::from(entry.bytes) > flush) {
+                // To be written, maybe in the place of another one.
+                break;
+            }
             *compared += 1;
-            let Some(Some(entry)) = written.get(at) else { continue };
+            let Some(entry) = entry else { continue };
             if committed.len() <= at {
                 committed.resize(at + 1, None);
             }
-            let known = *committed[at].get_or_insert(*entry);
-            if known != *entry {
+            let known = *committed[at].get_or_insert(entry);
+            if known != entry {
                 return Err(format!(
                     "consensus: entry {} of group {group} is {entry:?} on node {node}, and \
                      {known:?} was applied before",
@@ -155,8 +171,18 @@ impl Consensus {
         leading
     }
 
-    /// A process has ended: what it had written and not on disk may be gone.
+    /// A process has ended: what it was writing may be there or not, and what it was writing over
+    /// may be back.
     pub fn restarted(&mut self, node: usize) {
+        for ((of, group), written) in &mut self.written {
+            let flushed = self.flushed.get(&(*of, *group)).copied().unwrap_or(0);
+            for entry in written.iter_mut().rev().filter(|_| *of == node) {
+                if entry.is_none_or(|entry| entry.position + u64::from(entry.bytes) <= flushed) {
+                    break;
+                }
+                *entry = None;
+            }
+        }
         for (_, compared) in self.compared.iter_mut().filter(|((of, _), _)| *of == node) {
             *compared = 0;
         }
@@ -171,7 +197,8 @@ impl Consensus {
             let Host { node, disk, .. } = host;
             let groups = node.iter().flat_map(|node| &node.shards);
             for group in groups.flat_map(|running| running.shard.groups().iter()) {
-                let (start, end) = (group.journal.start(), group.applied().end);
+                let start = group.journal.start();
+                let end = group.applied().end.min(group.journal.flush_position());
                 let committed = self.committed.get(&group.id.0).map_or(&[][..], Vec::as_slice);
                 let held = committed.iter().flatten().filter(|entry| {
                     entry.position >= start.0 && entry.position + u64::from(entry.bytes) <= end.0

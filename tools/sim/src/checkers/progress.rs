@@ -1,5 +1,6 @@
 //! Positions never go back while a process lives, but for what is cut off, and keep their order:
-//! `start <= apply <= min(commit, flush)` and `max(commit, flush) <= append`.
+//! `start <= apply <= commit` and `max(commit, flush) <= append`. What a majority has on disk counts,
+//! so `apply` and `commit` may be ahead of a node's own disk.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +39,7 @@ impl ProgressCheck {
                 append: progress.append,
             };
             let ordered = now.start <= now.apply
-                && now.apply <= now.commit.min(now.flush)
+                && now.apply <= now.commit
                 && now.commit.max(now.flush).max(now.received) <= now.append
                 && now.flush == group.journal.flush_position()
                 && now.append == group.journal.append_position();
