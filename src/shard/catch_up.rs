@@ -78,7 +78,7 @@ impl CatchUp {
 pub enum CatchUpWork<P> {
     Ask { to: NodeId },
     Read { read: ReadId, segment: SegmentId, at: u64, bytes: usize },
-    Send { message: Box<Outgoing>, entries: Part<P> },
+    Send { message: Box<Outgoing>, entries: Option<Part<P>> },
     Note(String),
 }
 
@@ -144,13 +144,35 @@ impl<P: Page> Group<P> {
         up.applied = Some(reach.applied);
         up.sent = reach.last;
         if self.begin_behind(from) {
-            return self.catch_up(now);
+            return match self.hand_to_raft(from) {
+                Some(message) => vec![message],
+                None => self.catch_up(now),
+            };
         }
         vec![CatchUpWork::Note(format!(
             "node {from} lacks records before position {}, which this node has let go of: give it \
              an empty data directory",
             self.journal.start()
         ))]
+    }
+
+    /// A member that has all that comes before the cache, which Raft doesn't know: it may have to
+    /// ask for entries that its log in memory doesn't reach back to. An append without entries has
+    /// the member say what it has, and Raft goes on from there.
+    fn hand_to_raft(&mut self, node: NodeId) -> Option<CatchUpWork<P>> {
+        let cached_from = self.cached_from();
+        let reaches = |sent: Chain| sent.index.0 + 1 >= cached_from.0;
+        let mut sent = self.catch_ups.members.get(&node)?.sent;
+        if reaches(sent) && !self.replica.has_entry(sent.index, sent.term) {
+            // Its last entries differ.
+            self.begin_at_applied(node);
+            sent = self.catch_ups.members.get(&node)?.sent;
+        }
+        if !reaches(sent) || !self.replica.has_entry(sent.index, sent.term) {
+            return None;
+        }
+        let message = self.replica.append_message(node, (sent.index, sent.term), &[])?;
+        Some(CatchUpWork::Send { message: Box::new(message), entries: None })
     }
 
     /// Goes on behind the last entry that a member has. Returns whether it is still here.
@@ -229,7 +251,7 @@ impl<P: Page> Group<P> {
                 let next = self.journal.entry_start(last.end);
                 up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
                 self.catch_ups.bytes += end as u64;
-                let entries = Part::Page { page, start: 0, end };
+                let entries = Some(Part::Page { page, start: 0, end });
                 Some(CatchUpWork::Send { message: Box::new(message), entries })
             }
             Found::Larger(needed) if needed > bytes => {

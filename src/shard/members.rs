@@ -76,7 +76,8 @@ impl<P: Page> Shard<P> {
                 }
                 CatchUpWork::Send { message, entries } => {
                     let to = message.to;
-                    self.peers.send_raft(to, group, |out| message.encode(out), vec![entries]);
+                    let entries = entries.into_iter().collect();
+                    self.peers.send_raft(to, group, |out| message.encode(out), entries);
                 }
                 CatchUpWork::Note(line) => {
                     let line = format!("group {group}: {line}");
