@@ -267,7 +267,8 @@ impl<P: Page> Group<P> {
         (cut, last_crc)
     }
 
-    /// This node's coordinator of consumer groups is gone: another one that it may have later counts
+    /// This node's coordinator of consumer groups is gone: another one that it may have later
+    /// counts
     /// its batches anew.
     pub(super) fn forget_batches(&mut self) {
         let control = self.entries.iter_mut().flat_map(|entry| &mut entry.control);

@@ -253,7 +253,8 @@ impl<P: Page> Shard<P> {
         }
     }
 
-    /// If this node has stopped leading a group, all that waits for the group fails: the clients ask
+    /// If this node has stopped leading a group, all that waits for the group fails: the clients
+    /// ask
     /// the new leader. Before anything is released: the positions that responses wait for may be
     /// those of another leader's entries by now.
     pub(super) fn fail_if_deposed(&mut self, index: usize) {
