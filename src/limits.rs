@@ -29,6 +29,22 @@ pub const ENTRY_BYTES_MAX: usize = 20 << 20;
 /// entries further apart than this, the first was on disk before the second was begun.
 pub const JOURNAL_WRITES_IN_FLIGHT_MAX: usize = 8;
 
+/// Payload of one message to a follower, but for a single entry that is larger by itself.
+pub const RAFT_MESSAGE_BYTES_MAX: u64 = 1 << 20;
+/// Entries in one message.
+pub const RAFT_ENTRIES_PER_MESSAGE_MAX: usize = 4096;
+/// Messages with entries on their way to one follower of a group.
+pub const RAFT_MESSAGES_IN_FLIGHT_MAX: usize = 64;
+
+/// Requests to one shard of another node that wait for their answers.
+pub const PEER_REQUESTS_MAX: u32 = 4096;
+/// Bytes given to a connection to another node and not taken by its socket. What comes beyond is
+/// not sent: Raft tries again.
+pub const PEER_UNSENT_BYTES_MAX: usize = 96 << 20;
+/// Bytes of a leader's messages that wait for the writer of a follower. What comes beyond is
+/// dropped: Raft sends it again.
+pub const PEER_QUEUE_BYTES_MAX: usize = 96 << 20;
+
 /// The size of a segment file.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
 /// Its smallest size: an entry of the largest size must fit behind the header.
@@ -119,9 +135,6 @@ pub const CONSUMER_GROUPS_MAX: usize = 100_000;
 /// state is one record, which must fit into a journal entry beside others.
 pub const CONSUMER_GROUP_BYTES_MAX: usize = 8 << 20;
 
-/// Members of a consumer group, unless `group.max.size` allows fewer.
-pub const CONSUMER_GROUP_MEMBERS_MAX: usize = 10_000;
-
 /// The longest id of a consumer group, and of a static member; and the longest name of a protocol.
 pub const CONSUMER_GROUP_NAME_BYTES_MAX: usize = 1024;
 
@@ -131,6 +144,34 @@ pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
 /// Bytes of records about consumer groups that wait to be applied before a client that commits is
 /// held until its commit is answered.
 pub const COORDINATOR_UNAPPLIED_BYTES_MAX: usize = 1 << 20;
+
+/// Members a consumer group may have, whatever `group.max.size` says.
+pub const CONSUMER_GROUP_MEMBERS_MAX: usize = 10_000;
+
+/// The longest member id, instance id and rack of a consumer group's member. Client ids and hosts
+/// are cut to it.
+pub const MEMBER_STRING_BYTES_MAX: usize = 1024;
+
+/// What all different subscriptions of one consumer group may take, in bytes. Members that
+/// subscribe to the same share one.
+pub const CONSUMER_GROUP_SUBSCRIPTION_BYTES_MAX: usize = 16 << 20;
+
+/// Protocols that a classic member offers, and the bytes of their metadata all together.
+pub const CLASSIC_PROTOCOLS_MAX: usize = 64;
+/// See [`CLASSIC_PROTOCOLS_MAX`].
+pub const CLASSIC_PROTOCOL_BYTES_MAX: usize = SMALL_FRAME_BYTES_MAX;
+
+/// The longest regular expression that a member may subscribe with.
+pub const TOPIC_REGEX_BYTES_MAX: usize = 4096;
+
+/// What a compiled regular expression may take: what explodes is refused.
+pub const TOPIC_REGEX_COMPILED_BYTES_MAX: usize = 256 << 10;
+
+/// Different regular expressions in one consumer group.
+pub const CONSUMER_GROUP_REGEXES_MAX: usize = 32;
+
+/// Records of a consumer group's state that are written as one.
+pub const CONSUMER_GROUP_RECORDS_MAX: usize = 4 * CONSUMER_GROUP_MEMBERS_MAX;
 
 const _: () = {
     assert!(2 * CONSUMER_GROUP_BYTES_MAX + 2 * ENTRY_BYTES_TARGET <= ENTRY_BYTES_MAX);
@@ -144,9 +185,14 @@ const _: () = {
         SEGMENT_BYTES_MIN <= SEGMENT_BYTES_DEFAULT && SEGMENT_BYTES_DEFAULT <= SEGMENT_BYTES_MAX
     );
     assert!(FRAME_BYTES_MAX <= REQUEST_QUEUE_BYTES_MAX);
+    assert!(ENTRY_BYTES_MAX + SMALL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
+    assert!(RAFT_MESSAGE_BYTES_MAX as usize + SMALL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
+    let window = RAFT_MESSAGES_IN_FLIGHT_MAX as u64 * RAFT_MESSAGE_BYTES_MAX;
+    assert!(window < PEER_UNSENT_BYTES_MAX as u64 && window < PEER_QUEUE_BYTES_MAX as u64);
     assert!(READ_CHUNK_BYTES.is_multiple_of(ENTRY_ALIGN_BYTES));
     assert!(SMALL_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
     assert!(PRODUCE_DECOMPRESSED_BYTES_MAX >= RECORD_BATCH_BYTES_MAX as u64);
     assert!(FETCH_RESPONSE_BYTES_SHORT <= FETCH_RESPONSE_BYTES_MAX);
     assert!(FETCH_RESPONSE_BYTES_MAX <= SHARD_UNSENT_BYTES_MAX);
+    assert!(TOPIC_REGEX_BYTES_MAX <= TOPIC_REGEX_COMPILED_BYTES_MAX);
 };

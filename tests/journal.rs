@@ -8,7 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use hutong::config::{Config, RawConfig};
 use hutong::kafka::record_batch::{Producer, build_batch};
+use hutong::runtime::data_dir::DataDir;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -309,6 +311,34 @@ fn what_is_no_data_directory_is_refused_and_left_alone() {
         assert_refused(&dir.journal(command, &[]), &["is no data directory", "hutong.json"]);
     }
     assert_eq!(names(&dir.0), Vec::<String>::new());
+}
+
+#[test]
+fn of_a_cluster_there_are_the_groups_of_the_node() {
+    let dir = TestDir::new("of-a-cluster");
+    let settings = RawConfig {
+        data_dir: Some(dir.0.clone()),
+        cluster_id: Some("c1".into()),
+        peers: Some("0@127.0.0.1:9092,1@b:9092,2@c:9092,3@d:9092".parse().unwrap()),
+        groups: Some(5),
+        shards: Some(1),
+        ..RawConfig::default()
+    };
+    drop(DataDir::open(&Config::new(settings, &[0]).unwrap()).unwrap());
+    let numbers = |report: &Value| -> Vec<Value> {
+        report["groups"].as_array().unwrap().iter().map(|group| group["group"].clone()).collect()
+    };
+    let (verified, code) = dir.journal_json("verify", &[]);
+    assert_eq!((code, numbers(&verified)), (0, vec![json!(0), json!(2), json!(3), json!(4)]));
+    let (inspected, code) = dir.journal_json("inspect", &[]);
+    assert_eq!((code, numbers(&inspected)), (0, numbers(&verified)));
+    assert_eq!(inspected["nodes"], json!([0, 1, 2, 3]));
+    let (one, code) = dir.journal_json("inspect", &["--group", "3"]);
+    assert_eq!((code, numbers(&one)), (0, vec![json!(3)]));
+    let elsewhere = dir.journal("inspect", &["--group", "1"]);
+    assert_eq!(elsewhere.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&elsewhere.stderr);
+    assert!(said.contains("group 1") && said.contains("0, 2, 3, 4"), "{said}");
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -21,15 +21,29 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("journal", &["limits", "model"]),
     ("replica", &["journal", "limits", "model"]),
     ("partition", &["limits", "model"]),
-    ("metadata", &["limits", "model"]),
     ("coordinator", &["limits", "model"]),
+    ("metadata", &["limits", "model"]),
     (
         "shard",
-        &["coordinator", "journal", "kafka", "limits", "metadata", "model", "partition", "replica"],
+        &[
+            "coordinator",
+            "duplex",
+            "journal",
+            "kafka",
+            "limits",
+            "metadata",
+            "model",
+            "partition",
+            "replica",
+        ],
     ),
     // Of `limits` and `model` the words, of `journal` pages and sources, of `shard` the boundary,
-    // of `kafka` only where a frame ends: sockets give bytes, and the shard takes whole frames.
-    ("runtime", &["config", "journal", "kafka::frame", "limits", "model", "shard"]),
+    // of `kafka` only where a frame ends: sockets give bytes, and the shard takes whole frames. Of
+    // `metadata` which groups a node has.
+    (
+        "runtime",
+        &["config", "journal", "kafka::frame", "limits", "metadata::placement", "model", "shard"],
+    ),
     ("config", &["limits", "model"]),
     // Reads the files of a stopped node, so it knows what is in them, and recovers as a start does.
     (
@@ -63,8 +77,8 @@ const CORE: &[&str] = &[
     "journal",
     "replica",
     "partition",
-    "metadata",
     "coordinator",
+    "metadata",
     "shard",
 ];
 
@@ -363,7 +377,7 @@ fn documents_name_files_that_exist() {
 
 #[test]
 fn the_readme_has_every_option_of_serve() {
-    let config = read("src/config.rs");
+    let config = read("src/config/mod.rs");
     let raw = config.split("pub struct RawConfig {").nth(1).expect("RawConfig is there");
     let raw = raw.split("\n}").next().expect("it ends");
     let options: BTreeSet<String> = raw

@@ -9,7 +9,7 @@ use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::Input;
 use hutong::shard::output::Output;
-use hutong::shard::{Shard, ShardConfig};
+use hutong::shard::{NodeAddress, Shard, ShardConfig};
 
 use super::frames;
 use super::page::BenchPage;
@@ -171,6 +171,7 @@ fn config(journal_cache_bytes: usize) -> ShardConfig {
         shards: 1,
         groups: 1,
         cluster_id: "bench".into(),
+        nodes: vec![NodeAddress { node: NodeId(0), host: "localhost".into(), port: 9092 }],
         advertised_host: "localhost".into(),
         base_port: 9092,
         data_directory: "/data".into(),

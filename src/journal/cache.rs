@@ -52,6 +52,19 @@ impl<P: Page> Cache<P> {
         }
     }
 
+    /// Takes out what lies at `cut` or behind it.
+    pub fn truncate(&mut self, cut: Position) {
+        while self.entries.back().is_some_and(|entry| entry.position >= cut) {
+            let entry = self.entries.pop_back().expect("it was just seen");
+            self.bytes -= entry.page.bytes().len();
+        }
+    }
+
+    /// The oldest entry.
+    pub fn first(&self) -> Option<&CachedEntry<P>> {
+        self.entries.front()
+    }
+
     /// The entry that begins at just this position.
     pub fn get(&self, position: Position) -> Option<&CachedEntry<P>> {
         let at = self.entries.partition_point(|entry| entry.position < position);

@@ -51,6 +51,22 @@ impl Flush {
         (self.flushed > before).then_some(self.flushed)
     }
 
+    /// Nothing behind `cut` counts any more. Writes that were begun behind it go on, as none is
+    /// ever taken back. Returns the first number that a write behind the cut may have.
+    pub fn truncate(&mut self, cut: Position) -> WriteId {
+        self.flushed = self.flushed.min(cut);
+        for write in &mut self.writes {
+            write.end = write.end.min(cut);
+        }
+        WriteId(self.next)
+    }
+
+    /// Whether every write before this one is on disk.
+    pub fn all_done_before(&self, write: WriteId) -> bool {
+        let first = self.next - self.writes.len() as u64;
+        first >= write.0
+    }
+
     /// Everything before this is on disk.
     pub fn flushed(&self) -> Position {
         self.flushed

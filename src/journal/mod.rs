@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::journal::cache::{Cache, CachedEntry};
 use crate::journal::flush::Flush;
-use crate::journal::format::{EntryHeader, Run, SegmentHeader, entry_bytes};
+use crate::journal::format::{EntryHead, EntryHeader, Run, SegmentHeader, entry_bytes};
 use crate::journal::page::Page;
 use crate::journal::segments::Segments;
 use crate::limits::JOURNAL_WRITES_IN_FLIGHT_MAX;
@@ -40,6 +40,9 @@ pub struct Journal<P> {
     append: Position,
     last_crc: u32,
     outputs: VecDeque<JournalOutput<P>>,
+    /// After a cut: writes from this one on wait until all before it are done. Two writes to one
+    /// place must never be out at once: nobody knows which comes last.
+    after_cut: Option<WriteId>,
 }
 
 /// What a journal starts from: the end of what recovery believed.
@@ -104,6 +107,7 @@ impl<P: Page> Journal<P> {
             append: tail.append,
             last_crc: tail.last_crc,
             outputs: VecDeque::new(),
+            after_cut: None,
         }
     }
 
@@ -145,6 +149,44 @@ impl<P: Page> Journal<P> {
         let mut crc = 0;
         let page = P::build(bytes, |into| crc = format::write_entry(into, &header, runs, fill));
         self.push(position, stamp.index, crc, page)
+    }
+
+    /// Appends an entry that another node made, byte for byte, and asks for its write. Its bytes
+    /// are whole and its checksum is right. The caller has asked `room` before, in the same turn.
+    ///
+    /// # Errors
+    /// A sentence, if this entry doesn't follow the last one here: then the journals of the two
+    /// nodes differ, and neither may go on as if they didn't.
+    pub fn adopt(&mut self, head: &EntryHead, bytes: &[u8]) -> Result<Appended, String> {
+        let position = head.header.position;
+        let due = self.segments.place(self.append, bytes.len() as u64);
+        if due != Some(position) {
+            return Err(format!(
+                "entry {} of node {} lies at position {position}, and here it is due at {}",
+                head.header.index,
+                head.header.leader,
+                due.map_or("none".to_string(), |due| due.to_string())
+            ));
+        }
+        if head.header.previous_crc != self.last_crc {
+            return Err(format!(
+                "entry {} of node {} at position {position} follows an entry with checksum \
+                 {:08x}, and here the one before it has {:08x}",
+                head.header.index, head.header.leader, head.header.previous_crc, self.last_crc
+            ));
+        }
+        let page = P::build(bytes.len(), |into| into.copy_from_slice(bytes));
+        Ok(self.push(position, head.header.index, head.crc, page))
+    }
+
+    /// Cuts off all that lies at `cut` or behind it. `last_crc` is the checksum of the entry that
+    /// ends there. What is appended next is written once all that is being written now is done.
+    pub fn truncate(&mut self, cut: Position, last_crc: u32) {
+        assert!(cut <= self.append, "a cut shortens the journal");
+        self.cache.truncate(cut);
+        self.after_cut = Some(self.flush.truncate(cut));
+        self.append = cut;
+        self.last_crc = last_crc;
     }
 
     fn push(&mut self, position: Position, index: LogIndex, crc: u32, page: P) -> Appended {
@@ -206,12 +248,26 @@ impl<P: Page> Journal<P> {
 
     /// The next thing to do outside.
     pub fn poll_output(&mut self) -> Option<JournalOutput<P>> {
+        if let Some(first) = self.after_cut
+            && let Some(JournalOutput::Write { write, .. }) = self.outputs.front()
+            && *write >= first
+        {
+            if !self.flush.all_done_before(first) {
+                return None;
+            }
+            self.after_cut = None;
+        }
         self.outputs.pop_front()
     }
 
     /// The entry at exactly this position, if it is in the cache.
     pub fn cached(&self, position: Position) -> Option<&CachedEntry<P>> {
         self.cache.get(position)
+    }
+
+    /// The oldest entry in the cache.
+    pub fn first_cached(&self) -> Option<&CachedEntry<P>> {
+        self.cache.first()
     }
 
     /// Where the cache begins: everything from here on is in memory.

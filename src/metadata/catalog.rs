@@ -128,6 +128,11 @@ impl Catalog {
         Some((self.slot(slot)?, number))
     }
 
+    /// Whether a partition was here and is gone for good. One that isn't here may also be to come.
+    pub fn was_deleted(&self, key: PartitionKey) -> bool {
+        key.0 < self.next_key && !self.by_key.contains_key(&key)
+    }
+
     /// How many partitions all topics have together.
     pub fn partition_count(&self) -> usize {
         self.by_key.len()

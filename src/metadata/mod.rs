@@ -103,6 +103,10 @@ pub enum CatalogError {
     /// All topics together would have more partitions than there may be.
     #[error("{0}")]
     TooManyPartitions(String),
+    /// The catalog has no leader now, or lost it while it was at this. Whether the command was
+    /// carried out can be seen in the catalog. Never the result of applying one.
+    #[error("The cluster has no controller at the moment. Try again.")]
+    NoLeader,
     /// The number of producer ids asked for is out of bounds, or there are none left.
     #[error("{0}")]
     InvalidProducerIds(String),

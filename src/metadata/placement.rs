@@ -4,7 +4,20 @@
 //! the number of groups may grow without moving what is there. A consumer group's home follows from
 //! its id: there is no record of it anywhere, and none is needed while the number of groups stays.
 
-use crate::model::ids::GroupId;
+use crate::model::ids::{GroupId, NodeId};
+
+/// The nodes that hold a group when a cluster is formed: all of them for group 0, which has the
+/// catalog; for any other, up to [`REPLICAS_DEFAULT`] in turn, beginning with another for each
+/// group, so that every node has as many, and is the first of as many, as the others. `nodes` is
+/// ascending. The first is the one that should lead.
+pub fn replicas(group: GroupId, nodes: &[NodeId]) -> Vec<NodeId> {
+    let count = if group.0 == 0 { nodes.len() } else { nodes.len().min(REPLICAS_DEFAULT) };
+    let first = group.0 as usize % nodes.len().max(1);
+    nodes.iter().cycle().skip(first).take(count).copied().collect()
+}
+
+/// Copies of each group of a cluster that has as many nodes: any one may die.
+pub const REPLICAS_DEFAULT: usize = 3;
 
 /// The groups of the first partitions of a new topic: round robin from `turn`.
 ///
@@ -89,6 +102,18 @@ mod tests {
         let mut load = [0; 3];
         homes.for_each(|home| load[home.0 as usize] += 1);
         assert!(load.iter().all(|count| (800..1200).contains(count)), "{load:?}");
+    }
+
+    #[test]
+    fn every_node_has_its_share_of_the_groups() {
+        let nodes = [1, 2, 3, 4, 5].map(NodeId);
+        assert_eq!(replicas(GroupId(0), &nodes), nodes);
+        assert_eq!(replicas(GroupId(4), &nodes), [5, 1, 2].map(NodeId));
+        assert_eq!(replicas(GroupId(1), &nodes[..1]), [NodeId(1)]);
+        for node in nodes {
+            let groups = (1..6).filter(|group| replicas(GroupId(*group), &nodes).contains(&node));
+            assert_eq!(groups.count(), 3);
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub struct GroupId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// Set in the numbers of connections that a shard has dialed itself, and in no others.
+pub const DIALED_CONNECTION: u64 = 1 << 63;
+
 /// A partition, as the journal names it. Given by the catalog, never used twice in a cluster,
 /// so that entries of a deleted partition can't be taken for another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

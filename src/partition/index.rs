@@ -98,6 +98,19 @@ impl Index {
         }
     }
 
+    /// Forgets all that lies in entries at `cut` or behind it: `bytes` bytes of this partition.
+    /// Timestamps seen there stay the largest, which makes a look-up by time search in vain.
+    pub fn truncate(&mut self, cut: Position, bytes: u64) {
+        self.bytes_appended -= bytes;
+        while self.recent.back().is_some_and(|run| run.entry >= cut) {
+            let run = self.recent.pop_back().expect("it was just seen");
+            self.recent_bytes -= u64::from(run.bytes);
+        }
+        while self.landmarks.back().is_some_and(|landmark| landmark.entry >= cut) {
+            self.landmarks.pop_back();
+        }
+    }
+
     /// Forgets what only serves offsets before `log_start`.
     pub fn trim(&mut self, log_start: Offset) {
         while self.landmarks.get(1).is_some_and(|next| next.offset <= log_start) {
@@ -146,6 +159,12 @@ impl Index {
             return Some(self.landmarks[after.checked_sub(1)?].offset);
         }
         self.recent.iter().find(|run| run.max_timestamp >= timestamp).map(|run| run.base_offset)
+    }
+
+    /// The largest timestamp of the runs in the cache, and the first offset of its run.
+    pub fn largest_recent_timestamp(&self) -> Option<(i64, Offset)> {
+        let runs = self.recent.iter().map(|run| (run.max_timestamp, run.base_offset));
+        runs.max_by_key(|(timestamp, offset)| (*timestamp, std::cmp::Reverse(*offset)))
     }
 
     /// The offset of the first landmark or recent run such that everything before it may go

@@ -63,6 +63,22 @@ impl Partition {
         self.index.append(run);
     }
 
+    /// Cuts off what lies in journal entries at `cut` or behind it: the records from `end` on, of
+    /// which `bytes` bytes were appended. None of them was committed.
+    pub fn truncate(&mut self, cut: Position, end: Offset, bytes: u64) {
+        assert!(self.high_watermark <= end && end <= self.log_end, "a cut keeps what is committed");
+        self.log_end = end;
+        self.index.truncate(cut, bytes);
+        self.producers.truncate(end);
+        while self.epochs.last().is_some_and(|epoch| epoch.offset >= end) {
+            self.epochs.pop();
+        }
+        self.largest_timestamp = self.largest_timestamp.filter(|(_, batch)| *batch < end);
+        if self.largest_timestamp.is_none() {
+            self.largest_timestamp = self.index.largest_recent_timestamp();
+        }
+    }
+
     /// Everything before `end` is committed: consumers may see it.
     pub fn commit(&mut self, end: Offset) {
         assert!(end <= self.log_end, "only what is appended is committed");

@@ -110,6 +110,17 @@ impl Producers {
         });
     }
 
+    /// Forgets the batches from `end` on. A producer has no more unanswered batches than are
+    /// remembered, so whatever it may send again of what lies before is still known.
+    pub fn truncate(&mut self, end: Offset) {
+        self.by_id.retain(|_, producer| {
+            while producer.batches.back().is_some_and(|batch| batch.base_offset >= end) {
+                producer.batches.pop_back();
+            }
+            !producer.batches.is_empty()
+        });
+    }
+
     /// Forgets the producer that has been silent for the most records.
     fn make_room(&mut self) {
         if self.by_id.len() < PRODUCERS_PER_PARTITION_MAX {

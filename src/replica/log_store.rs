@@ -6,6 +6,7 @@ use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
+use crate::limits::RAFT_ENTRIES_PER_MESSAGE_MAX;
 use crate::model::position::{LogIndex, Position, Term};
 
 /// Where an entry lies in the journal.
@@ -32,9 +33,9 @@ impl Descriptor {
         bytes
     }
 
-    /// The descriptor in an entry's data. `None` for the entries that Raft makes itself.
-    pub fn decode(data: &[u8]) -> Option<Descriptor> {
-        let data: &[u8; 16] = data.try_into().ok()?;
+    /// The descriptor in an entry's context. `None` for the entries that Raft makes itself.
+    pub fn decode(context: &[u8]) -> Option<Descriptor> {
+        let data: &[u8; 16] = context.try_into().ok()?;
         Some(Descriptor {
             position: Position(u64::from_le_bytes(data[0..8].try_into().ok()?)),
             bytes: u32::from_le_bytes(data[8..12].try_into().ok()?),
@@ -100,7 +101,7 @@ impl LogStore {
         assert!(entry.index > self.base_index, "what is compacted is committed");
         assert!(entry.index <= self.last() + 1, "the log has no gap");
         self.entries.truncate((entry.index - self.base_index - 1) as usize);
-        let descriptor = Descriptor::decode(&entry.data);
+        let descriptor = Descriptor::decode(&entry.context);
         self.entries.push_back(Stored { entry, descriptor });
     }
 
@@ -108,6 +109,11 @@ impl LogStore {
     pub fn place(&mut self, index: LogIndex, descriptor: Descriptor) {
         let at = (index.0 - self.base_index - 1) as usize;
         self.entries[at].descriptor = Some(descriptor);
+    }
+
+    /// Where an entry lies, if it is in memory and has a place.
+    pub fn place_of(&self, index: u64) -> Option<Descriptor> {
+        self.stored(index)?.descriptor
     }
 
     /// Forgets the entries up to and with `index`.
@@ -141,7 +147,8 @@ impl LogStore {
         self.entries.get(at as usize)
     }
 
-    fn last(&self) -> u64 {
+    /// The last entry's index.
+    pub fn last(&self) -> u64 {
         self.base_index + self.entries.len() as u64
     }
 }
@@ -165,6 +172,12 @@ impl Storage for LogStore {
         let bytes_max = max_size.into().unwrap_or(u64::MAX);
         let mut bytes = 0;
         let mut entries = Vec::new();
+        // Only what is sent is bounded: Raft asks without a bound for what it wants to look at.
+        let high = if bytes_max == u64::MAX {
+            high
+        } else {
+            high.min(low + RAFT_ENTRIES_PER_MESSAGE_MAX as u64)
+        };
         for index in low..high {
             let stored = self.stored(index).ok_or(Error::Store(StorageError::Unavailable))?;
             bytes += stored.descriptor.map_or(0, |descriptor| u64::from(descriptor.bytes));
@@ -199,6 +212,6 @@ impl Storage for LogStore {
 }
 
 fn recovered_entry(index: u64, term: Term, descriptor: &Descriptor) -> Entry {
-    let data = Bytes::from(descriptor.encode());
-    Entry { index, term: term.0, data, ..Entry::default() }
+    let context = Bytes::from(descriptor.encode());
+    Entry { index, term: term.0, context, ..Entry::default() }
 }

@@ -6,32 +6,36 @@
 //!
 //! The rules that raft-rs leaves to its user, and how they are kept:
 //! - No call between taking a `Ready` and handing it back: both happen inside `poll_work`.
-//! - Disk completions are reported as a contiguous prefix: `Persisting` holds them in order.
+//! - Disk completions are reported as a contiguous prefix: `Persisting` holds them in order, and
+//!   with them the messages that say that something is on disk.
+//! - A leader's messages leave at once, so that its followers' disks work beside its own.
 //! - Answers come from the commit index, not from the list of committed entries, which this
 //!   release bounds by the local disk.
 //! - Its only randomness, the election time-out, is replaced after each call.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use raft::eraftpb::{ConfState, Entry as RaftEntry, HardState};
+use raft::eraftpb::{ConfState, Entry as RaftEntry, HardState, Message, MessageType};
 use raft::{Config, RawNode, StateRole};
 
+use crate::limits::{RAFT_MESSAGE_BYTES_MAX, RAFT_MESSAGES_IN_FLIGHT_MAX};
 use crate::model::ids::NodeId;
 use crate::model::position::{LogIndex, Position, Term};
 use crate::replica::log_store::LogStore;
 
 pub mod log_store;
+pub mod message;
+pub mod received;
 pub mod vote;
+pub mod wire;
 
 pub use crate::replica::log_store::Descriptor;
+pub use crate::replica::message::{Incoming, Outgoing};
 pub use crate::replica::vote::Vote;
 
 /// Raft ticks after which a follower that hears nothing campaigns. Drawn anew for each group from
 /// here up to twice as much.
 const ELECTION_TICKS: usize = 10;
-
-/// Raft entries kept in memory behind the applied one, for followers that lag a little.
-const ENTRIES_KEPT: u64 = 4096;
 
 /// What a replica starts from.
 #[derive(Clone, Debug)]
@@ -46,12 +50,16 @@ pub struct ReplicaStart {
     pub seed: u64,
 }
 
-/// What must happen outside before Raft goes on.
+/// What must happen outside before Raft goes on. Done in the order it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Raft made an entry of its own, as at an election: append one without runs to the journal,
     /// then tell where it lies with `placed`.
     AppendEmpty { term: Term, index: LogIndex },
+    /// Append an entry that came from the leader, whose bytes came with it.
+    Append { term: Term, index: LogIndex, place: Descriptor },
+    /// The leader's log differs from `from` on: cut the journal off at `to`.
+    Truncate { from: LogIndex, to: Position },
     /// The vote must be on disk before anything that follows counts.
     WriteVote(Vote),
 }
@@ -62,10 +70,16 @@ pub struct Replica {
     node: NodeId,
     persisting: VecDeque<Persisting>,
     work: VecDeque<Work>,
+    outbox: VecDeque<Message>,
     vote_writes: u64,
     votes_written: u64,
     flushed: Position,
+    seed: u64,
+    /// The term that `election_ticks` was drawn for.
+    drawn_for: u64,
     election_ticks: usize,
+    /// The last entry that each other member has in memory, by what it said in this term.
+    received: BTreeMap<u64, u64>,
 }
 
 /// A `Ready` whose writes are out.
@@ -75,6 +89,10 @@ struct Persisting {
     position: Option<Position>,
     /// ... and this many votes have been written.
     votes: u64,
+    /// An entry of Raft's own in it that has no place yet.
+    unplaced: Option<u64>,
+    /// What others are told once it is persisted.
+    held: Vec<Message>,
 }
 
 impl Replica {
@@ -92,38 +110,45 @@ impl Replica {
         let conf_state = ConfState { voters, ..ConfState::default() };
         let flushed = start.entries.last().map_or(applied_end, |(_, entry)| entry.end());
         let store = LogStore::new(hard_state, conf_state, start.applied, start.entries);
-        let election_ticks = ELECTION_TICKS + (start.seed % ELECTION_TICKS as u64) as usize;
         let config = Config {
             id: raft_id(start.node),
             election_tick: ELECTION_TICKS,
-            min_election_tick: election_ticks,
-            max_election_tick: election_ticks + 1,
+            min_election_tick: ELECTION_TICKS,
+            max_election_tick: 2 * ELECTION_TICKS,
             heartbeat_tick: 1,
             applied: applied.0,
             check_quorum: true,
             pre_vote: true,
-            max_inflight_msgs: 256,
-            max_size_per_msg: 1 << 20,
+            max_inflight_msgs: RAFT_MESSAGES_IN_FLIGHT_MAX,
+            max_size_per_msg: RAFT_MESSAGE_BYTES_MAX,
             ..Config::default()
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, store, &logger).expect("the configuration is ours");
-        Replica {
+        let mut replica = Replica {
             raw,
             node: start.node,
             persisting: VecDeque::new(),
             work: VecDeque::new(),
+            outbox: VecDeque::new(),
             vote_writes: 0,
             votes_written: 0,
             flushed,
-            election_ticks,
-        }
+            seed: start.seed,
+            drawn_for: u64::MAX,
+            election_ticks: ELECTION_TICKS,
+            received: BTreeMap::new(),
+        };
+        // How followers learn what is committed waits for the next message or heartbeat; with
+        // entries on their way all the time a message for each would double their number.
+        replica.raw.skip_bcast_commit(false);
+        replica.after_call();
+        replica
     }
 
     /// Stands for election. The only voter of its group wins at once.
     pub fn campaign(&mut self) {
-        let voters = self.raw.raft.prs().conf().voters().ids().len();
-        if voters == 1 {
+        if self.is_alone() {
             // Nothing may be unpersisted when the only voter becomes leader: raft-rs asserts it.
             assert!(self.persisting.is_empty(), "a lone voter campaigns once, at the start");
         }
@@ -131,10 +156,14 @@ impl Replica {
         self.after_call();
     }
 
+    /// Whether it is the only voter of its group.
+    pub fn is_alone(&self) -> bool {
+        self.raw.raft.prs().conf().voters().ids().len() == 1
+    }
+
     /// One tick of Raft's clock.
     pub fn tick(&mut self) {
-        let lone = self.raw.raft.prs().conf().voters().ids().len() == 1;
-        if lone && !self.is_leader() {
+        if self.is_alone() && !self.is_leader() {
             return;
         }
         self.raw.tick();
@@ -144,13 +173,14 @@ impl Replica {
     /// The term and index the next proposal gets, if this replica leads.
     pub fn next_entry(&self) -> Option<(Term, LogIndex)> {
         let raft = &self.raw.raft;
-        self.is_leader().then(|| (Term(raft.term), LogIndex(raft.raft_log.last_index() + 1)))
+        let leads = self.is_leader() && raft.lead_transferee.is_none();
+        leads.then(|| (Term(raft.term), LogIndex(raft.raft_log.last_index() + 1)))
     }
 
     /// Proposes the entry that has just been appended to the journal, under the term and index
     /// that `next_entry` gave in this turn.
     pub fn propose(&mut self, index: LogIndex, descriptor: Descriptor) {
-        self.raw.propose(Vec::new(), descriptor.encode()).expect("only a leader proposes");
+        self.raw.propose(descriptor.encode(), Vec::new()).expect("only a leader proposes");
         assert_eq!(self.raw.raft.raft_log.last_index(), index.0, "nothing came between");
         self.after_call();
     }
@@ -158,8 +188,11 @@ impl Replica {
     /// An entry of Raft's own has been appended to the journal.
     pub fn placed(&mut self, index: LogIndex, descriptor: Descriptor) {
         self.raw.mut_store().place(index, descriptor);
-        let waiting = self.persisting.back_mut().expect("the ready that asked for it");
-        waiting.position = Some(descriptor.end());
+        let waiting = self.persisting.iter_mut().find(|it| it.unplaced == Some(index.0));
+        if let Some(waiting) = waiting {
+            waiting.unplaced = None;
+            waiting.position = waiting.position.max(Some(descriptor.end()));
+        }
         self.report_persisted();
     }
 
@@ -176,9 +209,9 @@ impl Replica {
     }
 
     /// Takes what Raft has ready, and gives the next thing that must be done for it. Work is done
-    /// in the order it is given: an entry is `placed` before the next call.
+    /// in the order it is given: an entry is in the journal before the next call.
     pub fn poll_work(&mut self) -> Option<Work> {
-        while self.work.is_empty() && self.raw.has_ready() {
+        while self.raw.has_ready() {
             self.take_ready();
         }
         self.work.pop_front()
@@ -186,8 +219,13 @@ impl Replica {
 
     fn take_ready(&mut self) {
         let mut ready = self.raw.ready();
-        let mut persisting =
-            Persisting { number: ready.number(), position: None, votes: self.vote_writes };
+        let mut persisting = Persisting {
+            number: ready.number(),
+            position: None,
+            votes: self.vote_writes,
+            unplaced: None,
+            held: Vec::new(),
+        };
         if let Some(hard_state) = ready.hs() {
             if ready.must_sync() && self.raw.store().vote_differs(hard_state) {
                 self.vote_writes += 1;
@@ -199,14 +237,22 @@ impl Replica {
         for entry in ready.take_entries() {
             self.take_entry(entry, &mut persisting);
         }
+        self.outbox.extend(ready.take_messages());
+        for message in ready.take_persisted_messages() {
+            // It promises nothing but the term, and a slow disk must not look like a dead node.
+            let early = message.msg_type == MessageType::MsgHeartbeatResponse
+                && self.votes_written == self.vote_writes;
+            if early {
+                self.outbox.push_back(message);
+            } else {
+                persisting.held.push(message);
+            }
+        }
         self.persisting.push_back(persisting);
-        if let Some(last) = ready.committed_entries().last() {
-            let index = last.index;
-            self.raw.advance_append_async(ready);
+        let committed = ready.committed_entries().last().map(|last| last.index);
+        self.raw.advance_append_async(ready);
+        if let Some(index) = committed {
             self.raw.advance_apply_to(index);
-            self.raw.mut_store().compact(index.saturating_sub(ENTRIES_KEPT));
-        } else {
-            self.raw.advance_append_async(ready);
         }
         self.after_call();
         self.report_persisted();
@@ -214,26 +260,52 @@ impl Replica {
 
     fn take_entry(&mut self, entry: RaftEntry, persisting: &mut Persisting) {
         let index = LogIndex(entry.index);
-        match Descriptor::decode(&entry.data) {
-            Some(descriptor) => persisting.position = Some(descriptor.end()),
+        let store = self.raw.store();
+        if entry.index <= store.last() {
+            let to = store.end_of(LogIndex(entry.index - 1));
+            self.work.push_back(Work::Truncate { from: index, to });
+            self.give_up_behind(to);
+        }
+        let term = Term(entry.term);
+        match Descriptor::decode(&entry.context) {
+            Some(place) => {
+                persisting.position = Some(place.end());
+                if !self.is_leader() {
+                    self.work.push_back(Work::Append { term, index, place });
+                }
+            }
             None => {
                 // Not placed yet, so not persisted before `placed` has said where it ends.
-                persisting.position = Some(Position(u64::MAX));
-                self.work.push_back(Work::AppendEmpty { term: Term(entry.term), index });
+                persisting.unplaced = Some(entry.index);
+                self.work.push_back(Work::AppendEmpty { term, index });
             }
         }
         self.raw.mut_store().append(entry);
+    }
+
+    /// What lies behind a cut will never be on disk, and nobody may be told that it is.
+    fn give_up_behind(&mut self, cut: Position) {
+        self.flushed = self.flushed.min(cut);
+        for persisting in &mut self.persisting {
+            let behind = persisting.position.is_some_and(|position| position > cut);
+            if behind || persisting.unplaced.is_some() {
+                persisting.position = None;
+                persisting.unplaced = None;
+                persisting.held.clear();
+            }
+        }
     }
 
     fn report_persisted(&mut self) {
         let mut number = None;
         while let Some(front) = self.persisting.front() {
             let flushed = front.position.is_none_or(|position| position <= self.flushed);
-            if !flushed || front.votes > self.votes_written {
+            if !flushed || front.unplaced.is_some() || front.votes > self.votes_written {
                 break;
             }
             number = Some(front.number);
-            self.persisting.pop_front();
+            let persisted = self.persisting.pop_front().expect("it was just seen");
+            self.outbox.extend(persisted.held);
         }
         if let Some(number) = number {
             self.raw.on_persist_ready(number);
@@ -241,10 +313,24 @@ impl Replica {
         }
     }
 
-    /// raft-rs draws a new election time-out from the system's randomness now and then. The range
-    /// has one value, so this only keeps it so, whatever the library does.
+    /// raft-rs draws a new election time-out from the system's randomness now and then. This
+    /// overrides it with one of our own seed's, another for each term.
     fn after_call(&mut self) {
+        let term = self.raw.raft.term;
+        if self.drawn_for != term {
+            self.drawn_for = term;
+            self.received.clear();
+            let drawn = mix(self.seed, term) % ELECTION_TICKS as u64;
+            self.election_ticks = ELECTION_TICKS + drawn as usize;
+        }
         self.raw.raft.set_randomized_election_timeout(self.election_ticks);
+    }
+
+    /// Raft needs the entries up to and with `index` no more: they are applied, and whoever lacks
+    /// them gets them another way.
+    pub fn compact(&mut self, index: LogIndex) {
+        let applied = self.raw.raft.raft_log.applied;
+        self.raw.mut_store().compact(index.0.min(applied));
     }
 
     /// Whether this replica leads its group.
@@ -252,9 +338,22 @@ impl Replica {
         self.raw.raft.state == StateRole::Leader
     }
 
+    /// Who leads, as far as it knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        node_of(self.raw.raft.leader_id)
+    }
+
     /// This replica's node.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// The nodes that vote.
+    pub fn voters(&self) -> Vec<NodeId> {
+        let mut voters: Vec<_> =
+            self.raw.raft.prs().conf().voters().ids().iter().filter_map(node_of).collect();
+        voters.sort_unstable();
+        voters
     }
 
     /// The current term.
@@ -267,6 +366,18 @@ impl Replica {
         let index = LogIndex(self.raw.raft.raft_log.committed);
         (index, self.raw.store().end_of(index))
     }
+}
+
+/// A number drawn from two: splitmix64's finisher.
+fn mix(seed: u64, number: u64) -> u64 {
+    let mut x = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+fn node_of(raft_id: u64) -> Option<NodeId> {
+    (raft_id != 0).then(|| NodeId((raft_id - 1) as u32))
 }
 
 fn raft_id(node: NodeId) -> u64 {

@@ -1,4 +1,4 @@
-//! One client: a task that reads frames and a task that writes responses.
+//! One client, or another node: a task that reads frames and a task that writes responses.
 //!
 //! Rules: a connection at rest holds no buffer. A reader has one read in the inbox at most and
 //! waits for the turn that takes it. All that a turn gives a connection leaves in one write.
@@ -19,7 +19,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 
 use crate::journal::page::Page;
-use crate::model::ids::ConnectionId;
+use crate::model::ids::{ConnectionId, DIALED_CONNECTION};
 use crate::model::time::Time;
 use crate::runtime::frames::{Cut, Partial};
 use crate::runtime::journal_page::JournalPage;
@@ -42,9 +42,11 @@ const WRITE_PIECES_MAX: usize = 256;
 /// The core hears of smaller writes that left nothing behind at its next turn, whenever that is.
 const QUIET_BYTES_MAX: usize = 64 << 10;
 
-/// One client connection, shared by its two tasks and the driver.
+/// One connection, shared by its two tasks and the driver.
 pub struct Connection {
     id: ConnectionId,
+    /// To another node, which this one has chosen to talk to.
+    dialed: bool,
     stream: RefCell<TcpStream>,
     fd: RawFd,
     reader: RefCell<Option<Waker>>,
@@ -71,10 +73,11 @@ pub struct Connection {
 struct Ended;
 
 impl Connection {
-    /// Tells the core of a client and starts its two tasks.
+    /// Tells the core of a connection and starts its two tasks.
     pub fn start(io: &Rc<ShardIo>, id: ConnectionId, stream: TcpStream) {
         let connection = Rc::new(Connection {
             id,
+            dialed: id.0 & DIALED_CONNECTION != 0,
             fd: stream.as_raw_fd(),
             stream: RefCell::new(stream),
             reader: RefCell::default(),
@@ -90,6 +93,9 @@ impl Connection {
             handed_at: Cell::new(None),
             close_by: Cell::new(None),
         });
+        if connection.dialed {
+            io.dialed.update(|count| count + 1);
+        }
         io.connections.borrow_mut().insert(id, connection.clone());
         io.counters.connections_opened.up();
         io.inbox.push(Input::ConnectionOpened { connection: id });
@@ -142,11 +148,8 @@ impl Connection {
     pub fn sweep(&self, now: Time, io: &ShardIo) {
         let over =
             |since: &Cell<Option<Time>>, limit| since.get().is_some_and(|t| now.since(t) >= limit);
-        let half_frame_timeout = if io.budgets.is_contended() {
-            HALF_FRAME_TIMEOUT_CONTENDED
-        } else {
-            HALF_FRAME_TIMEOUT
-        };
+        let half_frame_timeout =
+            if self.is_pressed(io) { HALF_FRAME_TIMEOUT_CONTENDED } else { HALF_FRAME_TIMEOUT };
         let closing_over = self.close_by.get().is_some_and(|by| now >= by);
         if !self.dead.get()
             && (closing_over
@@ -156,6 +159,12 @@ impl Connection {
             io.counters.connections_timed_out.up();
             self.kill();
         }
+    }
+
+    /// Whether it must make haste, since others wait for the memory it holds. Another node that
+    /// this one wants to talk to is never pressed.
+    fn is_pressed(&self, io: &ShardIo) -> bool {
+        !self.dialed && io.budgets.is_contended()
     }
 
     /// Makes both tasks end, now.
@@ -176,6 +185,9 @@ impl Connection {
         }
         self.queue.borrow_mut().clear();
         io.connections.borrow_mut().remove(&self.id);
+        if self.dialed {
+            io.dialed.update(|count| count - 1);
+        }
         io.counters.connections_closed.up();
         io.inbox.push(Input::ConnectionClosed { connection: self.id });
     }
@@ -189,7 +201,7 @@ impl Connection {
             let Some((bytes, cut)) = read else { return Err(Ended) };
             progress += bytes;
             if self.half_frame_since.get().is_none()
-                || !io.budgets.is_contended()
+                || !self.is_pressed(io)
                 || progress >= PROGRESS_BYTES_CONTENDED
             {
                 self.half_frame_since.set(Some(io.clock.time()));
@@ -274,7 +286,7 @@ impl Connection {
             Ok(cut) => Poll::Ready(Ok(Some((read, cut)))),
             Err(bad) => {
                 io.counters.frames_bad.up();
-                io.complaints.say(|| format!("closed a client connection: {bad}"));
+                io.complaints.say(|| format!("closed a connection: {bad}"));
                 Poll::Ready(Ok(None))
             }
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/lock                       flock: one process at a time
 //! DIR/hutong.json                what was decided when it was made, for good
+//! DIR/group-N/                   of each group that this node has a replica of
 //! DIR/group-N/segment-%020d.journal   one segment, full size from its first day
 //! DIR/group-N/spare-%020d.journal     a segment that was removed: full size, written, for reuse
 //! DIR/group-N/vote               term and vote: 8192 bytes
@@ -21,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, Config};
 use crate::journal::source::GroupFiles;
-use crate::model::ids::{GroupId, SegmentId};
+use crate::metadata::placement::replicas;
+use crate::model::ids::{GroupId, NodeId, SegmentId};
 use crate::runtime::aligned::sync_dir;
 
 /// The layout above. Goes up when an older build could not read what a newer one wrote.
@@ -38,8 +40,22 @@ pub struct DirFacts {
     pub format_version: u32,
     pub cluster_id: String,
     pub node_id: u32,
+    /// The nodes that formed the cluster, ascending. In a directory older than clusters there are
+    /// none written, and are read as the node alone.
+    #[serde(default)]
+    pub nodes: Vec<u32>,
+    /// Groups of the cluster.
     pub groups: u32,
     pub segment_bytes: u64,
+}
+
+impl DirFacts {
+    /// The groups that this node has a replica of, ascending.
+    pub fn groups_here(&self) -> impl Iterator<Item = GroupId> + use<> {
+        let nodes: Vec<NodeId> = self.nodes.iter().copied().map(NodeId).collect();
+        let node = NodeId(self.node_id);
+        (0..self.groups).map(GroupId).filter(move |group| replicas(*group, &nodes).contains(&node))
+    }
 }
 
 /// An open data directory, locked against other processes until dropped.
@@ -69,8 +85,8 @@ impl DataDir {
         };
         check(&facts, config, &path)?;
         let dir = DataDir { path, facts, _lock: lock };
-        for group in 0..dir.facts.groups {
-            dir.prepare_group(GroupId(group))?;
+        for group in dir.facts.groups_here() {
+            dir.prepare_group(group)?;
         }
         Ok(dir)
     }
@@ -224,7 +240,19 @@ fn read_facts(path: &Path) -> Result<Option<DirFacts>> {
             version.format_version
         );
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(wrong)
+    let mut facts: DirFacts = serde_json::from_slice(&bytes).map_err(wrong)?;
+    if facts.nodes.is_empty() {
+        facts.nodes.push(facts.node_id);
+    }
+    if !facts.nodes.contains(&facts.node_id) {
+        bail!(
+            "{} is damaged (node {} is none of its {}): restore it",
+            file.display(),
+            facts.node_id,
+            listed(&facts.nodes)
+        );
+    }
+    Ok(Some(facts))
 }
 
 fn make_facts(path: &Path, config: &Config) -> Result<DirFacts> {
@@ -237,10 +265,15 @@ fn make_facts(path: &Path, config: &Config) -> Result<DirFacts> {
             path.display()
         );
     }
+    let cluster_id = match &config.cluster_id {
+        Some(id) => id.clone(),
+        None => uuid::Builder::from_random_bytes(random()?).into_uuid().to_string(),
+    };
     let facts = DirFacts {
         format_version: FORMAT_VERSION,
-        cluster_id: uuid::Builder::from_random_bytes(random()?).into_uuid().to_string(),
+        cluster_id,
         node_id: config.node_id.0,
+        nodes: formed_by(config),
         groups: config.groups_of_new_dir(),
         segment_bytes: config.segment_bytes_of_new_dir(),
     };
@@ -248,6 +281,14 @@ fn make_facts(path: &Path, config: &Config) -> Result<DirFacts> {
     replace_file(path, "hutong.json", &json)
         .with_context(|| format!("can't write {}/hutong.json", path.display()))?;
     Ok(facts)
+}
+
+/// The nodes of a new cluster.
+fn formed_by(config: &Config) -> Vec<u32> {
+    match config.peers.as_slice() {
+        [] => vec![config.node_id.0],
+        peers => peers.iter().map(|peer| peer.node.0).collect(),
+    }
 }
 
 /// Refuses what can't be; warns of what is not followed.
@@ -262,6 +303,15 @@ fn check(facts: &DirFacts, config: &Config, path: &Path) -> Result<()> {
             facts.node_id
         );
     }
+    if let Some(id) = config.cluster_id.as_ref().filter(|id| **id != facts.cluster_id) {
+        bail!(
+            "the data directory {} belongs to the cluster {}, and --cluster-id says {id}: choose \
+             another directory with --data-dir, or give the cluster's own id",
+            path.display(),
+            facts.cluster_id
+        );
+    }
+    check_nodes(facts, config, path)?;
     if let Some(groups) = config.groups.filter(|groups| *groups != facts.groups) {
         tracing::warn!(
             "--groups {groups} is not followed: the data directory was made with {} groups",
@@ -276,6 +326,47 @@ fn check(facts: &DirFacts, config: &Config, path: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Addresses of nodes may change, but not which nodes there are.
+fn check_nodes(facts: &DirFacts, config: &Config, path: &Path) -> Result<()> {
+    let formed = listed(&facts.nodes);
+    if config.peers.is_empty() {
+        if facts.nodes.len() > 1 {
+            bail!(
+                "the data directory {} belongs to a cluster of {formed}: say with \
+                 --peers where they are",
+                path.display()
+            );
+        }
+        return Ok(());
+    }
+    let named = formed_by(config);
+    let new: Vec<u32> = named.iter().copied().filter(|id| !facts.nodes.contains(id)).collect();
+    if !new.is_empty() {
+        bail!(
+            "--peers names {}, and the data directory {} belongs to a cluster of {formed}: a \
+             cluster that is there can't be given more nodes with --peers, and 'hutong cluster \
+             add', which will do that, is yet to come",
+            listed(&new),
+            path.display()
+        );
+    }
+    let missing: Vec<u32> = facts.nodes.iter().copied().filter(|id| !named.contains(id)).collect();
+    if !missing.is_empty() {
+        bail!(
+            "--peers lacks {} of the cluster that the data directory {} belongs to: name all of \
+             {formed}",
+            listed(&missing),
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+fn listed(nodes: &[u32]) -> String {
+    let numbers: Vec<String> = nodes.iter().map(u32::to_string).collect();
+    format!("{} {}", if nodes.len() == 1 { "node" } else { "nodes" }, numbers.join(", "))
 }
 
 /// Random bytes from the system.

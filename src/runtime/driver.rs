@@ -17,6 +17,7 @@ use std::task::Poll;
 
 use crate::model::time::{Now, Time};
 use crate::runtime::alarm::{Alarm, let_io_in};
+use crate::runtime::dial::dial;
 use crate::runtime::flush_task::{write_journal, write_vote};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::logging::core_line;
@@ -144,6 +145,7 @@ fn perform(io: &Rc<ShardIo>, now: Time, output: Output<JournalPage>) {
                 connection.resume();
             }
         }
+        Output::Dial { connection, host, port } => dial(io, connection, host, port),
         Output::SendShard { to, message } => {
             if let Some(mailbox) = io.mailboxes.get(usize::from(to.0)) {
                 // A shard that is gone has stopped, or the process is about to.

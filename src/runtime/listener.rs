@@ -1,4 +1,5 @@
-//! Takes clients: one listening socket for each shard, bound before anything is recovered.
+//! Takes clients and other nodes: one listening socket for each shard, bound before anything is
+//! recovered.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -156,7 +157,7 @@ pub async fn accept_clients(io: Rc<ShardIo>, socket: OwnedFd) {
 
 fn take_client(io: &Rc<ShardIo>, client: AcceptedTcpStream) {
     let stream = client.bind_to_executor();
-    if io.connections.borrow().len() >= io.connections_max {
+    if io.accepted() >= io.connections_max {
         io.counters.connections_refused.up();
         io.complaints.say(|| {
             format!(

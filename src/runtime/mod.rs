@@ -2,9 +2,9 @@
 //! says; decides nothing that the simulator would have to know.
 //!
 //! Read [`driver`] first: it is the whole of what happens, turn by turn. Then what surrounds it:
-//! [`inbox`] (what happened), [`connection`] with [`frames`] (clients), [`flush_task`] and
-//! [`read_task`] (the journal), [`mesh`] (other threads), [`metrics`] (what is told of it all),
-//! [`node`] (start and stop).
+//! [`inbox`] (what happened), [`connection`] with [`frames`] (clients), [`dial`] (other nodes),
+//! [`flush_task`] and [`read_task`] (the journal), [`mesh`] (other threads), [`metrics`] (what is
+//! told of it all), [`node`] (start and stop).
 
 pub mod alarm;
 pub mod aligned;
@@ -13,6 +13,7 @@ pub mod clock;
 pub mod connection;
 pub mod counters;
 pub mod data_dir;
+pub mod dial;
 pub mod driver;
 pub mod flush_task;
 pub mod frames;

@@ -12,9 +12,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::config::peers::Peer;
 use crate::config::{Config, CpuPlacement};
 use crate::journal::source::GroupFiles;
-use crate::model::ids::{GroupId, ShardId, shard_of_group};
+use crate::model::ids::{ShardId, shard_of_group};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::{DataDir, random};
 use crate::runtime::driver::{Milestone, drive};
@@ -27,7 +28,7 @@ use crate::runtime::segment_files::FileHelper;
 use crate::runtime::segment_source::DirSource;
 use crate::runtime::shard_io::ShardIo;
 use crate::runtime::sync_probe;
-use crate::shard::{Shard, ShardConfig};
+use crate::shard::{NodeAddress, Shard, ShardConfig};
 
 /// A preempt timer below 10 ms makes this release of the executor sleep with work to do.
 pub const PREEMPT_TIMER: Duration = Duration::from_millis(10);
@@ -82,6 +83,7 @@ pub fn run(config: &Config) -> Result<()> {
     start_signals(signals, news.clone())?;
     let (durability, how) = sync_probe::choose(config.journal_sync, dir.path());
     tracing::info!("journal: {how}");
+    tell_of_peers(config, dir);
     let mailboxes = start_shards(config, dir, sockets, first, durability, &news)?;
     if let Some((listener, address)) = metrics {
         let (node, data_dir) = (config.node_id.0, dir.path().to_path_buf());
@@ -90,6 +92,26 @@ pub fn run(config: &Config) -> Result<()> {
     }
     start_guard(mailboxes.clone()).context("can't start the guard thread")?;
     wait(config, &inbox, &mailboxes, first)
+}
+
+/// A node that waits for others says for whom.
+fn tell_of_peers(config: &Config, dir: &DataDir) {
+    if config.peers.len() < 2 {
+        return;
+    }
+    let nodes: Vec<String> = config.peers.iter().map(Peer::to_string).collect();
+    tracing::info!(
+        "node {} of the cluster {}: {}; it serves once a majority of them runs",
+        config.node_id,
+        dir.facts().cluster_id,
+        nodes.join(", ")
+    );
+    if config.peers.len() == 2 {
+        tracing::warn!(
+            "a cluster of two nodes stops when either is gone, since one is no majority: form it \
+             of three"
+        );
+    }
 }
 
 fn start_shards(
@@ -149,6 +171,7 @@ fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Resu
 /// The main task of a shard's executor. Never returns: the process ends it.
 async fn run_shard(start: ShardStart) {
     let shard = start.config.shard;
+    let has_peers = start.config.nodes.len() > 1;
     let news = start.news;
     let mut source = DirSource::new(&start.data_dir);
     let core = match Shard::open(start.config, start.groups, &mut source, start.clock.now()) {
@@ -169,6 +192,11 @@ async fn run_shard(start: ShardStart) {
     glommio::spawn_local(receive_mail(io.clone(), start.mail)).detach();
     let mut socket = Some(start.socket);
     let listener_io = io.clone();
+    // A node alone takes clients when it can serve them. One of several becomes able to only with
+    // the others, who come in by the same door.
+    if has_peers && let Some(socket) = socket.take() {
+        glommio::spawn_local(accept_clients(io.clone(), socket)).detach();
+    }
     drive(io, core, move |milestone| {
         if let (Milestone::Ready, Some(socket)) = (&milestone, socket.take()) {
             glommio::spawn_local(accept_clients(listener_io.clone(), socket)).detach();
@@ -191,6 +219,7 @@ fn shard_config(
         shards: config.shards,
         groups: dir.facts().groups,
         cluster_id: dir.facts().cluster_id.clone(),
+        nodes: nodes(config, first),
         advertised_host: config.advertise_host.clone(),
         base_port: first.port(),
         data_directory: config.data_dir.display().to_string(),
@@ -202,9 +231,20 @@ fn shard_config(
     })
 }
 
+/// The nodes of the cluster and where they are; alone it is where it has just been bound.
+fn nodes(config: &Config, first: SocketAddr) -> Vec<NodeAddress> {
+    if config.peers.is_empty() {
+        let (node, host) = (config.node_id, config.advertise_host.clone());
+        return vec![NodeAddress { node, host, port: first.port() }];
+    }
+    let address =
+        |peer: &Peer| NodeAddress { node: peer.node, host: peer.host.clone(), port: peer.port };
+    config.peers.iter().map(address).collect()
+}
+
 fn groups_of(config: &Config, dir: &DataDir, shard: ShardId) -> Result<Vec<GroupFiles>> {
-    (0..dir.facts().groups)
-        .map(GroupId)
+    dir.facts()
+        .groups_here()
         .filter(|group| shard_of_group(*group, config.shards) == shard)
         .map(|group| dir.group_files(group))
         .collect()

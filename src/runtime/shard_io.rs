@@ -43,6 +43,9 @@ pub struct ShardIo {
     /// The buffer that all connections read into, one at a time.
     pub scratch: RefCell<ReadBuffer>,
     pub connections: RefCell<FxHashMap<ConnectionId, Rc<Connection>>>,
+    /// How many of them this shard has dialed itself.
+    pub dialed: Cell<usize>,
+    /// Of those that it was dialed by.
     pub connections_max: usize,
     pub files: JournalFiles,
     pub syncs: SyncQueue,
@@ -78,6 +81,7 @@ impl ShardIo {
             budgets: Budgets::default(),
             scratch: RefCell::new(ReadBuffer::take(READ_BYTES)),
             connections: RefCell::default(),
+            dialed: Cell::new(0),
             connections_max,
             files,
             syncs: SyncQueue::default(),
@@ -102,6 +106,11 @@ impl ShardIo {
     /// A connection, if it is still there.
     pub fn connection(&self, id: ConnectionId) -> Option<Rc<Connection>> {
         self.connections.borrow().get(&id).cloned()
+    }
+
+    /// How many connections others have made to this shard.
+    pub fn accepted(&self) -> usize {
+        self.connections.borrow().len() - self.dialed.get()
     }
 
     /// This shard's own mailbox, for answers from other threads.

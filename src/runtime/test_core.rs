@@ -1,7 +1,8 @@
 //! A core for tests of the runtime: journals what clients send, and echoes it once it is on disk.
 //!
 //! A frame whose payload begins with `!` is an order: `!close`, `!pause` (for 50 ms), `!read`
-//! (answers with the first block of the journal), `!vote`, `!again` (the next segment), `!stop`.
+//! (answers with the first block of the journal), `!vote`, `!again` (the next segment), `!dial HOST
+//! PORT` (answers `dialed`, or why not; says `hello` there, and then echoes as to any client).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 
 use crate::journal::page::{Page, align_up};
 use crate::limits::JOURNAL_WRITES_IN_FLIGHT_MAX;
-use crate::model::ids::{ConnectionId, GroupId, ReadId, SegmentId, WriteId};
+use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, ReadId, SegmentId, WriteId};
 use crate::model::position::Position;
 use crate::model::time::{Now, Time};
 use crate::runtime::driver::Core;
@@ -36,6 +37,7 @@ pub struct EchoCore {
     outputs: VecDeque<Output<JournalPage>>,
     readers: VecDeque<ConnectionId>,
     paused: Option<(ConnectionId, Time)>,
+    dials: u64,
     pub sent: usize,
     pub closed: usize,
     stopping: bool,
@@ -56,6 +58,7 @@ impl EchoCore {
             outputs: VecDeque::from([create]),
             readers: VecDeque::new(),
             paused: None,
+            dials: 0,
             sent: 0,
             closed: 0,
             stopping: false,
@@ -101,14 +104,33 @@ impl EchoCore {
                     bytes,
                 });
             }
-            _ => self.outputs.push_back(Output::Fatal { reason: "unknown order".into() }),
+            _ => match order.strip_prefix(b"!dial ") {
+                Some(address) => self.dial(connection, address),
+                None => self.outputs.push_back(Output::Fatal { reason: "unknown order".into() }),
+            },
         }
     }
 
-    fn answer(&mut self, text: &'static [u8]) {
+    fn dial(&mut self, asked_by: ConnectionId, address: &[u8]) {
+        let address = std::str::from_utf8(address).expect("tests write text");
+        let (host, port) = address.split_once(' ').expect("tests give both");
+        self.readers.push_back(asked_by);
+        self.dials += 1;
+        self.outputs.push_back(Output::Dial {
+            connection: ConnectionId(DIALED_CONNECTION | self.dials),
+            host: host.to_string(),
+            port: port.parse().expect("a port"),
+        });
+    }
+
+    fn say(&mut self, connection: ConnectionId, text: impl Into<Bytes>) {
+        let parts = vec![Part::Bytes(text.into())];
+        self.outputs.push_back(Output::Respond { connection, parts });
+    }
+
+    fn answer(&mut self, text: impl Into<Bytes>) {
         if let Some(connection) = self.readers.pop_front() {
-            let parts = vec![Part::Bytes(Bytes::from_static(text))];
-            self.outputs.push_back(Output::Respond { connection, parts });
+            self.say(connection, text);
         }
     }
 
@@ -176,7 +198,7 @@ impl Core for EchoCore {
             }
             Input::VoteWritten { result, .. } => {
                 result.expect("the disk takes it");
-                self.answer(b"voted");
+                self.answer("voted");
             }
             Input::SegmentCreated { segment: SegmentId(0), result, .. } => {
                 result.expect("there is space");
@@ -184,12 +206,20 @@ impl Core for EchoCore {
             }
             Input::SegmentCreated { result, .. } => {
                 result.expect("there is space");
-                self.answer(b"again");
+                self.answer("again");
             }
             Input::CheckpointWritten { result, .. } => result.expect("there is space"),
             Input::Sent { bytes, .. } => self.sent += bytes,
             Input::ConnectionClosed { .. } => self.closed += 1,
             Input::Shutdown => self.stopping = true,
+            Input::ConnectionOpened { connection } if connection.0 & DIALED_CONNECTION != 0 => {
+                self.say(connection, "hello");
+                self.answer("dialed");
+            }
+            Input::DialFailed { connection, reason } => {
+                assert_eq!(connection, ConnectionId(DIALED_CONNECTION | self.dials));
+                self.answer(reason);
+            }
             Input::ConnectionOpened { .. } | Input::FromShard { .. } => {}
         }
     }

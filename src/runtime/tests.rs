@@ -1,7 +1,7 @@
 //! The runtime from socket to disk and back, with a core that journals and echoes.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -182,6 +182,52 @@ fn the_core_can_pause_close_read_vote_and_change_segments() {
 }
 
 #[test]
+fn the_core_can_dial_others_beside_all_the_clients_it_may_have() {
+    let shard = EchoShard::start("dial", Durability::Dsync, 1);
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let mut client = shard.connect();
+    let mut dialed = Vec::new();
+    for host in ["127.0.0.1", "localhost"] {
+        order(&mut client, &format!("!dial {host} {port}"), b"dialed");
+        let (mut stream, _) = other.accept().unwrap();
+        let mut hello = [0; 5];
+        stream.read_exact(&mut hello).unwrap();
+        assert_eq!(&hello, b"hello");
+        echo(stream.try_clone().unwrap(), vec![7, 100_000, 3_000_000, 1]);
+        dialed.push(stream);
+    }
+    // Who was dialed takes nobody's place, nor leaves one behind.
+    assert!(is_closed(&mut shard.connect()), "one client is allowed");
+    dialed[0].write_all(&frame(b"!close")).unwrap();
+    assert!(is_closed(&mut dialed[0]));
+    assert!(is_closed(&mut shard.connect()), "one client is allowed");
+    echo(dialed.remove(1), vec![9]);
+    echo(client, vec![9]);
+    shard.stop();
+}
+
+#[test]
+fn a_dial_that_fails_says_why_once() {
+    let shard = EchoShard::start("dial-fails", Durability::Dsync, 10);
+    let mut client = shard.connect();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Too long for a name, so nobody is asked about it.
+    let no_name = "n".repeat(70);
+    for (host, why) in [("127.0.0.1", "refused"), (no_name.as_str(), "")] {
+        client.write_all(&frame(format!("!dial {host} {gone}").as_bytes())).unwrap();
+        let mut said = [0; 1000];
+        let length = client.read(&mut said).unwrap();
+        let said = std::str::from_utf8(&said[..length]).unwrap();
+        assert!(said.starts_with(&format!("can't connect to port {gone} of {host}: ")), "{said}");
+        assert!(said.contains(why), "{said}");
+        println!("{said}");
+    }
+    echo(client, vec![5]);
+    shard.stop();
+}
+
+#[test]
 fn bad_lengths_and_too_many_clients_are_turned_away() {
     let shard = EchoShard::start("bad", Durability::Dsync, 2);
     for bad in [-1i32, 0, i32::MAX] {
@@ -251,6 +297,73 @@ fn a_data_dir_serves_one_process_of_one_node() {
     other.node_id = crate::model::ids::NodeId(3);
     let said = DataDir::open(&other).err().unwrap().to_string();
     assert!(said.contains("--node-id 0"), "{said}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// A node of a cluster whose groups are on three nodes each.
+fn config_of_one_of(dir: &std::path::Path, cluster_id: &str, peers: &str) -> Config {
+    let raw = RawConfig {
+        data_dir: Some(dir.to_path_buf()),
+        node_id: Some(4),
+        cluster_id: Some(cluster_id.into()),
+        peers: Some(peers.parse().unwrap()),
+        shards: Some(1),
+        groups: Some(6),
+        ..RawConfig::default()
+    };
+    Config::new(raw, &[0]).unwrap()
+}
+
+#[test]
+fn a_data_dir_has_the_groups_of_its_node_and_stays_with_its_cluster() {
+    let dir = temp_dir("nodes");
+    let peers = "1@a:9092,2@b:9092,3@c:9092,4@127.0.0.1:9092,5@e:9092";
+    let open = |config: &Config| DataDir::open(config).map_err(|error| error.to_string());
+    let made = open(&config_of_one_of(&dir, "c1", peers)).unwrap();
+    assert_eq!((made.facts().cluster_id.as_str(), made.facts().groups), ("c1", 6));
+    assert_eq!(made.facts().nodes, [1, 2, 3, 4, 5]);
+    let here: Vec<u32> = made.facts().groups_here().map(|group| group.0).collect();
+    assert_eq!(here, [0, 1, 2, 3]);
+    for group in 0..6 {
+        assert_eq!(dir.join(format!("group-{group}/vote")).exists(), here.contains(&group));
+    }
+    drop(made);
+    let moved = peers.replace("a:9092", "elsewhere:9192");
+    assert_eq!(open(&config_of_one_of(&dir, "c1", &moved)).unwrap().facts().nodes.len(), 5);
+
+    let more = format!("{peers},6@f:9092");
+    let fewer = peers.replace("2@b:9092,", "");
+    for (cluster_id, peers, parts) in [
+        ("c2", peers, ["cluster c1", "--cluster-id says c2"]),
+        ("c1", &more, ["names node 6", "'hutong cluster add'"]),
+        ("c1", &fewer, ["lacks node 2", "nodes 1, 2, 3, 4, 5"]),
+    ] {
+        let said = open(&config_of_one_of(&dir, cluster_id, peers)).err().unwrap();
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    }
+    let alone = Config { peers: vec![], ..config_of_one_of(&dir, "c1", peers) };
+    let said = open(&alone).err().unwrap();
+    assert!(said.contains("nodes 1, 2, 3, 4, 5") && said.contains("--peers"), "{said}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_data_dir_from_before_there_were_clusters_is_of_a_node_alone() {
+    let dir = temp_dir("before-clusters");
+    drop(DataDir::open(&config(&dir).unwrap()).unwrap());
+    let file = dir.join("hutong.json");
+    let mut facts: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(facts.as_object_mut().unwrap().remove("nodes"), Some(serde_json::json!([0])));
+    std::fs::write(&file, facts.to_string()).unwrap();
+    let opened = DataDir::open(&config(&dir).unwrap()).unwrap();
+    assert_eq!(opened.facts().nodes, [0]);
+    assert_eq!(opened.facts().groups_here().count(), 1);
+    drop(opened);
+    facts["nodes"] = serde_json::json!([1, 2]);
+    std::fs::write(&file, facts.to_string()).unwrap();
+    let said = DataDir::open(&config(&dir).unwrap()).err().unwrap().to_string();
+    assert!(said.contains("node 0 is none of its nodes 1, 2"), "{said}");
     std::fs::remove_dir_all(&dir).unwrap();
 }
 

@@ -1,21 +1,44 @@
 //! Who leads what, and where it is reached: each shard of each node is a Kafka broker.
 
+use std::collections::BTreeMap;
+
 use crate::kafka::leader_hint::NodeEndpoint;
+use crate::metadata::placement;
 use crate::model::ids::{GroupId, NodeId, ShardId, broker_id, shard_of_group};
 use crate::model::position::Term;
 use crate::shard::ShardConfig;
+use crate::shard::control::CATALOG_GROUP;
 
 /// The cluster as this shard knows it.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     node: NodeId,
     shard: ShardId,
-    shards: u16,
-    host: String,
-    base_port: u16,
     cluster_id: String,
-    /// The term of each group's leader, once it has one.
-    terms: Vec<Option<Term>>,
+    /// All nodes of the cluster.
+    members: Vec<NodeId>,
+    /// Those that have been heard of, this one included.
+    nodes: BTreeMap<NodeId, Node>,
+    /// Each group's leader, once it has one.
+    leaders: Vec<Option<Leader>>,
+}
+
+/// A node, as it says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub host: String,
+    /// Shard 0's port.
+    pub port: u16,
+    pub shards: u16,
+    /// Whether anybody here is connected to it.
+    pub is_up: bool,
+}
+
+/// Who leads a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leader {
+    pub node: NodeId,
+    pub term: Term,
 }
 
 /// A broker, as Metadata shows it.
@@ -29,33 +52,78 @@ pub struct Broker<'a> {
 impl Cluster {
     /// The cluster of a node that was just started: no group has a leader yet.
     pub fn new(config: &ShardConfig) -> Cluster {
+        let own = Node {
+            host: config.advertised_host.clone(),
+            port: config.base_port,
+            shards: config.shards,
+            is_up: true,
+        };
         Cluster {
             node: config.node,
             shard: config.shard,
-            shards: config.shards,
-            host: config.advertised_host.clone(),
-            base_port: config.base_port,
             cluster_id: config.cluster_id.clone(),
-            terms: vec![None; config.groups as usize],
+            members: config.nodes.iter().map(|address| address.node).collect(),
+            nodes: BTreeMap::from([(config.node, own)]),
+            leaders: vec![None; config.groups as usize],
         }
     }
 
-    /// A group has a leader.
-    pub fn learn(&mut self, group: GroupId, term: Term) {
-        if let Some(known) = self.terms.get_mut(group.0 as usize) {
-            *known = Some(term.max(known.unwrap_or_default()));
+    /// A group has a leader, unless a later one is known. Returns whether that is news.
+    pub fn learn(&mut self, group: GroupId, leader: Leader) -> bool {
+        let Some(known) = self.leaders.get_mut(group.0 as usize) else { return false };
+        if known.is_some_and(|known| known.term >= leader.term) {
+            return false;
         }
+        *known = Some(leader);
+        true
+    }
+
+    /// A node was heard of. Returns whether that is news.
+    pub fn learn_node(&mut self, id: NodeId, node: Node) -> bool {
+        self.nodes.insert(id, node.clone()) != Some(node)
+    }
+
+    /// Nobody here is connected to a node any more. Returns what is known of it.
+    pub fn lost_node(&mut self, id: NodeId) -> Option<Node> {
+        let node = self.nodes.get_mut(&id)?;
+        node.is_up = false;
+        Some(node.clone())
     }
 
     /// Whether every group has a leader.
     pub fn is_complete(&self) -> bool {
-        self.terms.iter().all(Option::is_some)
+        self.leaders.iter().all(Option::is_some)
+    }
+
+    /// The node that leads a group, and its term.
+    pub fn leading(&self, group: GroupId) -> Option<Leader> {
+        *self.leaders.get(group.0 as usize)?
     }
 
     /// The broker that leads a group, and its leader epoch.
     pub fn leader(&self, group: GroupId) -> Option<(i32, i32)> {
-        let term = (*self.terms.get(group.0 as usize)?)?;
-        Some((broker_id(self.node, shard_of_group(group, self.shards)), term.0 as i32))
+        let leader = self.leading(group)?;
+        let node = self.nodes.get(&leader.node)?;
+        let shard = shard_of_group(group, node.shards);
+        Some((broker_id(leader.node, shard), leader.term.0 as i32))
+    }
+
+    /// The brokers that hold a group, the one that should lead first: those that can be reached
+    /// and those that can't.
+    pub fn replicas(&self, group: GroupId) -> (Vec<i32>, Vec<i32>) {
+        let mut replicas = (Vec::new(), Vec::new());
+        for id in placement::replicas(group, &self.members) {
+            match self.nodes.get(&id) {
+                Some(node) => {
+                    let broker = broker_id(id, shard_of_group(group, node.shards));
+                    let list = if node.is_up { &mut replicas.0 } else { &mut replicas.1 };
+                    list.push(broker);
+                }
+                // How many shards it has isn't known before it has said so.
+                None => replicas.1.push(broker_id(id, ShardId(0))),
+            }
+        }
+        replicas
     }
 
     /// Where the leader named in a response is reached.
@@ -69,12 +137,15 @@ impl Cluster {
         })
     }
 
-    /// All brokers there are.
+    /// All brokers that can be reached.
     pub fn brokers(&self) -> impl Iterator<Item = Broker<'_>> {
-        (0..self.shards).map(|shard| Broker {
-            id: broker_id(self.node, ShardId(shard)),
-            host: &self.host,
-            port: i32::from(self.base_port) + i32::from(shard),
+        let nodes = self.nodes.iter().filter(|(_, node)| node.is_up);
+        nodes.flat_map(|(id, node)| {
+            (0..node.shards).map(|shard| Broker {
+                id: broker_id(*id, ShardId(shard)),
+                host: &node.host,
+                port: i32::from(node.port) + i32::from(shard),
+            })
         })
     }
 
@@ -83,15 +154,17 @@ impl Cluster {
         broker_id(self.node, self.shard)
     }
 
-    /// The broker that takes changes of the catalog. Any shard passes them on, so a client that
-    /// asks this one is right as well.
+    /// The broker that takes changes of the catalog: the leader of group 0. Any shard passes them
+    /// on, so a client that asks this one is right as well.
     pub fn controller_id(&self) -> i32 {
-        broker_id(self.node, ShardId(0))
+        let leader = self.leading(CATALOG_GROUP).map_or(self.node, |leader| leader.node);
+        broker_id(leader, ShardId(0))
     }
 
     /// The host and port of this shard.
     pub fn own_endpoint(&self) -> (&str, i32) {
-        (&self.host, i32::from(self.base_port) + i32::from(self.shard.0))
+        let own = self.own();
+        (&own.host, i32::from(own.port) + i32::from(self.shard.0))
     }
 
     /// The cluster's id.
@@ -102,7 +175,31 @@ impl Cluster {
     /// The shards of this node but this one.
     pub fn other_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         let own = self.shard;
-        (0..self.shards).map(ShardId).filter(move |shard| *shard != own)
+        (0..self.own().shards).map(ShardId).filter(move |shard| *shard != own)
+    }
+
+    fn own(&self) -> &Node {
+        self.nodes.get(&self.node).expect("a node knows of itself")
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Whether there are other nodes.
+    pub fn has_others(&self) -> bool {
+        self.members.len() > 1
+    }
+
+    /// All nodes but this one.
+    pub fn others(&self) -> impl Iterator<Item = NodeId> {
+        self.members.iter().copied().filter(|node| *node != self.node)
+    }
+
+    /// All nodes, ascending.
+    pub fn members(&self) -> &[NodeId] {
+        &self.members
     }
 
     /// This shard.

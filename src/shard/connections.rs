@@ -33,7 +33,7 @@ pub struct Ticket {
 }
 
 /// Whole frames as they came, side by side, and how far they have been looked at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Read {
     pub bytes: Bytes,
     at: usize,
@@ -148,6 +148,11 @@ impl<P> Connections<P> {
         if let Some(connection) = self.remove(id) {
             self.unsent_bytes -= connection.unsent_bytes;
         }
+    }
+
+    /// This connection turned out to be another node's: it is no client any more.
+    pub fn hand_over(&mut self, id: ConnectionId) {
+        self.closed(id);
     }
 
     /// Bytes that clients have been given and have not read.

@@ -14,7 +14,8 @@ use crate::metadata::{Applied, Catalog, CatalogError, Command};
 use crate::model::ids::{GroupId, PartitionKey, ShardId};
 use crate::partition::Partition;
 use crate::shard::cluster::Cluster;
-use crate::shard::group::ControlItem;
+use crate::shard::follow::ReplyTo;
+use crate::shard::group::{ControlItem, Group};
 use crate::shard::groups::Groups;
 use crate::shard::message::ShardMessage;
 use crate::shard::output::Output;
@@ -26,9 +27,25 @@ pub const CATALOG_SHARD: ShardId = ShardId(0);
 
 /// Who asked for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CommandTicket {
-    pub from: ShardId,
-    pub request: u64,
+pub enum CommandTicket {
+    /// A shard of this node, with its number for it.
+    Shard { from: ShardId, request: u64 },
+    /// Another node.
+    Peer(ReplyTo),
+}
+
+/// Versions of the catalog whose commands' results are remembered on shard 0: so late may another
+/// node's answer come that says which version a proposal became.
+const RESULTS_KEPT: usize = 4096;
+/// Proposals of this node that wait for a leader of group 0. Those beyond are refused.
+const PROPOSALS_MAX: usize = 16_384;
+
+/// A command that must go to another node.
+#[derive(Debug)]
+pub struct Proposal {
+    pub number: u64,
+    pub command: Command,
+    ticket: CommandTicket,
 }
 
 /// What waits on this shard for a command of its own.
@@ -60,6 +77,17 @@ pub struct Control {
     /// On shard 0: applied here, not yet acknowledged by all.
     spreading: VecDeque<Spreading>,
     done: VecDeque<CommandDone>,
+    /// On shard 0 while another node leads group 0: commands to be sent there.
+    proposals: VecDeque<Proposal>,
+    next_proposal: u64,
+    /// Those that were sent, by their numbers.
+    proposed: FxHashMap<u64, CommandTicket>,
+    /// Those that were accepted, by the version that they will be here.
+    accepted: FxHashMap<u64, CommandTicket>,
+    /// What the last commands came to: the version of the first, and one after the other.
+    results: VecDeque<(u64, Result<Applied, CatalogError>)>,
+    /// Answers for other nodes.
+    answers: Vec<(ReplyTo, Option<u64>)>,
 }
 
 #[derive(Debug)]
@@ -80,6 +108,12 @@ impl Control {
             waiting: FxHashMap::default(),
             spreading: VecDeque::new(),
             done: VecDeque::new(),
+            proposals: VecDeque::new(),
+            next_proposal: 0,
+            proposed: FxHashMap::default(),
+            accepted: FxHashMap::default(),
+            results: VecDeque::new(),
+            answers: Vec::new(),
         }
     }
 
@@ -102,14 +136,110 @@ impl Control {
         self.waiting.insert(request, waiter);
         match groups.get_mut(CATALOG_GROUP) {
             Some(group) => {
-                let ticket = Some(CommandTicket { from: cluster.shard(), request });
-                group.control.push(ControlItem::Command { command, ticket });
+                let ticket = CommandTicket::Shard { from: cluster.shard(), request };
+                self.queue(command, ticket, group, outputs);
             }
             None => outputs.push_back(Output::SendShard {
                 to: CATALOG_SHARD,
                 message: ShardMessage::Propose { request, command },
             }),
         }
+    }
+
+    /// On shard 0: has a command appended here, if this node leads, or sent to the one that does.
+    fn queue<P: Page>(
+        &mut self,
+        command: Command,
+        ticket: CommandTicket,
+        group: &mut Group<P>,
+        outputs: &mut VecDeque<Output<P>>,
+    ) {
+        if group.replica.is_leader() {
+            group.control.push(ControlItem::Command { command, ticket: Some(ticket) });
+        } else if self.proposals.len() < PROPOSALS_MAX {
+            let number = self.next_proposal;
+            self.next_proposal += 1;
+            self.proposals.push_back(Proposal { number, command, ticket });
+        } else {
+            self.tell(ticket, Err(CatalogError::NoLeader), ShardId(0), outputs);
+        }
+    }
+
+    /// On shard 0: a command of another node, to be appended if this one leads.
+    pub fn on_proposal<P: Page>(&mut self, command: &[u8], reply: ReplyTo, groups: &mut Groups<P>) {
+        let group = groups.get_mut(CATALOG_GROUP).filter(|group| group.is_serving());
+        match (group, Command::decode(command)) {
+            (Some(group), Ok(command)) => {
+                let ticket = Some(CommandTicket::Peer(reply));
+                group.control.push(ControlItem::Command { command, ticket });
+            }
+            _ => self.answers.push((reply, None)),
+        }
+    }
+
+    /// The next command that is to be sent to the leader of group 0. If it can't be sent, it must
+    /// be put back.
+    pub fn poll_proposal(&mut self) -> Option<Proposal> {
+        self.proposals.pop_front()
+    }
+
+    /// A command that could not be sent.
+    pub fn put_back(&mut self, proposal: Proposal) {
+        self.proposals.push_front(proposal);
+    }
+
+    /// A command was sent.
+    pub fn sent(&mut self, proposal: &Proposal) {
+        self.proposed.insert(proposal.number, proposal.ticket);
+    }
+
+    /// This node leads group 0 now: what waits to be sent elsewhere is appended here.
+    pub fn append_proposals<P: Page>(&mut self, group: &mut Group<P>) {
+        for Proposal { command, ticket, .. } in self.proposals.drain(..) {
+            group.control.push(ControlItem::Command { command, ticket: Some(ticket) });
+        }
+    }
+
+    /// Another node says which version a proposal became, or that it didn't.
+    pub fn on_proposed<P: Page>(
+        &mut self,
+        proposal: u64,
+        version: Option<u64>,
+        cluster: &Cluster,
+        outputs: &mut VecDeque<Output<P>>,
+    ) {
+        let Some(ticket) = self.proposed.remove(&proposal) else { return };
+        let Some(version) = version else {
+            return self.tell(ticket, Err(CatalogError::NoLeader), cluster.shard(), outputs);
+        };
+        if version > self.catalog.version {
+            self.accepted.insert(version, ticket);
+            return;
+        }
+        if let Some(spreading) = self.spreading.iter_mut().find(|it| it.version == version) {
+            spreading.ticket = Some(ticket);
+            return;
+        }
+        let known = self.results.iter().find(|(known, _)| *known == version);
+        let result = known.map_or(Err(CatalogError::NoLeader), |(_, result)| result.clone());
+        self.tell(ticket, result, cluster.shard(), outputs);
+    }
+
+    /// A command of ours was cut off before it was committed, or never appended.
+    pub fn lost<P: Page>(
+        &mut self,
+        ticket: Option<CommandTicket>,
+        cluster: &Cluster,
+        outputs: &mut VecDeque<Output<P>>,
+    ) {
+        if let Some(ticket) = ticket {
+            self.tell(ticket, Err(CatalogError::NoLeader), cluster.shard(), outputs);
+        }
+    }
+
+    /// Answers for other nodes: the version of the catalog that a proposal became, if it did.
+    pub fn take_answers(&mut self) -> Vec<(ReplyTo, Option<u64>)> {
+        std::mem::take(&mut self.answers)
     }
 
     /// On shard 0: a command of group 0's journal is committed.
@@ -126,6 +256,13 @@ impl Control {
             follow(&self.catalog, applied, groups);
         }
         let version = self.catalog.version;
+        let ticket = ticket.or_else(|| self.accepted.remove(&version));
+        if cluster.has_others() {
+            if self.results.len() == RESULTS_KEPT {
+                self.results.pop_front();
+            }
+            self.results.push_back((version, result.clone()));
+        }
         let mut missing = 0;
         if self.has_catalog {
             for to in cluster.other_shards() {
@@ -188,25 +325,42 @@ impl Control {
             }
             ShardMessage::Propose { request, command } => {
                 let group = groups.get_mut(CATALOG_GROUP).expect("it is for shard 0 only");
-                let ticket = Some(CommandTicket { from, request });
-                group.control.push(ControlItem::Command { command, ticket });
+                self.queue(command, CommandTicket::Shard { from, request }, group, outputs);
             }
             ShardMessage::Done { request, result } => self.finish(request, result),
-            ShardMessage::Leads { .. } => {}
+            ShardMessage::Leads { .. } | ShardMessage::Node { .. } => {}
         }
     }
 
     /// Tells those whose commands every shard has applied, in order.
     fn settle<P>(&mut self, cluster: &Cluster, outputs: &mut VecDeque<Output<P>>) {
         while self.spreading.front().is_some_and(|spreading| spreading.missing == 0) {
-            let Some(Spreading { ticket, result, .. }) = self.spreading.pop_front() else { return };
-            let Some(CommandTicket { from, request }) = ticket else { continue };
-            if from == cluster.shard() {
-                self.finish(request, result);
-            } else {
+            let Some(spreading) = self.spreading.pop_front() else { return };
+            match spreading.ticket {
+                Some(CommandTicket::Peer(reply)) => {
+                    self.answers.push((reply, Some(spreading.version)));
+                }
+                Some(ticket) => self.tell(ticket, spreading.result, cluster.shard(), outputs),
+                None => {}
+            }
+        }
+    }
+
+    /// Tells who asked for a command what became of it.
+    fn tell<P>(
+        &mut self,
+        ticket: CommandTicket,
+        result: Result<Applied, CatalogError>,
+        own: ShardId,
+        outputs: &mut VecDeque<Output<P>>,
+    ) {
+        match ticket {
+            CommandTicket::Shard { from, request } if from == own => self.finish(request, result),
+            CommandTicket::Shard { from, request } => {
                 let message = ShardMessage::Done { request, result };
                 outputs.push_back(Output::SendShard { to: from, message });
             }
+            CommandTicket::Peer(reply) => self.answers.push((reply, None)),
         }
     }
 
@@ -249,15 +403,16 @@ fn add_partition<P: Page>(catalog: &Catalog, key: PartitionKey, groups: &mut Gro
     }
 }
 
-/// Brings the partitions that recovery found in line with a whole catalog: those that are missing
-/// are empty, those that it doesn't know were deleted.
+/// Brings the partitions that recovery found, or that other nodes have sent, in line with a whole
+/// catalog: those that are missing are empty, and those that were deleted go. One that it doesn't
+/// know yet stays: another group's journal may be ahead of the catalog's.
 fn adopt<P: Page>(catalog: &Catalog, groups: &mut Groups<P>) {
     for group in groups.iter_mut() {
         let deleted: Vec<PartitionKey> = group
             .partitions
             .iter()
             .map(|partition| partition.key)
-            .filter(|key| catalog.partition(*key).is_none())
+            .filter(|key| catalog.was_deleted(*key))
             .collect();
         for key in deleted {
             group.partitions.remove(key);

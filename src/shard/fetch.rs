@@ -515,6 +515,9 @@ pub fn check_leader<P: Page>(
     let Some(group) = parts.groups.get(placement.group) else {
         return ErrorCode::NOT_LEADER_OR_FOLLOWER;
     };
+    if !group.is_serving() {
+        return ErrorCode::NOT_LEADER_OR_FOLLOWER;
+    }
     let own = group.replica.term().0 as i32;
     match epoch {
         _ if group.partitions.slot(placement.key).is_none() => {

@@ -19,9 +19,11 @@ use crate::model::position::{LogIndex, Offset, Position, Term};
 use crate::model::time::{Now, Time, Wallclock};
 use crate::partition::Partition;
 use crate::replica::vote::VoteFile;
-use crate::replica::{Descriptor, Replica, Vote, Work};
+use crate::replica::{Descriptor, Replica, Vote};
+use crate::shard::catch_up::CatchUps;
 use crate::shard::checkpoint::CheckpointState;
 use crate::shard::control::CommandTicket;
+use crate::shard::follow::Following;
 use crate::shard::input::IoFailure;
 use crate::shard::metrics::GroupMetrics;
 use crate::shard::pending_responses::{PendingResponses, Progress};
@@ -47,8 +49,14 @@ pub struct Group<P> {
     /// What is to be appended beside the queue: changes of the catalog and of log starts.
     pub control: Vec<ControlItem>,
     vote_file: VoteFile,
-    /// An entry of Raft's own that waits for room.
-    empty_entry: Option<(Term, LogIndex)>,
+    /// What is under way with the group's other members.
+    pub following: Following,
+    pub catch_ups: CatchUps,
+    /// What somebody waits for in entries that were cut off.
+    pub(super) lost: Vec<ControlItem>,
+    /// The term in which this node led when it was last looked at.
+    led: Option<Term>,
+    serves: bool,
     /// Appended and not yet applied, oldest first.
     entries: VecDeque<AppendedEntry>,
     applied: Chain,
@@ -56,6 +64,18 @@ pub struct Group<P> {
     /// Since when the disk has had no space for another segment, and when to try again.
     no_space: Option<Time>,
     next_vote_write: u64,
+    /// What Raft has asked to be written into the vote file and isn't there yet.
+    votes: Votes,
+}
+
+/// The vote file is written once at a time, for with both of its slots under way a crash could tear
+/// both. What is asked for meanwhile waits, and of several only the last is written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Votes {
+    /// How many of Raft's votes the write that is out stands for; 0 if none is out.
+    out: u64,
+    /// The next one, and how many it stands for.
+    waiting: Option<(Vote, u64)>,
 }
 
 /// The last entry applied.
@@ -165,45 +185,44 @@ impl<P: Page> Group<P> {
             metrics: GroupMetrics::default(),
             control: Vec::new(),
             vote_file: parts.vote_file,
-            empty_entry: None,
+            following: Following::default(),
+            catch_ups: CatchUps::default(),
+            lost: Vec::new(),
+            led: None,
+            serves: false,
             entries: parts.entries,
             applied: parts.applied,
             no_space: None,
             next_vote_write: 1,
+            votes: Votes::default(),
         }
     }
 
-    /// Does what Raft asks for. Returns a vote to write, with its place in the vote file.
-    pub fn work(&mut self, now: Now) -> Option<(WriteId, u64, P)> {
-        loop {
-            if let Some((term, index)) = self.empty_entry {
-                if !self.append_empty(term, index, now) {
-                    return None;
-                }
-                self.empty_entry = None;
-            }
-            match self.replica.poll_work()? {
-                Work::AppendEmpty { term, index } => self.empty_entry = Some((term, index)),
-                Work::WriteVote(vote) => return Some(self.write_vote(vote)),
-            }
-        }
+    /// Raft wants this vote on disk.
+    pub(super) fn wants_vote(&mut self, vote: Vote) {
+        let count = self.votes.waiting.map_or(0, |(_, count)| count);
+        self.votes.waiting = Some((vote, count + 1));
     }
 
-    fn write_vote(&mut self, vote: Vote) -> (WriteId, u64, P) {
+    /// The next write of the vote file, if there is something to write and none is out.
+    pub(super) fn poll_vote(&mut self) -> Option<(WriteId, u64, P)> {
+        let (vote, count) = self.votes.waiting.take_if(|_| self.votes.out == 0)?;
+        self.votes.out = count;
         let (at, slot) = self.vote_file.next(vote);
         let write = WriteId(self.next_vote_write);
         self.next_vote_write += 1;
-        (write, at, P::build(slot.len(), |into| into.copy_from_slice(&slot)))
+        Some((write, at, P::build(slot.len(), |into| into.copy_from_slice(&slot))))
     }
 
-    fn append_empty(&mut self, term: Term, index: LogIndex, now: Now) -> bool {
+    /// Appends an entry of Raft's own, if there is room.
+    pub(super) fn append_empty(&mut self, term: Term, index: LogIndex, now: Now) -> bool {
         if self.room(crate::limits::ENTRY_ALIGN_BYTES).is_err() {
             return false;
         }
         let stamp = self.stamp(term, index, now.wallclock);
         let appended = self.journal.append(stamp, &[], |_| {});
         let bytes = (appended.end.0 - appended.position.0) as u32;
-        self.entries.push_back(AppendedEntry {
+        let entry = AppendedEntry {
             index,
             term,
             crc: appended.crc,
@@ -213,11 +232,39 @@ impl<P: Page> Group<P> {
             requests: 0,
             grown: Vec::new(),
             control: Vec::new(),
-        });
+        };
         let descriptor = Descriptor { position: appended.position, bytes, crc: appended.crc };
         self.replica.placed(index, descriptor);
-        self.progress.append = appended.end;
+        self.took(entry, appended.end);
         true
+    }
+
+    /// An entry is in the journal and in Raft's log.
+    pub(super) fn took(&mut self, entry: AppendedEntry, end: Position) {
+        self.progress.append = end;
+        self.entries.push_back(entry);
+    }
+
+    /// Takes out the entries from `from` on. With them comes the checksum of the last one left.
+    pub(super) fn cut_entries(&mut self, from: LogIndex) -> (VecDeque<AppendedEntry>, u32) {
+        assert!(from > self.applied.index, "what is applied is committed");
+        let keep = self.entries.partition_point(|entry| entry.index < from);
+        let cut = self.entries.split_off(keep);
+        let last_crc = self.entries.back().map_or(self.applied.crc, |entry| entry.crc);
+        (cut, last_crc)
+    }
+
+    /// Where a partition ends by what is appended and not applied.
+    pub(super) fn end_of_appended(&self, key: PartitionKey) -> Option<Offset> {
+        let grown = self.entries.iter().rev().flat_map(|entry| &entry.grown);
+        grown.filter(|grown| grown.key == key).map(|grown| grown.end).next()
+    }
+
+    /// The journal was cut off.
+    pub(super) fn cut_progress(&mut self, cut: Position) {
+        self.progress.append = cut;
+        self.progress.flush = self.progress.flush.min(cut);
+        self.progress.received = self.progress.received.min(cut);
     }
 
     /// What an entry appended now says of itself.
@@ -242,8 +289,8 @@ impl<P: Page> Group<P> {
     /// An entry has been appended to the journal and is now proposed to Raft.
     pub fn appended(&mut self, entry: AppendedEntry, descriptor: Descriptor) {
         self.replica.propose(entry.index, descriptor);
-        self.progress.append = entry.end;
-        self.entries.push_back(entry);
+        let end = entry.end;
+        self.took(entry, end);
     }
 
     /// A journal write is on disk.
@@ -263,7 +310,9 @@ impl<P: Page> Group<P> {
 
     /// A vote is on disk.
     pub fn on_vote_written(&mut self) {
-        self.replica.on_vote_written();
+        for _ in 0..std::mem::take(&mut self.votes.out) {
+            self.replica.on_vote_written();
+        }
     }
 
     /// A segment was made, or could not be.
@@ -307,21 +356,19 @@ impl<P: Page> Group<P> {
     /// Moves commit and applies what it allows. On one node a majority is this one.
     pub fn apply(&mut self, now: Time, mut event: impl FnMut(GroupEvent)) {
         let (index, commit) = self.replica.committed();
-        if commit > self.progress.commit {
-            self.progress.commit = commit;
-        }
-        self.progress.received = self.progress.append;
-        // `start <= apply <= min(commit, flush)`: the replica's log only holds what is flushed.
-        while self
-            .entries
-            .front()
-            .is_some_and(|entry| entry.index <= index && entry.end <= self.progress.flush)
-        {
+        // Raft may know of a commit before the entry has found room in the journal.
+        self.progress.commit = commit.min(self.progress.append).max(self.progress.commit);
+        let received = self.replica.received().unwrap_or(self.progress.commit);
+        self.progress.received = received.max(self.progress.commit).min(self.progress.append);
+        // Also before it is on this node's disk: a majority has it, and whoever was told that a
+        // record is durable may read it.
+        while self.entries.front().is_some_and(|entry| entry.index <= index) {
             let entry = self.entries.pop_front().expect("it was just seen");
             self.apply_entry(entry, now, &mut event);
         }
         assert!(self.progress.commit <= self.progress.append);
         assert!(self.progress.flush <= self.progress.append);
+        self.serves = self.replica.is_leader() && self.applied.term == self.replica.term();
     }
 
     fn apply_entry(&mut self, entry: AppendedEntry, now: Time, event: &mut impl FnMut(GroupEvent)) {
@@ -372,6 +419,9 @@ impl<P: Page> Group<P> {
                 }
             }
         });
+        // What isn't in the cache is not sent by Raft's own messages.
+        let first = self.journal.first_cached().map(|entry| LogIndex(entry.index.0 - 1));
+        self.replica.compact(first.unwrap_or(self.applied.index));
     }
 
     /// How far each level has come.
@@ -384,17 +434,40 @@ impl<P: Page> Group<P> {
         self.applied
     }
 
+    /// The last entry in the journal.
+    pub fn last_entry(&self) -> Chain {
+        self.entries.back().map_or(self.applied, |entry| Chain {
+            index: entry.index,
+            term: entry.term,
+            crc: entry.crc,
+            end: entry.end,
+        })
+    }
+
     /// Whether all that was appended has been applied.
     pub fn is_settled(&self) -> bool {
         self.entries.is_empty()
             && self.journal.writes_in_flight() == 0
-            && self.empty_entry.is_none()
+            && !self.following.is_blocked()
     }
 
     /// Whether this node leads the group and has applied an entry of its own term, so that
     /// whatever was recovered is applied as well.
     pub fn is_serving(&self) -> bool {
-        self.replica.is_leader() && self.applied.term == self.replica.term()
+        self.serves
+    }
+
+    /// Whether it knows who leads and has applied an entry of that leader's term: then it has
+    /// applied all that was committed when that leader was elected.
+    pub fn is_current(&self) -> bool {
+        self.replica.leader().is_some() && self.applied.term == self.replica.term()
+    }
+
+    /// Whether leadership was lost since this was last asked.
+    pub fn has_lost_leadership(&mut self) -> bool {
+        let led = self.led;
+        self.led = self.replica.is_leader().then(|| self.replica.term());
+        led.is_some() && led != self.led
     }
 }
 

@@ -1,6 +1,6 @@
 //! The groups of a shard: every `shards`-th one of the data directory.
 
-use crate::model::ids::{GroupId, ShardId};
+use crate::model::ids::{GroupId, ShardId, shard_of_group};
 use crate::shard::group::Group;
 
 /// The groups that run on this shard.
@@ -8,23 +8,27 @@ pub struct Groups<P> {
     shard: ShardId,
     shards: u16,
     groups: Vec<Group<P>>,
+    /// For each group that would be this shard's if this node held it, where it is in `groups`.
+    places: Vec<Option<u32>>,
 }
 
 impl<P> Groups<P> {
-    /// The groups of `shard`, in ascending order and without a gap.
+    /// The groups of `shard`, in ascending order.
     pub fn new(shard: ShardId, shards: u16, groups: Vec<Group<P>>) -> Groups<P> {
-        let groups = Groups { shard, shards, groups };
-        for (at, group) in groups.groups.iter().enumerate() {
-            assert_eq!(groups.index(group.id), Some(at), "groups go to shards in turn");
+        let mut places = Vec::new();
+        for (at, group) in groups.iter().enumerate() {
+            assert_eq!(shard_of_group(group.id, shards), shard, "groups go to shards in turn");
+            places.resize((group.id.0 / u32::from(shards)) as usize, None);
+            places.push(Some(at as u32));
         }
-        groups
+        Groups { shard, shards, groups, places }
     }
 
     /// Where a group is among those of this shard, if it runs here.
     pub fn index(&self, group: GroupId) -> Option<usize> {
         let shards = u32::from(self.shards);
-        let index = (group.0 / shards) as usize;
-        (group.0 % shards == u32::from(self.shard.0) && index < self.groups.len()).then_some(index)
+        let place = *self.places.get((group.0 / shards) as usize)?;
+        place.filter(|_| group.0 % shards == u32::from(self.shard.0)).map(|at| at as usize)
     }
 
     /// The group at an index that `index` gave.

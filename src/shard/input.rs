@@ -18,6 +18,9 @@ pub enum Input<P> {
     Sent { connection: ConnectionId, bytes: usize },
     /// The client is gone, or `Output::CloseConnection` has been done. Nothing follows.
     ConnectionClosed { connection: ConnectionId },
+    /// `Output::Dial` came to nothing: nobody listens there, or the host is unknown. Nothing
+    /// follows for this connection. A dial that succeeds is told as `ConnectionOpened`.
+    DialFailed { connection: ConnectionId, reason: String },
     /// A message of another shard of this node; those of one sender come in order.
     FromShard { from: ShardId, message: ShardMessage },
     /// `Output::WriteJournal` is done: on disk, or failed.

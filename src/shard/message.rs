@@ -3,8 +3,8 @@
 //! All of it is control plane. No record ever crosses from one shard to another.
 
 use crate::metadata::{Applied, CatalogError, Command};
-use crate::model::ids::GroupId;
-use crate::model::position::Term;
+use crate::model::ids::{GroupId, NodeId};
+use crate::shard::cluster::{Leader, Node};
 
 /// A message from one shard to another.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub enum ShardMessage {
     Propose { request: u64, command: Command },
     /// From shard 0: the command is applied on every shard, or refused.
     Done { request: u64, result: Result<Applied, CatalogError> },
-    /// A group has a leader on the sender.
-    Leads { group: GroupId, term: Term },
+    /// A group has a leader.
+    Leads { group: GroupId, leader: Leader },
+    /// The sender is connected to another node, or not any more.
+    Node { id: NodeId, node: Node },
 }

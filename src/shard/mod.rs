@@ -24,10 +24,12 @@ use crate::journal::JournalOutput;
 use crate::journal::page::Page;
 use crate::journal::source::{GroupFiles, SegmentSource};
 use crate::metadata::Catalog;
-use crate::model::ids::{ConnectionId, GroupId, NodeId, ShardId};
+use crate::metadata::placement::REPLICAS_DEFAULT;
+use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
 use crate::model::time::{Now, Time};
 use crate::shard::admin::AdminRequests;
 use crate::shard::append::Workspace;
+use crate::shard::catch_up::CATCH_UP_READ;
 use crate::shard::cluster::Cluster;
 use crate::shard::connections::Connections;
 use crate::shard::consumer_groups::{ConsumerGroups, Coordination};
@@ -39,6 +41,7 @@ use crate::shard::input::{Input, IoFailure};
 use crate::shard::message::ShardMessage;
 use crate::shard::metrics::ShardMetrics;
 use crate::shard::output::{LogLevel, Output};
+use crate::shard::peers::Peers;
 use crate::shard::produce::MultiProduce;
 use crate::shard::produce_answers::LastTemplate;
 use crate::shard::producer_ids::ProducerIds;
@@ -55,15 +58,20 @@ mod requests;
 mod turn;
 
 pub mod append;
+pub mod catch_up;
 pub mod checkpoint;
 pub mod cluster;
 pub mod connections;
+pub mod follow;
 pub mod group;
 pub mod groups;
+mod members;
+pub mod peers;
 pub mod pending_responses;
 pub mod produce;
 pub mod produce_answers;
 pub mod producer_ids;
+pub mod replay;
 
 pub mod chunks;
 pub mod fetch;
@@ -78,6 +86,14 @@ pub mod random;
 pub mod retention;
 pub mod snapshot;
 
+/// A node of the cluster, and where its shard 0 listens; its shard s does at `port + s`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAddress {
+    pub node: NodeId,
+    pub host: String,
+    pub port: u16,
+}
+
 /// What a shard must know from the start.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
@@ -89,6 +105,8 @@ pub struct ShardConfig {
     pub groups: u32,
     /// The cluster's id, as clients see it.
     pub cluster_id: String,
+    /// All nodes that formed the cluster, ascending, this one included. One node is a cluster, too.
+    pub nodes: Vec<NodeAddress>,
     /// The host that clients are told to connect to.
     pub advertised_host: String,
     /// Shard 0's port; shard s is at `base_port + s`.
@@ -128,6 +146,12 @@ pub struct Shard<P: Page> {
     next_complaint: Time,
     outputs: VecDeque<Output<P>>,
     workspace: Workspace,
+    /// Shards of other nodes.
+    peers: Peers<P>,
+    /// When Raft's clock ticks next.
+    next_tick: Time,
+    /// Clients that asked before this shard could answer.
+    early_clients: Vec<ConnectionId>,
     events: Vec<(usize, GroupEvent)>,
     /// Connections held up because the request queue is full.
     queue_waiters: Vec<ConnectionId>,
@@ -159,7 +183,8 @@ impl<P: Page> Shard<P> {
     ) -> Result<Shard<P>, String> {
         config.journal_cache_bytes /= files.len().max(1);
         let mut groups = Vec::with_capacity(files.len());
-        let mut catalog = Catalog::new(config.groups, 1);
+        let replicas = config.nodes.len().min(REPLICAS_DEFAULT);
+        let mut catalog = Catalog::new(config.groups, replicas as i16);
         let mut outputs = VecDeque::new();
         for files in &files {
             let opened = open::open_group(&config, files, source)?;
@@ -168,6 +193,7 @@ impl<P: Page> Shard<P> {
             let notes = opened.notes.into_iter();
             outputs.extend(notes.map(|line| Output::Log { level: LogLevel::Info, line }));
         }
+        let shared = members::shared_groups(&config, groups.iter().map(|group| group.id));
         Ok(Shard {
             cluster: Cluster::new(&config),
             groups: Groups::new(config.shard, config.shards, groups),
@@ -186,6 +212,9 @@ impl<P: Page> Shard<P> {
             next_complaint: Time(0),
             outputs,
             workspace: Workspace::default(),
+            peers: Peers::new(&config, shared, now.time),
+            next_tick: now.time + members::RAFT_TICK,
+            early_clients: Vec::new(),
             events: Vec::new(),
             queue_waiters: Vec::new(),
             state: State::Starting,
@@ -198,10 +227,23 @@ impl<P: Page> Shard<P> {
     /// Records one event. Cheap: validates and queues, does no batch work.
     pub fn handle(&mut self, now: Now, input: Input<P>) {
         match input {
+            Input::ConnectionOpened { connection } if connection.0 & DIALED_CONNECTION != 0 => {
+                self.peers.on_opened(connection, now.time);
+            }
             Input::ConnectionOpened { connection } => self.connections.open(connection),
+            Input::Frames { connection, frames } if self.peers.is_link(connection) => {
+                self.peers.on_frames(connection, frames, now.time);
+            }
             Input::Frames { connection, frames } => self.connections.received(connection, frames),
+            Input::Sent { connection, bytes } if self.peers.is_link(connection) => {
+                self.peers.on_sent(connection, bytes);
+            }
             Input::Sent { connection, bytes } => self.connections.sent(connection, bytes),
+            Input::DialFailed { connection, reason } => {
+                self.peers.on_dial_failed(connection, &reason, now.time);
+            }
             Input::ConnectionClosed { connection } => {
+                self.peers.on_closed(connection);
                 self.fetches.on_connection_closed(connection);
                 self.connections.closed(connection);
             }
@@ -210,6 +252,9 @@ impl<P: Page> Shard<P> {
                 Ok(()) => self.group(group).on_written(write, now.time),
                 Err(failure) => self.fatal(group, "a journal write", failure),
             },
+            Input::JournalRead { group, read, result } if read.0 & CATCH_UP_READ != 0 => {
+                self.on_catch_up_read(group, read, result.ok(), now);
+            }
             Input::JournalRead { group, read, result } => {
                 let (fetches, mut parts) = self.fetch_parts();
                 fetches.on_read(now.time, group, read, result, &mut parts);
@@ -238,6 +283,7 @@ impl<P: Page> Shard<P> {
         self.connections.begin_turn(now.time);
         self.coordination(now).follow_leadership();
         self.take_requests(now);
+        self.hear_members(now);
         self.carry_out_done();
         self.consumer_groups.append(&mut self.groups);
         for index in 0..self.groups.len() {
@@ -249,12 +295,14 @@ impl<P: Page> Shard<P> {
         self.expire(now);
         self.retire(now);
         self.again |= self.consumer_groups.append(&mut self.groups);
+        self.send_proposals();
         self.change_state();
         self.again |= self.connections.has_runnable() || self.has_room_again();
         for line in self.connections.take_faults() {
             self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
         }
         self.connections.give_out(&mut self.outputs);
+        self.peers.give_out(&mut self.outputs);
     }
 
     /// The next thing to do outside. `None` ends the turn.
@@ -277,6 +325,7 @@ impl<P: Page> Shard<P> {
             self.admin_requests.next_deadline(),
             self.consumer_groups.next_deadline(),
             Some(self.retention.next()),
+            self.next_member_deadline(),
         ];
         groups.chain(others).flatten().min()
     }
@@ -336,8 +385,16 @@ impl<P: Page> Shard<P> {
     }
 
     fn on_message(&mut self, from: ShardId, message: ShardMessage) {
-        if let ShardMessage::Leads { group, term } = message {
-            return self.cluster.learn(group, term);
+        match message {
+            ShardMessage::Leads { group, leader } => {
+                self.cluster.learn(group, leader);
+                return;
+            }
+            ShardMessage::Node { id, node } => {
+                self.cluster.learn_node(id, node);
+                return;
+            }
+            _ => {}
         }
         let (cluster, groups) = (&self.cluster, &mut self.groups);
         self.control.on_message(from, message, cluster, groups, &mut self.outputs);

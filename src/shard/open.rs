@@ -4,25 +4,21 @@ use std::collections::VecDeque;
 
 use crate::coordinator::Store;
 use crate::journal::Journal;
-use crate::journal::format::{Entry, Run, RunKind, SEGMENT_HEADER_BYTES};
+use crate::journal::format::{Entry, SEGMENT_HEADER_BYTES};
 use crate::journal::page::Page;
 use crate::journal::recovery::{self, Cut, JournalFiles, RecoverError, Recovered};
 use crate::journal::source::{GroupFiles, SegmentSource};
-use crate::kafka::record_batch;
-use crate::metadata::{Catalog, Command};
-use crate::model::ids::{GroupId, NodeId, PartitionKey};
-use crate::model::position::{Offset, Position, Term};
+use crate::metadata::Catalog;
+use crate::metadata::placement;
+use crate::model::ids::{GroupId, NodeId};
+use crate::model::position::{Position, Term};
 use crate::model::time::Time;
-use crate::partition::Partition;
-use crate::partition::index::RunPlace;
-use crate::partition::producers::Sequence;
 use crate::replica::vote::VoteFile;
 use crate::replica::{Descriptor, Replica, ReplicaStart};
 use crate::shard::ShardConfig;
 use crate::shard::checkpoint::{self, Checkpoint, CheckpointState};
-use crate::shard::group::{
-    AppendedEntry, Chain, ControlItem, Group, GroupParts, Grown, Partitions,
-};
+use crate::shard::group::{AppendedEntry, Chain, Group, GroupParts, Partitions};
+use crate::shard::replay::replay;
 
 /// A group that was recovered.
 pub struct Opened<P> {
@@ -55,15 +51,18 @@ pub fn open_group<P: Page>(
         config.journal_cache_bytes,
     );
     journal.prepare_segments();
+    let nodes: Vec<NodeId> = config.nodes.iter().map(|address| address.node).collect();
     let mut replica = Replica::new(ReplicaStart {
         node: config.node,
-        voters: vec![config.node],
+        voters: placement::replicas(group, &nodes),
         vote: vote_file.vote,
         applied: (applied.index, applied.term, applied.end),
         entries: raft,
         seed: config.seed ^ u64::from(group.0),
     });
-    replica.campaign();
+    if replica.is_alone() {
+        replica.campaign();
+    }
     let group = Group::new(GroupParts {
         id: group,
         journal,
@@ -172,81 +171,19 @@ struct Replay {
 
 impl Replay {
     fn entry(&mut self, entry: &Entry<'_>) {
-        let header = &entry.header;
-        let mut appended = AppendedEntry {
-            index: header.index,
-            term: header.term,
-            crc: entry.crc,
-            end: entry.end(),
-            appended_at: Time(0),
-            flushed_at: Some(Time(0)),
-            requests: 0,
-            grown: Vec::new(),
-            control: Vec::new(),
-        };
-        for (run, data) in entry.runs() {
-            match run.kind {
-                RunKind::Records => {
-                    let grown = self.records(entry, &run, data);
-                    appended.grown.push(grown);
-                }
-                RunKind::Command => {
-                    // Checked when it was proposed, and guarded by the entry's checksum since.
-                    if let Ok(command) = Command::decode(entry.data(data)) {
-                        appended.control.push(ControlItem::Command { command, ticket: None });
-                    }
-                }
-                RunKind::LogStart => appended.control.push(ControlItem::LogStart {
-                    partition: run.partition,
-                    offset: run.base_offset,
-                    request: None,
-                }),
-                RunKind::Coordinator => appended.control.push(ControlItem::Coordinator {
-                    data: entry.data(data).to_vec(),
-                    batch: None,
-                }),
+        let position = entry.header.position;
+        // Who was deleted is known when the catalog is.
+        let mut appended = replay(entry, &mut self.partitions, Time(0), |_| false);
+        appended.flushed_at = Some(Time(0));
+        for grown in &appended.grown {
+            // Nothing of it is in the cache.
+            if let Some(partition) = self.partitions.get_mut(grown.partition) {
+                partition.index.evict(position);
             }
         }
-        let bytes = (entry.end().0 - header.position.0) as u32;
-        self.raft
-            .push((header.term, Descriptor { position: header.position, bytes, crc: entry.crc }));
+        let bytes = (entry.end().0 - position.0) as u32;
+        let place = Descriptor { position, bytes, crc: entry.crc };
+        self.raft.push((entry.header.term, place));
         self.entries.push_back(appended);
-    }
-
-    fn records(&mut self, entry: &Entry<'_>, run: &Run, data: std::ops::Range<usize>) -> Grown {
-        self.ensure(run.partition);
-        let slot = self.partitions.slot(run.partition).expect("it was just ensured");
-        let partition = self.partitions.get_mut(slot).expect("it was just ensured");
-        for (_, batch) in record_batch::batches(entry.data(data.clone())) {
-            if batch.producer_id >= 0 {
-                let sequence = Sequence {
-                    producer_id: batch.producer_id,
-                    epoch: batch.producer_epoch,
-                    first: batch.base_sequence,
-                    count: batch.record_count,
-                };
-                partition.producers.appended(&sequence, Offset(batch.base_offset));
-            }
-        }
-        partition.append(
-            entry.header.term,
-            RunPlace {
-                base_offset: run.base_offset,
-                last_offset: run.last_offset,
-                entry: entry.header.position,
-                at: data.start as u32,
-                bytes: run.bytes,
-                max_timestamp: run.max_timestamp,
-            },
-        );
-        // Nothing of it is in the cache.
-        partition.index.evict(entry.header.position);
-        Grown { partition: slot, key: run.partition, end: partition.log_end(), bytes: run.bytes }
-    }
-
-    fn ensure(&mut self, key: PartitionKey) {
-        if self.partitions.slot(key).is_none() {
-            self.partitions.insert(Partition::new(key));
-        }
     }
 }

@@ -18,6 +18,10 @@ pub enum Output<P> {
     PauseReading { connection: ConnectionId },
     /// Read from it again.
     ResumeReading { connection: ConnectionId },
+    /// Connect to a shard of another node, under a number that the core has chosen (with
+    /// `DIALED_CONNECTION` set, which the runtime never gives). From then on it is a connection
+    /// like any other.
+    Dial { connection: ConnectionId, host: String, port: u16 },
     /// A message to another shard of this node.
     SendShard { to: ShardId, message: ShardMessage },
     /// Write the whole page at byte `at` of the segment's file, and have it on disk. Up to

@@ -256,7 +256,9 @@ impl<'a, P: Page> Produce<'a, P> {
         let placement = placement.ok_or(ProduceOutcome::UnknownPartition)?;
         let elsewhere = ProduceOutcome::Elsewhere(placement.group);
         let group = self.groups.index(placement.group).ok_or(elsewhere)?;
-        let slot = self.groups.at(group).partitions.slot(placement.key).ok_or(elsewhere)?;
+        let leads = self.groups.at(group).is_serving();
+        let slot = self.groups.at(group).partitions.slot(placement.key);
+        let slot = slot.filter(|_| leads).ok_or(elsewhere)?;
         if request.transactional {
             return Err(refused(ErrorCode::INVALID_REQUEST, "transactions are not offered"));
         }

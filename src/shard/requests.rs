@@ -10,14 +10,17 @@ use crate::kafka::api::{
     API_VERSIONS_KEY, DecodeError, PRODUCE_INDEX, Request, api_index, api_versions_response,
     decode_request,
 };
+use crate::kafka::frame::LENGTH_BYTES;
 use crate::kafka::header::RequestHeader;
 use crate::kafka::produce::PRODUCE_KEY;
+use crate::model::ids::ConnectionId;
 use crate::model::time::Now;
 use crate::shard::Shard;
 use crate::shard::admin::Admin;
 use crate::shard::connections::Ticket;
 use crate::shard::list_offsets;
 use crate::shard::output::{LogLevel, Output};
+use crate::shard::peers::wire;
 
 /// The least time between two lines about clients' mistakes.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,6 +39,9 @@ impl<P: Page> Shard<P> {
     ) {
         let header = match RequestHeader::decode(&read[frame.clone()]) {
             Ok(header) => header,
+            Err(_) if wire::is_hello(&read[frame.clone()]) => {
+                return self.adopt_peer(ticket.connection, read, frame, now);
+            }
             Err(why) => return self.refuse(now, ticket, why),
         };
         if header.api_key == PRODUCE_KEY {
@@ -62,6 +68,20 @@ impl<P: Page> Shard<P> {
             }
             Err(why) => self.refuse(now, ticket, why),
         }
+    }
+
+    /// The connection is another node's: this was its first word.
+    pub(super) fn adopt_peer(
+        &mut self,
+        connection: ConnectionId,
+        read: &Bytes,
+        frame: Range<usize>,
+        now: Now,
+    ) {
+        self.connections.hand_over(connection);
+        // With the length in front of it, as all that follows will have.
+        let frame = frame.start - LENGTH_BYTES..frame.end;
+        self.peers.adopt(connection, read.slice(frame), now.time);
     }
 
     /// Closes a connection for what its client sent. One line a second at most: clients err in

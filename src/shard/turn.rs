@@ -9,11 +9,13 @@ use crate::model::position::Position;
 use crate::model::time::Now;
 use crate::shard::append;
 use crate::shard::checkpoint;
+use crate::shard::cluster::Leader;
 use crate::shard::control::CommandWaiter;
-use crate::shard::group::GroupEvent;
+use crate::shard::group::{Group, GroupEvent};
 use crate::shard::input::IoFailure;
 use crate::shard::message::ShardMessage;
 use crate::shard::output::{LogLevel, Output};
+use crate::shard::peers::wire;
 use crate::shard::produce::{Produce, ProduceOutcome};
 use crate::shard::request_queue;
 use crate::shard::retention;
@@ -46,6 +48,10 @@ impl<P: Page> Shard<P> {
     }
 
     fn take_requests_of(&mut self, connection: ConnectionId, now: Now) {
+        if self.state == State::Starting {
+            // In a cluster the port is open before there is anything to say: other nodes use it.
+            return self.take_early(connection, now);
+        }
         let mut room = PENDING_RESPONSES_MAX.saturating_sub(self.groups.waiting_requests());
         let mut going_on = !matches!(self.state, State::Stopping | State::Stopped);
         while going_on && let Some(mut read) = self.connections.take_read(connection) {
@@ -67,6 +73,21 @@ impl<P: Page> Shard<P> {
             self.connections.put_back(connection, read);
         }
         self.connections.settle_reading(connection, &mut self.outputs);
+    }
+
+    /// Before this shard serves only other nodes are heard; clients wait.
+    fn take_early(&mut self, connection: ConnectionId, now: Now) {
+        let Some(mut read) = self.connections.take_read(connection) else { return };
+        let start = read.clone();
+        match self.connections.next_frame(connection, &mut read) {
+            Some((_, frame)) if wire::is_hello(&read.bytes[frame.clone()]) => {
+                self.adopt_peer(connection, &read.bytes, frame, now);
+            }
+            _ => {
+                self.connections.put_back(connection, start);
+                self.early_clients.push(connection);
+            }
+        }
     }
 
     /// Tells whoever waits for commands that are done.
@@ -96,22 +117,17 @@ impl<P: Page> Shard<P> {
     pub(super) fn turn_group(&mut self, index: usize, now: Now) {
         self.groups.at_mut(index).retry_space(now.time);
         self.work(index, now);
+        self.fail_if_deposed(index);
         self.append(index, now);
         self.work(index, now);
+        self.fail_if_deposed(index);
         let events = &mut self.events;
         let group = self.groups.at_mut(index);
         group.apply(now.time, |event| events.push((index, event)));
         group.evict();
         self.release(index, now);
+        self.follow_leader(index);
         self.give_out_journal(index);
-    }
-
-    fn work(&mut self, index: usize, now: Now) {
-        let group = self.groups.at_mut(index);
-        let id = group.id;
-        while let Some((write, at, page)) = group.work(now) {
-            self.outputs.push_back(Output::WriteVote { group: id, write, at, page });
-        }
     }
 
     fn append(&mut self, index: usize, now: Now) {
@@ -242,7 +258,7 @@ impl<P: Page> Shard<P> {
         if !self.retention.is_due(now.time) || self.state != State::Serving {
             return;
         }
-        for group in self.groups.iter_mut() {
+        for group in self.groups.iter_mut().filter(|group| group.is_serving()) {
             retention::retire(group, &self.control.catalog, now);
             self.again |= !group.control.is_empty();
         }
@@ -329,28 +345,26 @@ impl<P: Page> Shard<P> {
     }
 
     fn start(&mut self) {
-        let mut all_serve = true;
-        for index in 0..self.groups.len() {
-            let group = self.groups.at(index);
-            if !group.is_serving() {
-                all_serve = false;
-                continue;
-            }
-            let (id, term) = (group.id, group.replica.term());
-            if self.cluster.leader(id).is_none() {
-                self.cluster.learn(id, term);
+        let alone = !self.cluster.has_others();
+        for group in self.groups.iter().filter(|group| alone && group.is_serving()) {
+            let leader = Leader { node: self.cluster.node(), term: group.replica.term() };
+            if self.cluster.learn(group.id, leader) {
                 for to in self.cluster.other_shards() {
-                    let message = ShardMessage::Leads { group: id, term };
+                    let message = ShardMessage::Leads { group: group.id, leader };
                     self.outputs.push_back(Output::SendShard { to, message });
                 }
             }
         }
+        let all_current = self.groups.iter().all(Group::is_current);
         let hosts_catalog = self.groups.iter().any(|group| holds_catalog(group.id));
-        if all_serve && hosts_catalog && !self.control.has_catalog() {
+        if all_current && hosts_catalog && !self.control.has_catalog() {
             self.control.publish(&self.cluster, &mut self.groups, &mut self.outputs);
         }
-        if all_serve && self.control.has_catalog() && self.cluster.is_complete() {
+        if all_current && self.control.has_catalog() && self.cluster.is_complete() {
             self.state = State::Serving;
+            for connection in std::mem::take(&mut self.early_clients) {
+                self.connections.run(connection);
+            }
             self.outputs.push_back(Output::Ready);
         }
     }

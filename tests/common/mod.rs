@@ -10,10 +10,11 @@ use hutong::journal::source::{GroupFiles, SegmentSource};
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Term;
 use hutong::model::time::{Now, Time, Wallclock};
+use hutong::shard::cluster::Leader;
 use hutong::shard::input::Input;
 use hutong::shard::message::ShardMessage;
 use hutong::shard::output::{Output, Part};
-use hutong::shard::{Shard, ShardConfig};
+use hutong::shard::{NodeAddress, Shard, ShardConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
@@ -45,6 +46,7 @@ pub fn config() -> ShardConfig {
         shards: 1,
         groups: 1,
         cluster_id: "test".into(),
+        nodes: vec![NodeAddress { node: NodeId(0), host: "localhost".into(), port: 9092 }],
         advertised_host: "localhost".into(),
         base_port: 9092,
         data_directory: "/data".into(),
@@ -69,7 +71,8 @@ impl Broker {
         let config = ShardConfig { shards, groups: shards.into(), ..config() };
         let mut shard = Shard::open(config, vec![files], &mut NoFiles, now).unwrap();
         for other in 1..shards {
-            let message = ShardMessage::Leads { group: GroupId(other.into()), term: Term(1) };
+            let leader = Leader { node: NodeId(0), term: Term(1) };
+            let message = ShardMessage::Leads { group: GroupId(other.into()), leader };
             shard.handle(now, Input::FromShard { from: ShardId(other), message });
         }
         let mut broker = Broker { shard, now, connections: 0, answers: Vec::new() };

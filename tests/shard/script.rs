@@ -24,10 +24,11 @@ use hutong::kafka::record_batch::{self, Producer, build_batch};
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId, WriteId};
 use hutong::model::position::Term;
 use hutong::model::time::{Now, Time, Wallclock};
+use hutong::shard::cluster::Leader;
 use hutong::shard::input::{Input, IoFailure};
 use hutong::shard::message::ShardMessage;
 use hutong::shard::output::{Output, Part};
-use hutong::shard::{Shard, ShardConfig};
+use hutong::shard::{NodeAddress, Shard, ShardConfig};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -144,7 +145,8 @@ impl Rig {
     fn lead_elsewhere(&mut self) {
         for other in 1..self.shards {
             let from = ShardId(other);
-            let message = ShardMessage::Leads { group: GroupId(other.into()), term: Term(1) };
+            let leader = Leader { node: NodeId(0), term: Term(1) };
+            let message = ShardMessage::Leads { group: GroupId(other.into()), leader };
             self.handle(Input::FromShard { from, message });
         }
         self.turn();
@@ -471,6 +473,7 @@ fn open(shards: u16, disk: &mut Disk, now: Now) -> Shard<MemoryPage> {
         shards,
         groups: u32::from(shards),
         cluster_id: "script".into(),
+        nodes: vec![NodeAddress { node: NodeId(0), host: "host".into(), port: 9092 }],
         advertised_host: "host".into(),
         base_port: 9092,
         data_directory: "/data".into(),

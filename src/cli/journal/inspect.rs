@@ -60,6 +60,14 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
         let message = format!("there is no group {group}: the groups are 0 to {last}");
         return Err(UsageError(message).into());
     }
+    if let Some(group) = args.group.filter(|group| !stopped.groups().any(|g| g.0 == *group)) {
+        let here: Vec<String> = stopped.groups().map(|group| group.to_string()).collect();
+        let message = format!(
+            "group {group} has its replicas on other nodes: the groups of this one are {}",
+            here.join(", ")
+        );
+        return Err(UsageError(message).into());
+    }
     let (states, catalog) = stopped.state()?;
     let asked = |state: &&GroupState| args.group.is_none_or(|group| state.files.group.0 == group);
     let groups: Vec<Value> = states
@@ -72,6 +80,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
         "directory": stopped.path().display().to_string(),
         "cluster_id": facts.cluster_id,
         "node_id": facts.node_id,
+        "nodes": facts.nodes,
         "segment_bytes": facts.segment_bytes,
         "group_count": facts.groups,
         "groups": groups,

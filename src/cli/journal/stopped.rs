@@ -65,8 +65,9 @@ impl Stopped {
         NodeId(self.facts().node_id)
     }
 
+    /// The groups that this node has a replica of.
     pub fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
-        (0..self.facts().groups).map(GroupId)
+        self.facts().groups_here()
     }
 
     pub fn source(&self) -> DirSource {

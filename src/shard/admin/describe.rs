@@ -123,18 +123,32 @@ impl<P: Page> Admin<'_, P> {
     fn describe_topic(&self, topic: &Topic) -> MetadataResponseTopic {
         let partitions = (0..).zip(&topic.partitions).map(|(number, placement)| {
             let (error, leader, epoch) = self.leader_of(placement);
+            let (replicas, in_sync, offline) = self.replicas_of(placement);
             MetadataResponsePartition::default()
                 .with_error_code(error.code())
                 .with_partition_index(number)
                 .with_leader_id(leader)
                 .with_leader_epoch(epoch)
-                .with_replica_nodes(vec![leader])
-                .with_isr_nodes(vec![leader])
+                .with_replica_nodes(replicas)
+                .with_isr_nodes(in_sync)
+                .with_offline_replicas(offline)
         });
         MetadataResponseTopic::default()
             .with_name(Some(TopicName(StrBytes::from_string(topic.name.to_string()))))
             .with_topic_id(Uuid::from_bytes(topic.id.0))
             .with_partitions(partitions.collect())
+    }
+
+    /// All replicas of a partition, those that can be reached, and those that can't. Kafka's words
+    /// for the second are "in sync"; here a record is acknowledged by a majority, whoever it is.
+    fn replicas_of(
+        &self,
+        placement: &PartitionPlacement,
+    ) -> (Vec<BrokerId>, Vec<BrokerId>, Vec<BrokerId>) {
+        let (up, down) = self.cluster.replicas(placement.group);
+        let brokers = |ids: &[i32]| ids.iter().copied().map(BrokerId).collect::<Vec<_>>();
+        let all = [brokers(&up), brokers(&down)].concat();
+        (all, brokers(&up), brokers(&down))
     }
 
     fn leader_of(&self, placement: &PartitionPlacement) -> (ErrorCode, BrokerId, i32) {
@@ -225,13 +239,15 @@ impl<P: Page> Admin<'_, P> {
         let partitions = topic.partitions.iter().enumerate().skip(from).take(room);
         let partitions = partitions.map(|(number, placement)| {
             let (error, leader, epoch) = self.leader_of(placement);
+            let (replicas, in_sync, offline) = self.replicas_of(placement);
             DescribeTopicPartitionsResponsePartition::default()
                 .with_error_code(error.code())
                 .with_partition_index(number as i32)
                 .with_leader_id(leader)
                 .with_leader_epoch(epoch)
-                .with_replica_nodes(vec![leader])
-                .with_isr_nodes(vec![leader])
+                .with_replica_nodes(replicas)
+                .with_isr_nodes(in_sync)
+                .with_offline_replicas(offline)
                 // Null here breaks the Java admin client.
                 .with_eligible_leader_replicas(Some(Vec::new()))
                 .with_last_known_elr(Some(Vec::new()))

@@ -148,6 +148,15 @@ impl AdminRequests {
         });
     }
 
+    /// A partition's log start can't be moved here any more.
+    pub fn log_start_lost<P>(&mut self, id: usize, part: usize, connections: &mut Connections<P>) {
+        self.done(id, connections, |response| {
+            if let Response::DeleteRecords(response) = response {
+                records::fail(response, part, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+            }
+        });
+    }
+
     fn finish<P>(&mut self, id: usize, connections: &mut Connections<P>) {
         let Some(request) = self.requests.remove(&id) else { return };
         let AdminRequest { ticket, header, deadline, response, .. } = request;
@@ -263,6 +272,7 @@ pub fn error_code(error: &CatalogError) -> ErrorCode {
         CatalogError::InvalidPartitions(_) => ErrorCode::INVALID_PARTITIONS,
         CatalogError::InvalidReplicationFactor(_) => ErrorCode::INVALID_REPLICATION_FACTOR,
         CatalogError::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
+        CatalogError::NoLeader => ErrorCode::NOT_CONTROLLER,
         CatalogError::TooManyPartitions(_) => ErrorCode::POLICY_VIOLATION,
     }
 }

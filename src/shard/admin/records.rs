@@ -74,7 +74,8 @@ impl<P: Page> Admin<'_, P> {
         let topic = self.control.catalog.topic(topic.as_bytes());
         let placement = topic.and_then(|topic| place(topic, partition));
         let placement = placement.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let group = self.groups.get(placement.group).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+        let group = self.groups.get(placement.group).filter(|group| group.is_serving());
+        let group = group.ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
         let partition = group.partitions.by_key(placement.key);
         let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let high_watermark = partition.high_watermark();
@@ -86,6 +87,14 @@ impl<P: Page> Admin<'_, P> {
             return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
         Ok((placement.group, placement.key, offset))
+    }
+}
+
+/// Puts an error in the place of a log start that could not be moved.
+pub fn fail(response: &mut DeleteRecordsResponse, part: usize, code: ErrorCode) {
+    let partitions = response.topics.iter_mut().flat_map(|topic| topic.partitions.iter_mut());
+    if let Some(result) = partitions.into_iter().nth(part) {
+        result.error_code = code.code();
     }
 }
 

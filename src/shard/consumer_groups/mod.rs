@@ -137,7 +137,10 @@ impl<P: Page> Coordination<'_, P> {
     }
 
     /// Nobody here can tell what becomes of what was asked: the clients are to ask the new leader.
+    /// What was decided and isn't in the journal must never get there: others decide now.
     fn resign(&mut self, index: usize) {
+        let control = &mut self.groups.at_mut(index).control;
+        control.retain(|item| !matches!(item, ControlItem::Coordinator { .. }));
         let waits = |waiting: &Waiting| waiting.missing.contains(&index);
         let callers: Vec<Caller> = self
             .state

@@ -109,6 +109,7 @@ impl World {
             Output::CloseConnection { connection } => return self.close(connection),
             Output::PauseReading { connection } => return self.pause(connection, true),
             Output::ResumeReading { connection } => return self.pause(connection, false),
+            Output::Dial { .. } => return Err(at_shard("a node that is alone dials".into())),
             Output::SendShard { to, message } => {
                 self.send_message(ShardId(shard), to, message);
                 return Ok(());

@@ -7,7 +7,7 @@ use hutong::model::ids::{GroupId, NodeId, ShardId, shard_of_group};
 use hutong::model::time::Now;
 use hutong::shard::input::Input;
 use hutong::shard::message::ShardMessage;
-use hutong::shard::{Shard, ShardConfig};
+use hutong::shard::{NodeAddress, Shard, ShardConfig};
 
 use crate::disk::Disk;
 use crate::plan::Plan;
@@ -65,6 +65,7 @@ impl Node {
                 shards,
                 groups: plan.groups,
                 cluster_id: "simulated".into(),
+                nodes: vec![NodeAddress { node: NodeId(0), host: "sim".into(), port: 9092 }],
                 advertised_host: "sim".into(),
                 base_port: 9092,
                 data_directory: "/sim".into(),

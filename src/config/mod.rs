@@ -14,11 +14,14 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 use serde::Deserialize;
 
+use crate::config::peers::{Peer, PeerList};
 use crate::limits::{
     ENTRY_ALIGN_BYTES, GROUPS_MAX, JOURNAL_CACHE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT,
     SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX, TOPIC_PARTITIONS_MAX,
 };
 use crate::model::ids::NodeId;
+
+pub mod peers;
 
 /// The largest node id: every broker id must fit an `i32`.
 const NODE_ID_MAX: u32 = 2_000_000;
@@ -53,18 +56,28 @@ pub struct RawConfig {
     #[arg(long, value_name = "N")]
     pub node_id: Option<u32>,
 
+    /// Name of the cluster, the same for all of its nodes; a data directory belongs to one cluster
+    /// for good [default: a random one, if the node is alone]
+    #[arg(long, value_name = "TEXT")]
+    pub cluster_id: Option<String>,
+
+    /// All nodes of the cluster with the address of shard 0 of each, the same for all of them:
+    /// 1@host:port,2@host:port,3@host:port [default: this node is alone]
+    #[arg(long, value_name = "LIST")]
+    pub peers: Option<PeerList>,
+
     /// Directory of the journals; made if it isn't there. Put it on a local disk: ext4 or XFS
     /// [default: ./hutong-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
     /// Address and port of shard 0; shard s listens on port + s. Port 0 lets the system choose
-    /// [default: 127.0.0.1:9092]
+    /// [default: what --peers says of this node, or 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
 
     /// Host name that clients are told to connect to; must lead here from where they are [default:
-    /// the host of --listen]
+    /// the host of this node in --peers, or of --listen]
     #[arg(long, value_name = "HOST")]
     pub advertise: Option<String>,
 
@@ -72,8 +85,8 @@ pub struct RawConfig {
     #[arg(long, value_name = "N")]
     pub shards: Option<u16>,
 
-    /// Groups (journals) of the data directory; fixed when it is made. More groups than shards let
-    /// the node grow onto more CPUs later [default: as many as shards]
+    /// Groups (journals) of the cluster; fixed when it is made, and the same for all nodes. More
+    /// groups than shards let nodes grow onto more CPUs later [default: nodes times shards]
     #[arg(long, value_name = "N")]
     pub groups: Option<u32>,
 
@@ -187,12 +200,16 @@ pub enum CpuPlacement {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub node_id: NodeId,
+    /// `None`: as the data directory says, or a random one if it is new.
+    pub cluster_id: Option<String>,
+    /// All nodes of the cluster in ascending order; none if this one was told of no cluster.
+    pub peers: Vec<Peer>,
     pub data_dir: PathBuf,
     /// Where shard 0 listens. With port 0 the system chooses.
     pub listen: SocketAddr,
     pub advertise_host: String,
     pub shards: u16,
-    /// `None`: as the data directory says, or as many as shards if it is new.
+    /// `None`: as the data directory says, or nodes times shards if it is new.
     pub groups: Option<u32>,
     pub cpus: CpuPlacement,
     /// `None`: as the data directory says, or the default if it is new.
@@ -231,18 +248,12 @@ impl Config {
     /// # Errors
     /// One sentence: what is wrong and what to do.
     pub fn new(raw: RawConfig, allowed: &[usize]) -> Result<Config, ConfigError> {
-        let listen_text = raw.listen.as_deref().unwrap_or("127.0.0.1:9092");
-        let (listen, advertise_host) = addresses(listen_text, raw.advertise)?;
+        let node_id = NodeId(within("--node-id", raw.node_id, 0, 0, NODE_ID_MAX)?);
         let (shards, cpus) =
             placement(raw.shards, raw.cpus.as_deref(), raw.no_pin == Some(true), allowed)?;
-        if listen.port() != 0 && u32::from(listen.port()) + u32::from(shards) - 1 > 65535 {
-            return Err(ConfigError(format!(
-                "{shards} shards need the ports {} to {}, and ports end at 65535: choose a lower \
-                 port with --listen.",
-                listen.port(),
-                u32::from(listen.port()) + u32::from(shards) - 1
-            )));
-        }
+        let peers = peers::checked(raw.peers, node_id, shards)?;
+        let own = peers.iter().find(|peer| peer.node == node_id);
+        let (listen, advertise_host) = reach(raw.listen, raw.advertise, own, shards)?;
         let cache = within(
             "--journal-cache",
             raw.journal_cache.map(|size| size.0),
@@ -251,7 +262,9 @@ impl Config {
             u64::from(u32::MAX) * 16,
         )?;
         Ok(Config {
-            node_id: NodeId(within("--node-id", raw.node_id, 0, 0, NODE_ID_MAX)?),
+            node_id,
+            cluster_id: peers::cluster_id(raw.cluster_id, &peers)?,
+            peers,
             data_dir: raw.data_dir.unwrap_or_else(|| PathBuf::from("./hutong-data")),
             listen,
             advertise_host,
@@ -296,7 +309,8 @@ impl Config {
 
     /// The number of groups of a new data directory.
     pub fn groups_of_new_dir(&self) -> u32 {
-        self.groups.unwrap_or(u32::from(self.shards))
+        let all_shards = self.peers.len().max(1) as u32 * u32::from(self.shards);
+        self.groups.unwrap_or(all_shards.min(GROUPS_MAX))
     }
 }
 
@@ -357,6 +371,8 @@ impl RawConfig {
         let placed = self.cpus.is_some() || self.no_pin.is_some();
         RawConfig {
             node_id: self.node_id.or(below.node_id),
+            cluster_id: self.cluster_id.or(below.cluster_id),
+            peers: self.peers.or(below.peers),
             data_dir: self.data_dir.or(below.data_dir),
             listen: self.listen.or(below.listen),
             advertise: self.advertise.or(below.advertise),
@@ -414,11 +430,45 @@ fn groups(groups: Option<u32>) -> Result<Option<u32>, ConfigError> {
     groups.map(|groups| within("--groups", Some(groups), 1, 1, GROUPS_MAX)).transpose()
 }
 
-/// Where to listen, and the host that clients are told.
-fn addresses(listen: &str, advertise: Option<String>) -> Result<(SocketAddr, String), ConfigError> {
+/// Where to listen, and the host that clients are told. `own` is this node in --peers.
+fn reach(
+    listen: Option<String>,
+    advertise: Option<String>,
+    own: Option<&Peer>,
+    shards: u16,
+) -> Result<(SocketAddr, String), ConfigError> {
+    let (typed_at, text) = match (listen, own) {
+        (Some(listen), _) => ("--listen", listen),
+        (None, Some(own)) => ("--peers", own.address()),
+        (None, None) => ("--listen", "127.0.0.1:9092".to_string()),
+    };
+    let advertise_host = advertise.or(own.map(|own| own.host.clone()));
+    let (listen, advertise_host) = addresses(typed_at, &text, advertise_host)?;
+    if let Some(own) = own.filter(|own| own.port != listen.port()) {
+        return Err(ConfigError(format!(
+            "--listen {text} and {own} in --peers have different ports: this node must listen \
+             where the others look for it."
+        )));
+    }
+    let last = u32::from(listen.port()) + u32::from(shards) - 1;
+    if listen.port() != 0 && last > 65535 {
+        return Err(ConfigError(format!(
+            "{shards} shards need the ports {} to {last}, and ports end at 65535: choose a lower \
+             port with {typed_at}.",
+            listen.port()
+        )));
+    }
+    Ok((listen, advertise_host))
+}
+
+fn addresses(
+    typed_at: &str,
+    listen: &str,
+    advertise: Option<String>,
+) -> Result<(SocketAddr, String), ConfigError> {
     let wrong = |why: &str| {
         ConfigError(format!(
-            "--listen {listen} is not an address to listen on: {why}. Write it as \
+            "{typed_at} {listen} is not an address to listen on: {why}. Write it as \
              127.0.0.1:9092, [::1]:9092 or name:9092."
         ))
     };

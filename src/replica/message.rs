@@ -1,0 +1,175 @@
+//! Raft's messages as the shard carries them: it knows whom they are for and which entries' bytes
+//! go with them, and nothing else of them.
+
+use raft::eraftpb::{Entry, Message, MessageType};
+
+use crate::model::ids::NodeId;
+use crate::model::position::{LogIndex, Term};
+use crate::replica::log_store::Descriptor;
+use crate::replica::wire::{self, WireError};
+use crate::replica::{Replica, node_of, raft_id};
+
+/// A message for another member.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub to: NodeId,
+    /// Where the entries lie whose bytes go with it.
+    pub places: Vec<Descriptor>,
+    message: Message,
+}
+
+impl Outgoing {
+    /// Appends its bytes on the wire; those of its entries come behind them.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        wire::encode(&self.message, &self.places, out);
+    }
+
+    /// The last entry it brings, if it brings any.
+    pub fn last_index(&self) -> Option<LogIndex> {
+        self.message.entries.last().map(|entry| LogIndex(entry.index))
+    }
+}
+
+/// A message from another member.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Where the entries lie whose bytes came with it.
+    pub places: Vec<Descriptor>,
+    message: Message,
+}
+
+impl Incoming {
+    /// The message at the front of `bytes`. What is left of them is what came with it.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn decode(from: NodeId, bytes: &mut &[u8]) -> Result<Incoming, WireError> {
+        let (mut message, places) = wire::decode(bytes)?;
+        message.from = raft_id(from);
+        Ok(Incoming { places, message })
+    }
+
+    /// Whether it may bring entries, so that the journal must have room for them. All others
+    /// can be stepped at any time.
+    pub fn brings_entries(&self) -> bool {
+        matches!(self.message.msg_type, MessageType::MsgAppend | MessageType::MsgSnapshot)
+            && !self.message.entries.is_empty()
+    }
+
+    /// Term and index of each entry it brings.
+    pub fn entries(&self) -> impl Iterator<Item = (Term, LogIndex)> {
+        self.message.entries.iter().map(|entry| (Term(entry.term), LogIndex(entry.index)))
+    }
+
+    /// The sender's term.
+    pub fn term(&self) -> Term {
+        Term(self.message.term)
+    }
+}
+
+impl Replica {
+    /// The next message for another member. One whose entries have no place yet waits, and those
+    /// behind it.
+    pub fn poll_message(&mut self) -> Option<Outgoing> {
+        loop {
+            let message = self.outbox.front()?;
+            let store = self.raw.store();
+            let places: Vec<_> =
+                message.entries.iter().map_while(|entry| store.place_of(entry.index)).collect();
+            if places.len() < message.entries.len() && self.has_unplaced() {
+                return None;
+            }
+            let message = self.outbox.pop_front().expect("it was just seen");
+            // Cut off or compacted since: Raft will send what holds now.
+            let stale = places.len() < message.entries.len();
+            if let Some(to) = node_of(message.to).filter(|_| !stale) {
+                return Some(Outgoing { to, places, message });
+            }
+        }
+    }
+
+    fn has_unplaced(&self) -> bool {
+        self.persisting.iter().any(|persisting| persisting.unplaced.is_some())
+    }
+
+    /// Takes a message of another member. Not between `poll_work` calls that gave work: what it
+    /// brings comes out as work.
+    pub fn step(&mut self, incoming: Incoming) {
+        let mut message = incoming.message;
+        message.to = raft_id(self.node);
+        // An error is a message that means nothing now, of a node that is no member or the like.
+        let _ = self.raw.step(message);
+        self.after_call();
+    }
+
+    /// Whether the log has this entry, as far back as it is in memory.
+    pub fn has_entry(&self, index: LogIndex, term: Term) -> bool {
+        self.raw.store().term_at(index) == Some(term)
+    }
+
+    /// The last entry in the log.
+    pub fn last_index(&self) -> LogIndex {
+        LogIndex(self.raw.store().last())
+    }
+
+    /// If this replica leads: the members that can be talked to and are known to have less than
+    /// what comes before `from`.
+    pub fn lagging(&self, from: LogIndex) -> Vec<NodeId> {
+        if !self.is_leader() {
+            return Vec::new();
+        }
+        let progress = self.raw.raft.prs().iter();
+        let lags = progress.filter(|(id, progress)| {
+            **id != raft_id(self.node) && progress.recent_active && progress.matched + 1 < from.0
+        });
+        let mut nodes: Vec<NodeId> = lags.filter_map(|(id, _)| node_of(*id)).collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
+    /// What Raft would send a member that has all entries up to `previous` and that the log in
+    /// memory doesn't reach back to: the entries behind it, read from the journal. `None` if this
+    /// replica doesn't lead.
+    pub fn append_message(
+        &self,
+        to: NodeId,
+        previous: (LogIndex, Term),
+        entries: &[(Term, LogIndex, Descriptor)],
+    ) -> Option<Outgoing> {
+        if !self.is_leader() {
+            return None;
+        }
+        let mut message = Message {
+            msg_type: MessageType::MsgAppend,
+            to: raft_id(to),
+            from: raft_id(self.node),
+            term: self.raw.raft.term,
+            index: previous.0.0,
+            log_term: previous.1.0,
+            commit: self.raw.raft.raft_log.committed,
+            ..Message::default()
+        };
+        for (term, index, place) in entries {
+            message.entries.push(Entry {
+                term: term.0,
+                index: index.0,
+                context: place.encode().into(),
+                ..Entry::default()
+            });
+        }
+        let places = entries.iter().map(|(_, _, place)| *place).collect();
+        Some(Outgoing { to, places, message })
+    }
+
+    /// Another node can't be reached: what was on its way may be lost.
+    pub fn unreachable(&mut self, node: NodeId) {
+        self.raw.report_unreachable(raft_id(node));
+        self.after_call();
+    }
+
+    /// Hands leadership to another member as soon as it has all entries.
+    pub fn transfer(&mut self, to: NodeId) {
+        self.raw.transfer_leader(raft_id(to));
+        self.after_call();
+    }
+}

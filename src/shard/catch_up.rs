@@ -1,0 +1,309 @@
+//! A leader brings members up to date that lack what its journal cache no longer holds.
+//!
+//! Raft's own messages take their entries from the cache. Behind that, the leader asks a member
+//! where its journal ends, reads its own from there on, and sends it in messages that are Raft's
+//! in all but where they were made. A few are on their way at a time, so the live tail of other
+//! members has the disk and the connection to itself most of the time. Once a member has come
+//! to where the cache begins, Raft's own messages go on.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::journal::format::{Entry, EntryHead};
+use crate::journal::page::Page;
+use crate::limits::{ENTRY_BYTES_MAX, READ_CHUNK_BYTES};
+use crate::model::ids::{NodeId, ReadId, SegmentId};
+use crate::model::position::{LogIndex, Position, Term};
+use crate::model::time::Time;
+use crate::replica::{Descriptor, Outgoing};
+use crate::shard::group::{Chain, Group};
+use crate::shard::output::Part;
+use crate::shard::peers::wire::Reach;
+
+/// Messages on their way to a member.
+const IN_FLIGHT_MAX: usize = 4;
+
+/// A member that says nothing for so long is asked again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Set in the numbers of reads made here, and in no others.
+pub const CATCH_UP_READ: u64 = 1 << 63;
+
+/// Members that are being brought up to date.
+#[derive(Debug, Default)]
+pub struct CatchUps {
+    members: BTreeMap<NodeId, CatchUp>,
+    next_read: u64,
+    /// Bytes sent so far.
+    pub bytes: u64,
+}
+
+#[derive(Debug)]
+struct CatchUp {
+    state: State,
+    /// The last entry that was sent, or that the member has.
+    sent: Chain,
+    /// Where to begin if its last entry isn't ours.
+    applied: Option<Chain>,
+    /// The last entry of each message on its way.
+    in_flight: VecDeque<LogIndex>,
+    heard: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It has been asked where its journal ends.
+    Asked,
+    /// To be read from here, so many bytes.
+    Next { at: Position, bytes: usize },
+    /// Being read.
+    Reading { read: ReadId, at: Position, bytes: usize },
+}
+
+/// What catching up wants done.
+#[derive(Debug)]
+pub enum CatchUpWork<P> {
+    Ask { to: NodeId },
+    Read { read: ReadId, segment: SegmentId, at: u64, bytes: usize },
+    Send { message: Outgoing, entries: Part<P> },
+    Note(String),
+}
+
+impl<P: Page> Group<P> {
+    /// Looks for members that need to be brought up to date, and goes on with those that are.
+    pub fn catch_up(&mut self, now: Time) -> Vec<CatchUpWork<P>> {
+        let mut work = Vec::new();
+        if !self.replica.is_leader() {
+            self.catch_ups.members.clear();
+            return work;
+        }
+        let cached_from = self.cached_from();
+        let lagging = self.replica.lagging(cached_from);
+        let impatient = |up: &CatchUp| now.since(up.heard) < PATIENCE;
+        self.catch_ups.members.retain(|node, up| lagging.contains(node) && impatient(up));
+        for to in lagging {
+            if !self.catch_ups.members.contains_key(&to) {
+                let sent = Chain::default();
+                let in_flight = VecDeque::new();
+                let state = State::Asked;
+                let up = CatchUp { state, sent, applied: None, in_flight, heard: now };
+                self.catch_ups.members.insert(to, up);
+                work.push(CatchUpWork::Ask { to });
+            }
+        }
+        work.extend(self.read_on(cached_from));
+        work
+    }
+
+    /// The first entry of those that are all in the cache.
+    fn cached_from(&self) -> LogIndex {
+        let first = self.journal.first_cached().map(|entry| entry.index);
+        first.unwrap_or(LogIndex(self.replica.last_index().0 + 1))
+    }
+
+    /// Begins the reads that may begin.
+    fn read_on(&mut self, cached_from: LogIndex) -> Vec<CatchUpWork<P>> {
+        let mut work = Vec::new();
+        let CatchUps { members, next_read, .. } = &mut self.catch_ups;
+        for up in members.values_mut() {
+            let State::Next { at, bytes } = up.state else { continue };
+            if up.in_flight.len() >= IN_FLIGHT_MAX || up.sent.index.0 + 1 >= cached_from.0 {
+                continue;
+            }
+            *next_read += 1;
+            let read = ReadId(CATCH_UP_READ | *next_read);
+            let (segment, byte) = self.journal.locate(at);
+            let bytes = bytes.min((self.journal.segment_bytes() - byte) as usize);
+            up.state = State::Reading { read, at, bytes };
+            work.push(CatchUpWork::Read { read, segment, at: byte, bytes });
+        }
+        work
+    }
+
+    /// How far the journal reaches here.
+    pub fn reach(&self) -> Reach {
+        Reach { last: self.last_entry(), applied: self.applied() }
+    }
+
+    /// A member says how far its journal reaches.
+    pub fn on_reach(&mut self, from: NodeId, reach: Reach, now: Time) -> Vec<CatchUpWork<P>> {
+        let Some(up) = self.catch_ups.members.get_mut(&from) else { return Vec::new() };
+        if up.state != State::Asked {
+            return Vec::new();
+        }
+        up.heard = now;
+        up.applied = Some(reach.applied);
+        up.sent = reach.last;
+        if self.begin_behind(from) {
+            return self.catch_up(now);
+        }
+        vec![CatchUpWork::Note(format!(
+            "node {from} lacks records before position {}, which this node has let go of: give it \
+             an empty data directory",
+            self.journal.start()
+        ))]
+    }
+
+    /// Goes on behind the last entry that a member has. Returns whether it is still here.
+    fn begin_behind(&mut self, node: NodeId) -> bool {
+        let Some(up) = self.catch_ups.members.get_mut(&node) else { return true };
+        let end = up.sent.end;
+        if end > self.journal.append_position() {
+            // Longer than ours: it differs, and is cut off where it does.
+            return self.begin_at_applied(node);
+        }
+        let at = self.journal.entry_start(end);
+        up.state = State::Next { at, bytes: READ_CHUNK_BYTES };
+        at >= self.journal.start()
+    }
+
+    fn begin_at_applied(&mut self, node: NodeId) -> bool {
+        let Some(up) = self.catch_ups.members.get_mut(&node) else { return true };
+        let Some(applied) = up.applied.take() else { return true };
+        up.sent = applied;
+        self.begin_behind(node)
+    }
+
+    /// A member has taken in a message. Returns whether it was one of those sent here.
+    pub fn on_caught_up(&mut self, from: NodeId, index: LogIndex, now: Time) -> bool {
+        let Some(up) = self.catch_ups.members.get_mut(&from) else { return false };
+        if index.0 > 0 && up.in_flight.front().is_some_and(|first| *first <= index) {
+            up.heard = now;
+            while up.in_flight.front().is_some_and(|first| *first <= index) {
+                up.in_flight.pop_front();
+            }
+            return true;
+        }
+        false
+    }
+
+    /// A part of the journal was read for a member. `None`: it can't be.
+    pub fn on_catch_up_read(
+        &mut self,
+        read: ReadId,
+        page: Option<P>,
+        now: Time,
+    ) -> Vec<CatchUpWork<P>> {
+        let mut members = self.catch_ups.members.iter();
+        let found = members.find_map(|(node, up)| match up.state {
+            State::Reading { read: awaited, at, bytes } if awaited == read => {
+                Some((*node, at, bytes))
+            }
+            _ => None,
+        });
+        let Some((node, at, bytes)) = found else { return Vec::new() };
+        let Some(page) = page else {
+            self.catch_ups.members.remove(&node);
+            return Vec::new();
+        };
+        let mut work: Vec<_> = self.send_read(node, at, bytes, page).into_iter().collect();
+        work.extend(self.catch_up(now));
+        work
+    }
+
+    /// Sends the whole entries of what was read, or says what to read instead.
+    fn send_read(
+        &mut self,
+        node: NodeId,
+        at: Position,
+        bytes: usize,
+        page: P,
+    ) -> Option<CatchUpWork<P>> {
+        let up = self.catch_ups.members.get_mut(&node)?;
+        let found = whole_entries(page.bytes(), at, up.sent, self.journal.flush_position());
+        match found {
+            Found::Entries { entries, last, end } => {
+                let previous = (up.sent.index, up.sent.term);
+                let message = self.replica.append_message(node, previous, &entries)?;
+                up.in_flight.push_back(last.index);
+                up.sent = last;
+                let next = self.journal.entry_start(last.end);
+                up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
+                self.catch_ups.bytes += end as u64;
+                Some(CatchUpWork::Send { message, entries: Part::Page { page, start: 0, end } })
+            }
+            Found::Larger(needed) if needed > bytes => {
+                up.state = State::Next { at, bytes: needed };
+                None
+            }
+            Found::Nothing | Found::Larger(_) => {
+                // It did not fit there, so it begins the next segment; unless this was its start.
+                let next = self.journal.next_segment_start(at);
+                let is_start =
+                    self.journal.entry_start(Position(at.0 - at.0 % self.journal.segment_bytes()))
+                        == at;
+                if is_start || next >= self.journal.flush_position() {
+                    // Damaged, or overtaken: begins anew after a while.
+                    self.catch_ups.members.remove(&node);
+                    return None;
+                }
+                up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
+                None
+            }
+            Found::Differs => {
+                let known = up.applied.is_some();
+                if !known {
+                    self.catch_ups.members.remove(&node);
+                    return Some(CatchUpWork::Note(format!(
+                        "the journal of node {node} differs from this one before position {at}, \
+                         in what it has applied: compare them with 'hutong journal verify'"
+                    )));
+                }
+                self.begin_at_applied(node);
+                None
+            }
+        }
+    }
+}
+
+/// What lies at a place of the journal.
+enum Found {
+    /// Entries, up to and with `last`, that take the first `end` bytes.
+    Entries { entries: Vec<(Term, LogIndex, Descriptor)>, last: Chain, end: usize },
+    /// The beginning of an entry of so many bytes.
+    Larger(usize),
+    /// No entry begins there.
+    Nothing,
+    /// An entry that doesn't follow the one before.
+    Differs,
+}
+
+/// The whole entries at the front of `bytes`, which lie at `position` and follow `previous`.
+fn whole_entries(bytes: &[u8], position: Position, previous: Chain, until: Position) -> Found {
+    let mut entries = Vec::new();
+    let mut last = previous;
+    let mut at = 0;
+    while at < bytes.len() {
+        let here = Position(position.0 + at as u64);
+        let Some(head) = EntryHead::read(&bytes[at..], here) else { break };
+        let size = head.entry_bytes();
+        if head.end() > until || size > ENTRY_BYTES_MAX {
+            break;
+        }
+        if head.header.previous_crc != last.crc || head.header.index.0 != last.index.0 + 1 {
+            if entries.is_empty() {
+                return Found::Differs;
+            }
+            break;
+        }
+        if at + size > bytes.len() {
+            if entries.is_empty() {
+                return Found::Larger(size);
+            }
+            break;
+        }
+        let Some(entry) = Entry::read(&bytes[at..], here) else { break };
+        let (term, index) = (head.header.term, head.header.index);
+        entries.push((
+            term,
+            index,
+            Descriptor { position: here, bytes: size as u32, crc: entry.crc },
+        ));
+        last = Chain { index, term, crc: entry.crc, end: entry.end() };
+        at += size;
+    }
+    match entries.is_empty() {
+        true => Found::Nothing,
+        false => Found::Entries { entries, last, end: at },
+    }
+}

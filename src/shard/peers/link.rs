@@ -1,0 +1,126 @@
+//! One connection to a shard of another node, from its first byte to its last.
+
+use bytes::Bytes;
+
+use crate::duplex::{HEAD_BYTES, Incoming, Kind, Outstanding, Serial, head};
+use crate::limits::{PEER_REQUESTS_MAX, PEER_UNSENT_BYTES_MAX};
+use crate::model::ids::{GroupId, NodeId, ShardId};
+use crate::model::time::Time;
+use crate::shard::output::Part;
+
+/// What was asked, for when the answer comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Hello,
+    Raft {
+        group: GroupId,
+    },
+    Leads,
+    Where {
+        group: GroupId,
+    },
+    /// With the number of what waits for it.
+    Propose {
+        proposal: u64,
+    },
+}
+
+/// A shard of another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub node: NodeId,
+    pub shard: ShardId,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Link<P> {
+    /// Whom it was dialed to reach; nobody if the other side dialed.
+    pub dialed: Option<Place>,
+    /// Who is there, once it has said so.
+    pub peer: Option<(Place, u64)>,
+    pub outstanding: Outstanding<Asked>,
+    pub incoming: Incoming,
+    /// Frames that have come and not been looked at.
+    pub received: Vec<Bytes>,
+    pub last_heard: Time,
+    /// What leaves at the end of the turn: parts, and the small things behind them.
+    parts: Vec<Part<P>>,
+    tail: Vec<u8>,
+    unsent_bytes: usize,
+}
+
+impl<P> Link<P> {
+    /// A connection that was just made.
+    pub fn new(dialed: Option<Place>, now: Time) -> Link<P> {
+        Link {
+            dialed,
+            peer: None,
+            outstanding: Outstanding::new(PEER_REQUESTS_MAX),
+            incoming: Incoming::default(),
+            received: Vec::new(),
+            last_heard: now,
+            parts: Vec::new(),
+            tail: Vec::new(),
+            unsent_bytes: 0,
+        }
+    }
+
+    /// Sends a request: `payload` appends the bytes, `pages` go behind them as they are. Returns
+    /// whether there was room for it.
+    pub fn ask(
+        &mut self,
+        asked: Asked,
+        payload: impl FnOnce(&mut Vec<u8>),
+        pages: Vec<Part<P>>,
+    ) -> bool {
+        if self.unsent_bytes > PEER_UNSENT_BYTES_MAX {
+            return false;
+        }
+        let Some(serial) = self.outstanding.ask(asked) else { return false };
+        self.put(Kind::Request, serial, payload, pages);
+        true
+    }
+
+    /// Answers a request.
+    pub fn answer(&mut self, serial: Serial, payload: impl FnOnce(&mut Vec<u8>)) {
+        self.put(Kind::Answer, serial, payload, Vec::new());
+    }
+
+    fn put(
+        &mut self,
+        kind: Kind,
+        serial: Serial,
+        payload: impl FnOnce(&mut Vec<u8>),
+        pages: Vec<Part<P>>,
+    ) {
+        let at = self.tail.len();
+        self.tail.extend([0; HEAD_BYTES]);
+        payload(&mut self.tail);
+        let page_bytes: usize = pages.iter().map(Part::len).sum();
+        let payload_bytes = self.tail.len() - at - HEAD_BYTES + page_bytes;
+        self.tail[at..at + HEAD_BYTES].copy_from_slice(&head(kind, serial, payload_bytes));
+        self.unsent_bytes += HEAD_BYTES + payload_bytes;
+        if !pages.is_empty() {
+            self.settle();
+            self.parts.extend(pages);
+        }
+    }
+
+    fn settle(&mut self) {
+        if !self.tail.is_empty() {
+            self.parts.push(Part::Bytes(std::mem::take(&mut self.tail).into()));
+        }
+    }
+
+    /// All that is to be sent now.
+    pub fn take_parts(&mut self) -> Vec<Part<P>> {
+        self.settle();
+        std::mem::take(&mut self.parts)
+    }
+
+    /// The socket has taken bytes.
+    pub fn sent(&mut self, bytes: usize) {
+        self.unsent_bytes = self.unsent_bytes.saturating_sub(bytes);
+    }
+}

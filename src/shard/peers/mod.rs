@@ -1,0 +1,472 @@
+//! The shards of other nodes: connections to them, and what they say.
+//!
+//! Each shard keeps a connection of its own to each shard of another node with which it shares
+//! groups. Of two nodes the one with the lower number dials; it tries again for ever, ever less
+//! often. Both sides begin with a hello, and whoever finds the other to be of another cluster,
+//! another version or another shape says so and hangs up. From then on both speak whenever they
+//! like (`duplex`), and nobody waits for an answer before speaking again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::duplex::{Frame, Frames, Kind};
+use crate::limits::FRAME_BYTES_MAX;
+use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
+use crate::model::position::{LogIndex, Term};
+use crate::model::time::Time;
+use crate::shard::follow::ReplyTo;
+use crate::shard::output::{Output, Part};
+use crate::shard::peers::dials::Dials;
+use crate::shard::peers::link::{Asked, Link, Place};
+use crate::shard::peers::wire::{Hello, Reach, Request};
+use crate::shard::{NodeAddress, ShardConfig};
+
+mod dials;
+mod handshake;
+pub mod link;
+pub mod wire;
+
+/// A connection over which nothing came for so long, though something was asked, is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Who was heard so lately is still there.
+const ALIVE: Duration = Duration::from_millis(300);
+
+/// What other nodes have said.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// A node can be talked to.
+    Up { node: NodeId, shards: u16, host: String, port: u16 },
+    /// The last connection to a node is gone.
+    Down { node: NodeId },
+    /// A message of a group's Raft, and where its answer goes.
+    Raft { from: NodeId, group: GroupId, message: Bytes, reply: ReplyTo },
+    /// A member has taken in a message of a group's Raft: this much of it is in its memory, or 0 if
+    /// it says nothing of that.
+    Received { from: NodeId, group: GroupId, term: Term, index: LogIndex },
+    /// A leader wants to know how far a group's journal reaches here.
+    Where { group: GroupId, reply: ReplyTo },
+    /// How far it reaches there.
+    Reaches { from: NodeId, group: GroupId, reach: Reach },
+    /// A node leads a group and serves it.
+    Leads { node: NodeId, group: GroupId, term: Term },
+    /// A command for the catalog.
+    Propose { command: Bytes, reply: ReplyTo },
+    /// What became of a proposal: the catalog's version with it; or the node that was asked
+    /// doesn't lead, or is gone and nobody knows.
+    Proposed { proposal: u64, version: Option<u64> },
+    /// Something for the log.
+    Note(String),
+}
+
+/// The connections of this shard to shards of other nodes.
+pub struct Peers<P> {
+    hello: Hello,
+    addresses: BTreeMap<NodeId, NodeAddress>,
+    /// How many shards each node said it has.
+    shards: BTreeMap<NodeId, u16>,
+    /// The groups of this shard that each node shares.
+    shared: BTreeMap<NodeId, Vec<GroupId>>,
+    links: BTreeMap<ConnectionId, Link<P>>,
+    /// The connection to each place that can be talked to.
+    up: BTreeMap<Place, ConnectionId>,
+    dials: Dials,
+    dialed: u64,
+    events: Vec<PeerEvent>,
+    /// Connections that have frames to be looked at.
+    heard: Vec<ConnectionId>,
+    /// Connections that are gone.
+    gone: Vec<ConnectionId>,
+    /// Connections that have something to send.
+    dirty: BTreeSet<ConnectionId>,
+    /// Connections that are to be closed, and what they are still given.
+    closing: Vec<(ConnectionId, Vec<Part<P>>)>,
+}
+
+impl<P> Peers<P> {
+    /// Nobody is connected yet. `shared` says which groups of this shard each other node holds.
+    pub fn new(
+        config: &ShardConfig,
+        shared: BTreeMap<NodeId, Vec<GroupId>>,
+        now: Time,
+    ) -> Peers<P> {
+        let others = config.nodes.iter().filter(|address| address.node != config.node);
+        let mut peers = Peers {
+            hello: Hello {
+                version: wire::PROTOCOL_VERSION,
+                cluster_id: config.cluster_id.clone(),
+                node: config.node,
+                shard: config.shard,
+                incarnation: config.seed,
+                shards: config.shards,
+                groups: config.groups,
+                segment_bytes: config.segment_bytes,
+                host: config.advertised_host.clone(),
+                port: config.base_port,
+            },
+            addresses: others.map(|address| (address.node, address.clone())).collect(),
+            shards: BTreeMap::new(),
+            shared,
+            links: BTreeMap::new(),
+            up: BTreeMap::new(),
+            dials: Dials::default(),
+            dialed: 0,
+            events: Vec::new(),
+            heard: Vec::new(),
+            gone: Vec::new(),
+            dirty: BTreeSet::new(),
+            closing: Vec::new(),
+        };
+        let nodes: Vec<NodeId> = peers.addresses.keys().copied().collect();
+        for node in nodes {
+            peers.plan(node, now);
+        }
+        peers
+    }
+
+    /// Whether this connection is one to another node.
+    pub fn is_link(&self, connection: ConnectionId) -> bool {
+        self.links.contains_key(&connection)
+    }
+
+    /// A connection that was dialed is there: says hello.
+    pub fn on_opened(&mut self, connection: ConnectionId, now: Time) {
+        let Some(place) = self.dials.opened(connection) else { return };
+        let mut link = Link::new(Some(place), now);
+        let hello = Request::Hello(self.hello.clone());
+        link.ask(Asked::Hello, |out| hello.encode(out), Vec::new());
+        self.links.insert(connection, link);
+        self.dirty.insert(connection);
+    }
+
+    /// A connection could not be made.
+    pub fn on_dial_failed(&mut self, connection: ConnectionId, reason: &str, now: Time) {
+        if let Some(place) = self.dials.failed(connection, now) {
+            let first = self.dials.is_first_failure(place);
+            if first {
+                let (node, shard) = (place.node, place.shard);
+                self.note(format!("can't reach node {node}, shard {shard}: {reason}"));
+            }
+            // It may have fewer shards than it had: its first one is always there.
+            self.plan(place.node, now);
+        }
+    }
+
+    /// Another node has dialed, and this is what it said first.
+    pub fn adopt(&mut self, connection: ConnectionId, frame: Bytes, now: Time) {
+        let mut link = Link::new(None, now);
+        link.received.push(frame);
+        self.links.insert(connection, link);
+        self.heard.push(connection);
+    }
+
+    /// Frames of a connection have come.
+    pub fn on_frames(&mut self, connection: ConnectionId, frames: Bytes, now: Time) {
+        if let Some(link) = self.links.get_mut(&connection) {
+            link.last_heard = now;
+            link.received.push(frames);
+            self.heard.push(connection);
+        }
+    }
+
+    /// The socket has taken bytes.
+    pub fn on_sent(&mut self, connection: ConnectionId, bytes: usize) {
+        if let Some(link) = self.links.get_mut(&connection) {
+            link.sent(bytes);
+        }
+    }
+
+    /// A connection is gone. What came before is still heard.
+    pub fn on_closed(&mut self, connection: ConnectionId) {
+        if self.links.contains_key(&connection) {
+            self.gone.push(connection);
+        }
+    }
+
+    fn forget(&mut self, connection: ConnectionId, now: Time) {
+        let Some(mut link) = self.links.remove(&connection) else { return };
+        self.dirty.remove(&connection);
+        if let Some(place) = link.dialed {
+            self.dials.lost(place, now);
+        }
+        for (_, asked) in link.outstanding.give_up() {
+            if let Asked::Propose { proposal } = asked {
+                self.events.push(PeerEvent::Proposed { proposal, version: None });
+            }
+        }
+        if let Some((place, _)) = link.peer
+            && self.up.get(&place) == Some(&connection)
+        {
+            self.up.remove(&place);
+            if !self.is_up(place.node) {
+                self.events.push(PeerEvent::Down { node: place.node });
+            }
+        }
+    }
+
+    /// Whether any connection to a node is there.
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.up.keys().any(|place| place.node == node)
+    }
+
+    /// Looks at all that has come, dials who is to be dialed, and gives up on who is silent.
+    pub fn advance(&mut self, now: Time, outputs: &mut VecDeque<Output<P>>) {
+        for connection in std::mem::take(&mut self.heard) {
+            let Some(link) = self.links.get_mut(&connection) else { continue };
+            for frames in std::mem::take(&mut link.received) {
+                if let Err(problem) = self.take_frames(connection, &frames, now) {
+                    self.note(format!(
+                        "closed the connection to {}: {problem}",
+                        self.who(connection)
+                    ));
+                    self.close(connection, now);
+                    break;
+                }
+            }
+        }
+        for connection in std::mem::take(&mut self.gone) {
+            self.forget(connection, now);
+        }
+        let silent: Vec<ConnectionId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| {
+                !link.outstanding.is_empty() && now.since(link.last_heard) > SILENCE_MAX
+            })
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in silent {
+            self.note(format!("{} has been silent for {SILENCE_MAX:?}", self.who(connection)));
+            self.close(connection, now);
+        }
+        while let Some(place) = self.dials.due(now) {
+            let Some(address) = self.addresses.get(&place.node) else { continue };
+            self.dialed += 1;
+            let connection = ConnectionId(DIALED_CONNECTION | self.dialed);
+            self.dials.began(place, connection);
+            outputs.push_back(Output::Dial {
+                connection,
+                host: address.host.clone(),
+                port: address.port + place.shard.0,
+            });
+        }
+    }
+
+    /// What has been said since the last call.
+    pub fn take_events(&mut self) -> Vec<PeerEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Gives out what is to be sent, one write for each connection.
+    pub fn give_out(&mut self, outputs: &mut VecDeque<Output<P>>) {
+        for connection in std::mem::take(&mut self.dirty) {
+            let Some(link) = self.links.get_mut(&connection) else { continue };
+            let parts = link.take_parts();
+            if !parts.is_empty() {
+                outputs.push_back(Output::Respond { connection, parts });
+            }
+        }
+        for (connection, parts) in std::mem::take(&mut self.closing) {
+            if !parts.is_empty() {
+                outputs.push_back(Output::Respond { connection, parts });
+            }
+            outputs.push_back(Output::CloseConnection { connection });
+        }
+    }
+
+    /// When to call `advance` again if nothing comes.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.dials.next()
+    }
+
+    /// Sends a message of a group's Raft, with its entries' pages. Returns whether it left.
+    pub fn send_raft(
+        &mut self,
+        to: NodeId,
+        group: GroupId,
+        message: impl FnOnce(&mut Vec<u8>),
+        pages: Vec<Part<P>>,
+    ) -> bool {
+        let payload = |out: &mut Vec<u8>| {
+            wire::put_raft(group, out);
+            message(out);
+        };
+        let shard = self.shard_of(to, group);
+        self.ask(Place { node: to, shard }, Asked::Raft { group }, payload, pages)
+    }
+
+    /// Asks the node that leads group 0 for a change of the catalog. Returns whether it left.
+    pub fn propose(&mut self, to: NodeId, proposal: u64, command: &[u8]) -> bool {
+        let place = Place { node: to, shard: ShardId(0) };
+        let request = Request::Propose { command };
+        self.ask(place, Asked::Propose { proposal }, |out| request.encode(out), Vec::new())
+    }
+
+    /// Asks a member how far its journal reaches. Returns whether that left.
+    pub fn ask_where(&mut self, to: NodeId, group: GroupId) -> bool {
+        let place = Place { node: to, shard: self.shard_of(to, group) };
+        let request = Request::Where { group };
+        self.ask(place, Asked::Where { group }, |out| request.encode(out), Vec::new())
+    }
+
+    /// Tells all other nodes that this one leads a group.
+    pub fn tell_leads(&mut self, group: GroupId, term: Term) {
+        let places: Vec<Place> = self.up.keys().copied().collect();
+        for place in places {
+            self.tell_leads_to(place, group, term);
+        }
+    }
+
+    /// Tells one of them.
+    pub fn tell_leads_to(&mut self, place: Place, group: GroupId, term: Term) {
+        let request = Request::Leads { group, term };
+        self.ask(place, Asked::Leads, |out| request.encode(out), Vec::new());
+    }
+
+    /// Answers a request.
+    pub fn answer(&mut self, to: ReplyTo, payload: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(link) = self.links.get_mut(&to.connection) {
+            link.answer(to.serial, payload);
+            self.dirty.insert(to.connection);
+        }
+    }
+
+    fn ask(
+        &mut self,
+        place: Place,
+        asked: Asked,
+        payload: impl FnOnce(&mut Vec<u8>),
+        pages: Vec<Part<P>>,
+    ) -> bool {
+        let Some(connection) = self.up.get(&place) else { return false };
+        let link = self.links.get_mut(connection).expect("what is up is there");
+        self.dirty.insert(*connection);
+        link.ask(asked, payload, pages)
+    }
+
+    /// The places of all that is up.
+    pub fn places_of(&self, node: NodeId) -> impl Iterator<Item = Place> {
+        self.up.keys().copied().filter(move |place| place.node == node)
+    }
+
+    fn shard_of(&self, node: NodeId, group: GroupId) -> ShardId {
+        let shards = self.shards.get(&node).copied().unwrap_or(self.hello.shards);
+        crate::model::ids::shard_of_group(group, shards)
+    }
+
+    fn take_frames(
+        &mut self,
+        connection: ConnectionId,
+        bytes: &Bytes,
+        now: Time,
+    ) -> Result<(), String> {
+        let mut frames = Frames::new(bytes, FRAME_BYTES_MAX);
+        while let Some(frame) = frames.cut().map_err(|error| error.to_string())? {
+            let Some(link) = self.links.get_mut(&connection) else { return Ok(()) };
+            match frame.kind {
+                Kind::Request => {
+                    link.incoming.check(frame.serial).map_err(|error| error.to_string())?;
+                    self.take_request(connection, &frame, bytes, now)?;
+                }
+                Kind::Answer => {
+                    let asked = link.outstanding.answered(frame.serial);
+                    let asked = asked.map_err(|error| error.to_string())?;
+                    self.take_answer(connection, asked, frame.payload, now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_request(
+        &mut self,
+        connection: ConnectionId,
+        frame: &Frame<'_>,
+        bytes: &Bytes,
+        now: Time,
+    ) -> Result<(), String> {
+        let request = Request::decode(frame.payload).map_err(|error| error.to_string())?;
+        let reply = ReplyTo { connection, serial: frame.serial };
+        if let Request::Hello(hello) = request {
+            self.on_hello(reply, hello, now);
+            return Ok(());
+        }
+        let from = self.links.get(&connection).and_then(|link| link.peer);
+        let Some((Place { node: from, .. }, _)) = from else {
+            return Err("it speaks before it says who it is".into());
+        };
+        match request {
+            Request::Hello(_) => {}
+            Request::Raft { group, message } => {
+                let message = wire::share(bytes, message);
+                self.events.push(PeerEvent::Raft { from, group, message, reply });
+            }
+            Request::Leads { group, term } => {
+                self.answer(reply, |_| {});
+                self.events.push(PeerEvent::Leads { node: from, group, term });
+            }
+            Request::Where { group } => self.events.push(PeerEvent::Where { group, reply }),
+            Request::Propose { command } => {
+                let command = wire::share(bytes, command);
+                self.events.push(PeerEvent::Propose { command, reply });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_answer(
+        &mut self,
+        connection: ConnectionId,
+        asked: Asked,
+        payload: &[u8],
+        now: Time,
+    ) -> Result<(), String> {
+        let link = self.links.get(&connection).expect("it was just looked at");
+        let from = link.peer.map(|(place, _)| place.node);
+        match (asked, from) {
+            (Asked::Raft { group }, Some(from)) => {
+                let (term, index) = wire::received(payload).map_err(|error| error.to_string())?;
+                self.events.push(PeerEvent::Received { from, group, term, index });
+            }
+            (Asked::Propose { proposal }, _) => {
+                let version = wire::proposed(payload).map_err(|error| error.to_string())?;
+                self.events.push(PeerEvent::Proposed { proposal, version });
+            }
+            (Asked::Hello, _) => {
+                let answer = wire::hello_answer(payload).map_err(|error| error.to_string())?;
+                self.on_hello_answer(connection, answer, now);
+            }
+            (Asked::Where { group }, Some(from)) => {
+                let reach = wire::reach(payload).map_err(|error| error.to_string())?;
+                if let Some(reach) = reach {
+                    self.events.push(PeerEvent::Reaches { from, group, reach });
+                }
+            }
+            (Asked::Leads, _) | (Asked::Raft { .. } | Asked::Where { .. }, None) => {}
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, connection: ConnectionId, now: Time) {
+        // What it is still given is sent before it closes; nothing of it is listened to any more.
+        if let Some(link) = self.links.get_mut(&connection) {
+            self.closing.push((connection, link.take_parts()));
+        }
+        self.forget(connection, now);
+    }
+
+    fn who(&self, connection: ConnectionId) -> String {
+        let link = self.links.get(&connection);
+        let place = link.and_then(|link| link.peer.map(|(place, _)| place).or(link.dialed));
+        match place {
+            Some(Place { node, shard }) => format!("node {node}, shard {shard}"),
+            None => "a node that hasn't said who it is".into(),
+        }
+    }
+
+    fn note(&mut self, line: String) {
+        self.events.push(PeerEvent::Note(line));
+    }
+}

@@ -1,0 +1,368 @@
+//! What nodes say to each other: the payloads of duplex frames. `docs/peer-protocol.md` draws them.
+//!
+//! A request begins with a byte that says what it is. What an answer holds follows from what was
+//! asked. Numbers are little-endian.
+
+use bytes::Bytes;
+
+use crate::model::ids::{GroupId, NodeId, ShardId};
+use crate::model::position::{LogIndex, Position, Term};
+use crate::shard::group::Chain;
+
+/// The version of everything here and in `replica/wire`. Nodes of different versions refuse each
+/// other.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// What the first request of a connection begins with. As the head of a Kafka request it would be
+/// Produce version 0, which is refused, with a client id longer than any hello.
+const MAGIC: &[u8; 8] = b"HUTONG\x7f\xff";
+
+const RAFT: u8 = 1;
+const LEADS: u8 = 2;
+const PROPOSE: u8 = 3;
+const WHERE: u8 = 4;
+
+/// The longest text: a host, a cluster id, a reason.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// Bytes that mean nothing. The other side runs other code: close the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("bytes that are no message of version {PROTOCOL_VERSION} of the peer protocol")]
+pub struct NotUnderstood;
+
+/// Who a side of a connection is, and what the cluster must agree on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    pub version: u16,
+    pub cluster_id: String,
+    pub node: NodeId,
+    pub shard: ShardId,
+    /// Drawn at the start of the process: tells a restart from a second process of the same id.
+    pub incarnation: u64,
+    /// Shards of the node.
+    pub shards: u16,
+    /// Groups of the cluster.
+    pub groups: u32,
+    pub segment_bytes: u64,
+    /// Where clients reach its shard 0.
+    pub host: String,
+    pub port: u16,
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    Hello(Hello),
+    /// A message of a group's Raft, in `replica/wire`'s words, with its entries behind it.
+    Raft {
+        group: GroupId,
+        message: &'a [u8],
+    },
+    /// The sender's node leads a group and serves it.
+    Leads {
+        group: GroupId,
+        term: Term,
+    },
+    /// A command for the catalog, to the node that leads group 0.
+    Propose {
+        command: &'a [u8],
+    },
+    /// How far does the receiver's journal of a group reach?
+    Where {
+        group: GroupId,
+    },
+}
+
+/// How far a journal reaches: the answer to `Where`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The last entry there is.
+    pub last: Chain,
+    /// The last entry that is applied, so that no leader can ever have another in its place.
+    pub applied: Chain,
+}
+
+/// Whether a frame's payload looks like the first of a node.
+pub fn is_hello(frame: &[u8]) -> bool {
+    // In front of it is the serial of the first request, 0.
+    frame.starts_with(&[0; 4]) && frame[4..].starts_with(MAGIC)
+}
+
+/// Appends what comes in front of a Raft message.
+pub fn put_raft(group: GroupId, out: &mut Vec<u8>) {
+    out.push(RAFT);
+    out.extend(group.0.to_le_bytes());
+}
+
+impl Request<'_> {
+    /// Appends the request's payload.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Request::Hello(hello) => {
+                out.extend(MAGIC);
+                hello.encode(out);
+            }
+            Request::Raft { group, message } => {
+                put_raft(*group, out);
+                out.extend(*message);
+            }
+            Request::Leads { group, term } => {
+                out.push(LEADS);
+                out.extend(group.0.to_le_bytes());
+                out.extend(term.0.to_le_bytes());
+            }
+            Request::Propose { command } => {
+                out.push(PROPOSE);
+                out.extend(*command);
+            }
+            Request::Where { group } => {
+                out.push(WHERE);
+                out.extend(group.0.to_le_bytes());
+            }
+        }
+    }
+
+    /// The request in a payload.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn decode(payload: &[u8]) -> Result<Request<'_>, NotUnderstood> {
+        if let Some(hello) = payload.strip_prefix(MAGIC) {
+            return Ok(Request::Hello(Hello::decode(hello)?));
+        }
+        let (kind, rest) = payload.split_first().ok_or(NotUnderstood)?;
+        let mut reader = Reader(rest);
+        Ok(match *kind {
+            RAFT => Request::Raft { group: GroupId(reader.u32()?), message: reader.0 },
+            LEADS => Request::Leads { group: GroupId(reader.u32()?), term: Term(reader.u64()?) },
+            PROPOSE => Request::Propose { command: rest },
+            WHERE => Request::Where { group: GroupId(reader.u32()?) },
+            _ => return Err(NotUnderstood),
+        })
+    }
+}
+
+impl Hello {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.version.to_le_bytes());
+        put_text(&self.cluster_id, out);
+        out.extend(self.node.0.to_le_bytes());
+        out.extend(self.shard.0.to_le_bytes());
+        out.extend(self.incarnation.to_le_bytes());
+        out.extend(self.shards.to_le_bytes());
+        out.extend(self.groups.to_le_bytes());
+        out.extend(self.segment_bytes.to_le_bytes());
+        put_text(&self.host, out);
+        out.extend(self.port.to_le_bytes());
+    }
+
+    /// A hello of another version is read as far as every version has it.
+    fn decode(bytes: &[u8]) -> Result<Hello, NotUnderstood> {
+        let mut reader = Reader(bytes);
+        let version = reader.u16()?;
+        let hello = Hello {
+            version,
+            cluster_id: reader.text()?,
+            node: NodeId(reader.u32()?),
+            shard: ShardId(reader.u16()?),
+            incarnation: reader.u64()?,
+            shards: reader.u16()?,
+            groups: reader.u32()?,
+            segment_bytes: reader.u64()?,
+            host: reader.text()?,
+            port: reader.u16()?,
+        };
+        (version != PROTOCOL_VERSION || reader.0.is_empty()).then_some(hello).ok_or(NotUnderstood)
+    }
+}
+
+/// The answer to a hello: the other side's, or why it won't have this one.
+pub fn put_hello_answer(answer: &Result<Hello, String>, out: &mut Vec<u8>) {
+    match answer {
+        Ok(hello) => {
+            out.push(0);
+            hello.encode(out);
+        }
+        Err(why) => {
+            out.push(1);
+            put_text(why, out);
+        }
+    }
+}
+
+/// Reads the answer to a hello.
+pub fn hello_answer(payload: &[u8]) -> Result<Result<Hello, String>, NotUnderstood> {
+    let (kind, rest) = payload.split_first().ok_or(NotUnderstood)?;
+    match kind {
+        0 => Ok(Ok(Hello::decode(rest)?)),
+        1 => Ok(Err(Reader(rest).text()?)),
+        _ => Err(NotUnderstood),
+    }
+}
+
+/// The answer to a Raft message: what the receiver has in memory now.
+pub fn put_received(term: Term, index: LogIndex, out: &mut Vec<u8>) {
+    out.extend(term.0.to_le_bytes());
+    out.extend(index.0.to_le_bytes());
+}
+
+/// Reads the answer to a Raft message.
+pub fn received(payload: &[u8]) -> Result<(Term, LogIndex), NotUnderstood> {
+    let mut reader = Reader(payload);
+    Ok((Term(reader.u64()?), LogIndex(reader.u64()?)))
+}
+
+/// The answer to a proposal: the catalog's version with it, or `None` if this node doesn't lead.
+pub fn put_proposed(version: Option<u64>, out: &mut Vec<u8>) {
+    if let Some(version) = version {
+        out.extend(version.to_le_bytes());
+    }
+}
+
+/// Reads the answer to a proposal.
+pub fn proposed(payload: &[u8]) -> Result<Option<u64>, NotUnderstood> {
+    match payload {
+        [] => Ok(None),
+        bytes => Ok(Some(Reader(bytes).u64()?)),
+    }
+}
+
+/// The answer to `Where`; `None` if the group isn't here.
+pub fn put_reach(reach: Option<Reach>, out: &mut Vec<u8>) {
+    for chain in reach.iter().flat_map(|reach| [reach.last, reach.applied]) {
+        out.extend(chain.index.0.to_le_bytes());
+        out.extend(chain.term.0.to_le_bytes());
+        out.extend(chain.crc.to_le_bytes());
+        out.extend(chain.end.0.to_le_bytes());
+    }
+}
+
+/// Reads the answer to `Where`.
+pub fn reach(payload: &[u8]) -> Result<Option<Reach>, NotUnderstood> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    let mut reader = Reader(payload);
+    let mut chain = || {
+        Ok(Chain {
+            index: LogIndex(reader.u64()?),
+            term: Term(reader.u64()?),
+            crc: reader.u32()?,
+            end: Position(reader.u64()?),
+        })
+    };
+    Ok(Some(Reach { last: chain()?, applied: chain()? }))
+}
+
+/// The part of `frames` that `payload`, a slice of it, is: shares the memory.
+pub fn share(frames: &Bytes, payload: &[u8]) -> Bytes {
+    frames.slice_ref(payload)
+}
+
+fn put_text(text: &str, out: &mut Vec<u8>) {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    out.extend((end as u16).to_le_bytes());
+    out.extend(&text.as_bytes()[..end]);
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], NotUnderstood> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(NotUnderstood)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn u16(&mut self) -> Result<u16, NotUnderstood> {
+        Ok(u16::from_le_bytes(self.take(2)?.try_into().expect("two bytes")))
+    }
+
+    fn u32(&mut self) -> Result<u32, NotUnderstood> {
+        Ok(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))
+    }
+
+    fn u64(&mut self) -> Result<u64, NotUnderstood> {
+        Ok(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
+    }
+
+    fn text(&mut self) -> Result<String, NotUnderstood> {
+        let length = usize::from(self.u16()?);
+        if length > TEXT_BYTES_MAX {
+            return Err(NotUnderstood);
+        }
+        std::str::from_utf8(self.take(length)?).map(str::to_owned).map_err(|_| NotUnderstood)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::header::RequestHeader;
+
+    fn hello() -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            cluster_id: "c".repeat(30),
+            node: NodeId(3),
+            shard: ShardId(1),
+            incarnation: 77,
+            shards: 2,
+            groups: 6,
+            segment_bytes: 1 << 27,
+            host: "localhost".into(),
+            port: 9092,
+        }
+    }
+
+    #[test]
+    fn requests_come_back_as_they_were() {
+        for request in [
+            Request::Hello(hello()),
+            Request::Raft { group: GroupId(5), message: b"raft" },
+            Request::Leads { group: GroupId(5), term: Term(9) },
+            Request::Propose { command: b"create" },
+            Request::Where { group: GroupId(5) },
+        ] {
+            let mut bytes = Vec::new();
+            request.encode(&mut bytes);
+            assert_eq!(Request::decode(&bytes), Ok(request));
+        }
+        assert_eq!(Request::decode(&[]), Err(NotUnderstood));
+        assert_eq!(Request::decode(&[99]), Err(NotUnderstood));
+    }
+
+    #[test]
+    fn answers_come_back_as_they_were() {
+        for answer in [Ok(hello()), Err("another cluster".to_string())] {
+            let mut bytes = Vec::new();
+            put_hello_answer(&answer, &mut bytes);
+            assert_eq!(hello_answer(&bytes), Ok(answer));
+        }
+        for version in [None, Some(7)] {
+            let mut bytes = Vec::new();
+            put_proposed(version, &mut bytes);
+            assert_eq!(proposed(&bytes), Ok(version));
+        }
+        let end = Position(3 << 12);
+        let last = Chain { index: LogIndex(8), term: Term(3), crc: 7, end };
+        let applied = Chain { index: LogIndex(6), term: Term(2), crc: 5, end: Position(4096) };
+        for there in [None, Some(Reach { last, applied })] {
+            let mut bytes = Vec::new();
+            put_reach(there, &mut bytes);
+            assert_eq!(reach(&bytes), Ok(there));
+        }
+    }
+
+    #[test]
+    fn a_hello_is_no_kafka_request() {
+        let mut frame = vec![0; 4];
+        Request::Hello(hello()).encode(&mut frame);
+        assert!(is_hello(&frame));
+        assert!(RequestHeader::decode(&frame).is_err());
+        assert!(!is_hello(b"\0\0\0"));
+    }
+}

@@ -1,0 +1,97 @@
+//! An entry that this node didn't make from requests, put into the partitions it belongs to: one
+//! that recovery read from disk, or that the leader has sent.
+
+use crate::journal::format::{Entry, Run, RunKind};
+use crate::kafka::record_batch;
+use crate::metadata::Command;
+use crate::model::ids::PartitionKey;
+use crate::model::position::Offset;
+use crate::model::time::Time;
+use crate::partition::Partition;
+use crate::partition::index::RunPlace;
+use crate::partition::producers::Sequence;
+use crate::shard::group::{AppendedEntry, ControlItem, Grown, Partitions};
+
+/// Grows the partitions of `entry`, and tells what applying it will do. Runs of partitions that
+/// `is_deleted` knows to be gone for good are passed over.
+pub fn replay(
+    entry: &Entry<'_>,
+    partitions: &mut Partitions,
+    appended_at: Time,
+    is_deleted: impl Fn(PartitionKey) -> bool,
+) -> AppendedEntry {
+    let header = &entry.header;
+    let mut appended = AppendedEntry {
+        index: header.index,
+        term: header.term,
+        crc: entry.crc,
+        end: entry.end(),
+        appended_at,
+        flushed_at: None,
+        requests: 0,
+        grown: Vec::new(),
+        control: Vec::new(),
+    };
+    for (run, data) in entry.runs() {
+        match run.kind {
+            RunKind::Records if is_deleted(run.partition) => {}
+            // A partition that isn't there and doesn't begin here was deleted, as this node knew
+            // before its leader did; a checkpoint without it lies between.
+            RunKind::Records
+                if run.base_offset > Offset(0) && partitions.slot(run.partition).is_none() => {}
+            RunKind::Records => appended.grown.push(records(entry, &run, data, partitions)),
+            RunKind::Command => {
+                // Checked when it was proposed, and guarded by the entry's checksum since.
+                if let Ok(command) = Command::decode(entry.data(data)) {
+                    appended.control.push(ControlItem::Command { command, ticket: None });
+                }
+            }
+            RunKind::LogStart => appended.control.push(ControlItem::LogStart {
+                partition: run.partition,
+                offset: run.base_offset,
+                request: None,
+            }),
+            RunKind::Coordinator => appended
+                .control
+                .push(ControlItem::Coordinator { data: entry.data(data).to_vec(), batch: None }),
+        }
+    }
+    appended
+}
+
+fn records(
+    entry: &Entry<'_>,
+    run: &Run,
+    data: std::ops::Range<usize>,
+    partitions: &mut Partitions,
+) -> Grown {
+    if partitions.slot(run.partition).is_none() {
+        // The catalog, in another group's journal, may be behind this one.
+        partitions.insert(Partition::new(run.partition));
+    }
+    let slot = partitions.slot(run.partition).expect("it was just ensured");
+    let partition = partitions.get_mut(slot).expect("it was just ensured");
+    for (_, batch) in record_batch::batches(entry.data(data.clone())) {
+        if batch.producer_id >= 0 {
+            let sequence = Sequence {
+                producer_id: batch.producer_id,
+                epoch: batch.producer_epoch,
+                first: batch.base_sequence,
+                count: batch.record_count,
+            };
+            partition.producers.appended(&sequence, Offset(batch.base_offset));
+        }
+    }
+    partition.append(
+        entry.header.term,
+        RunPlace {
+            base_offset: run.base_offset,
+            last_offset: run.last_offset,
+            entry: entry.header.position,
+            at: data.start as u32,
+            bytes: run.bytes,
+            max_timestamp: run.max_timestamp,
+        },
+    );
+    Grown { partition: slot, key: run.partition, end: partition.log_end(), bytes: run.bytes }
+}

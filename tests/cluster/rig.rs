@@ -1,0 +1,500 @@
+//! Nodes of one shard in one thread: messages and disk writes take a millisecond each, and time is
+//! what the test says.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use hutong::journal::format::Entry;
+use hutong::journal::page::{MemoryPage, Page};
+use hutong::journal::source::{GroupFiles, SegmentSource};
+use hutong::kafka::error_code::ErrorCode;
+use hutong::kafka::record_batch::{self, Producer, build_batch};
+use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
+use hutong::model::position::Position;
+use hutong::model::time::{Now, Time, Wallclock};
+use hutong::shard::input::Input;
+use hutong::shard::output::{Output, Part};
+use hutong::shard::{NodeAddress, Shard, ShardConfig};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, CreateTopicsResponse, FetchRequest, FetchResponse, ProduceRequest,
+    ProduceResponse, RequestHeader, ResponseHeader, TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+
+const SEGMENT_BYTES: u64 = 32 << 20;
+const BLOCK: usize = 4096;
+const MILLISECOND: u64 = 1_000_000;
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Produced at, or fetched up to, this offset.
+    At(i64),
+    /// This node leads.
+    Elsewhere(usize),
+    Error(ErrorCode),
+    /// No answer yet.
+    Nothing,
+}
+
+#[derive(Default)]
+struct Disk {
+    blocks: BTreeMap<(u64, u64), Vec<u8>>,
+    segments: Vec<SegmentId>,
+    vote: Vec<u8>,
+    checkpoint: Option<Vec<u8>>,
+}
+
+impl SegmentSource for Disk {
+    fn read(
+        &mut self,
+        _: GroupId,
+        segment: SegmentId,
+        at: u64,
+        into: &mut [u8],
+    ) -> Result<(), String> {
+        for (number, into) in (at / BLOCK as u64..).zip(into.chunks_mut(BLOCK)) {
+            match self.blocks.get(&(segment.0, number)) {
+                Some(block) => into.copy_from_slice(&block[..into.len()]),
+                None => into.fill(0),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Disk {
+    fn write(&mut self, segment: SegmentId, at: u64, bytes: &[u8]) {
+        for (number, block) in (at / BLOCK as u64..).zip(bytes.chunks(BLOCK)) {
+            self.blocks.insert((segment.0, number), block.to_vec());
+        }
+    }
+}
+
+struct Node {
+    shard: Option<Shard<MemoryPage>>,
+    config: ShardConfig,
+    disk: Disk,
+    disk_stalls: bool,
+    /// Writes that are out, oldest first.
+    writes: VecDeque<Output<MemoryPage>>,
+    inputs: VecDeque<Input<MemoryPage>>,
+    cut_off: bool,
+    log: Vec<String>,
+    connections: u64,
+}
+
+pub struct Cluster {
+    nodes: Vec<Node>,
+    /// The two ends of each connection between nodes.
+    links: Vec<[(usize, ConnectionId); 2]>,
+    now: u64,
+    /// Answers to clients that came, and whose they are.
+    answers: Vec<(usize, ConnectionId, Bytes)>,
+    late: Vec<(usize, ConnectionId)>,
+}
+
+impl Cluster {
+    pub fn start(count: usize) -> Cluster {
+        Cluster::start_with(count, |_, _| {})
+    }
+
+    pub fn start_with(count: usize, change: impl Fn(usize, &mut ShardConfig)) -> Cluster {
+        let addresses: Vec<NodeAddress> = (0..count)
+            .map(|node| NodeAddress {
+                node: NodeId(node as u32),
+                host: node.to_string(),
+                port: 9092,
+            })
+            .collect();
+        let nodes = (0..count).map(|node| {
+            let mut config = ShardConfig {
+                node: NodeId(node as u32),
+                shard: ShardId(0),
+                shards: 1,
+                groups: 1,
+                cluster_id: "test".into(),
+                nodes: addresses.clone(),
+                advertised_host: node.to_string(),
+                base_port: 9092,
+                data_directory: "/data".into(),
+                segment_bytes: SEGMENT_BYTES,
+                journal_cache_bytes: 16 << 20,
+                auto_create_topics: false,
+                default_partitions: 1,
+                seed: 7 + 1000 * node as u64,
+            };
+            change(node, &mut config);
+            Node {
+                shard: None,
+                config,
+                disk: Disk::default(),
+                disk_stalls: false,
+                writes: VecDeque::new(),
+                inputs: VecDeque::new(),
+                cut_off: false,
+                log: Vec::new(),
+                connections: 0,
+            }
+        });
+        let mut cluster = Cluster {
+            nodes: nodes.collect(),
+            links: Vec::new(),
+            now: 1_000 * MILLISECOND,
+            answers: Vec::new(),
+            late: Vec::new(),
+        };
+        (0..count).for_each(|node| cluster.restart(node));
+        cluster.run_ms(2000);
+        cluster
+    }
+
+    /// Starts a node from what is on its disk.
+    pub fn restart(&mut self, node: usize) {
+        let now = self.clocks();
+        let this = &mut self.nodes[node];
+        assert!(this.shard.is_none(), "it was killed");
+        let files = GroupFiles {
+            group: GroupId(0),
+            segments: this.disk.segments.clone(),
+            vote: this.disk.vote.clone(),
+            checkpoint: this.disk.checkpoint.clone(),
+        };
+        this.config.seed += 1;
+        let opened = Shard::open(this.config.clone(), vec![files], &mut this.disk, now);
+        this.shard = Some(opened.expect("it opens"));
+    }
+
+    /// Ends a node's process. Writes that are out never were.
+    pub fn kill(&mut self, node: usize) {
+        let this = &mut self.nodes[node];
+        this.shard = None;
+        this.writes.clear();
+        this.inputs.clear();
+        self.cut_links(node);
+    }
+
+    fn cut_links(&mut self, node: usize) {
+        let (cut, kept): (Vec<_>, Vec<_>) =
+            self.links.drain(..).partition(|ends| ends.iter().any(|(end, _)| *end == node));
+        self.links = kept;
+        for (end, connection) in cut.into_iter().flatten() {
+            if self.nodes[end].shard.is_some() {
+                self.nodes[end].inputs.push_back(Input::ConnectionClosed { connection });
+            }
+        }
+    }
+
+    /// Keeps a node from all others, or lets it talk to them again. Clients still reach it.
+    pub fn cut_off(&mut self, node: usize, cut: bool) {
+        self.nodes[node].cut_off = cut;
+        if cut {
+            self.cut_links(node);
+        }
+    }
+
+    /// Has a node's journal writes wait, or lets them go on.
+    pub fn stall_disk(&mut self, node: usize, stalls: bool) {
+        self.nodes[node].disk_stalls = stalls;
+    }
+
+    pub fn log_of(&self, node: usize) -> &[String] {
+        &self.nodes[node].log
+    }
+
+    pub fn leads(&self, node: usize) -> bool {
+        let shard = self.nodes[node].shard.as_ref();
+        shard.is_some_and(|shard| shard.groups().iter().all(|group| group.is_serving()))
+    }
+
+    /// The one node that leads.
+    pub fn leader(&self) -> usize {
+        let leaders: Vec<usize> = (0..self.nodes.len()).filter(|node| self.leads(*node)).collect();
+        assert_eq!(leaders.len(), 1, "one leader, not {leaders:?}");
+        leaders[0]
+    }
+
+    pub fn run_ms(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds {
+            self.now += MILLISECOND;
+            let now = self.clocks();
+            for node in 0..self.nodes.len() {
+                self.complete_writes(node);
+                let this = &mut self.nodes[node];
+                let Some(shard) = &mut this.shard else { continue };
+                for input in this.inputs.drain(..) {
+                    shard.handle(now, input);
+                }
+                shard.advance(now);
+                let outputs: Vec<_> = std::iter::from_fn(|| shard.poll_output()).collect();
+                outputs.into_iter().for_each(|output| self.perform(node, output));
+            }
+        }
+    }
+
+    fn complete_writes(&mut self, node: usize) {
+        let this = &mut self.nodes[node];
+        if this.disk_stalls {
+            return;
+        }
+        for write in this.writes.drain(..) {
+            if let Output::WriteJournal { group, write, segment, at, page } = write {
+                this.disk.write(segment, at, page.bytes());
+                this.inputs.push_back(Input::JournalWritten { group, write, result: Ok(()) });
+            }
+        }
+    }
+
+    fn perform(&mut self, node: usize, output: Output<MemoryPage>) {
+        let this = &mut self.nodes[node];
+        match output {
+            Output::WriteJournal { .. } => this.writes.push_back(output),
+            Output::WriteVote { group, write, at, page } => {
+                this.disk.vote.resize(2 * BLOCK, 0);
+                this.disk.vote[at as usize..at as usize + BLOCK].copy_from_slice(page.bytes());
+                this.inputs.push_back(Input::VoteWritten { group, write, result: Ok(()) });
+            }
+            Output::CreateSegment { group, segment, header } => {
+                this.disk.write(segment, 0, &header);
+                this.disk.segments.push(segment);
+                this.inputs.push_back(Input::SegmentCreated { group, segment, result: Ok(()) });
+            }
+            Output::ReadJournal { group, read, segment, at, bytes } => {
+                let disk = &mut this.disk;
+                let page = MemoryPage::build(bytes, |into| {
+                    disk.read(group, segment, at, into).expect("it is there");
+                });
+                this.inputs.push_back(Input::JournalRead { group, read, result: Ok(page) });
+            }
+            Output::WriteCheckpoint { group, position, bytes } => {
+                this.disk.checkpoint = Some(bytes.to_vec());
+                this.inputs.push_back(Input::CheckpointWritten { group, position, result: Ok(()) });
+            }
+            Output::Dial { connection, host, .. } => {
+                self.dial(node, connection, host.parse().expect("a node's host is its number"));
+            }
+            Output::Respond { connection, parts } => self.respond(node, connection, &parts),
+            Output::CloseConnection { connection } => self.close(node, connection),
+            Output::Log { line, .. } => this.log.push(line),
+            Output::Fatal { reason } => panic!("node {node}: {reason}"),
+            _ => {}
+        }
+    }
+
+    fn dial(&mut self, from: usize, connection: ConnectionId, to: usize) {
+        let reaches = |node: &Node| node.shard.is_some() && !node.cut_off;
+        if !reaches(&self.nodes[from]) || !reaches(&self.nodes[to]) {
+            let reason = "nobody is there".to_string();
+            self.nodes[from].inputs.push_back(Input::DialFailed { connection, reason });
+            return;
+        }
+        let there = self.new_connection(to);
+        self.nodes[from].inputs.push_back(Input::ConnectionOpened { connection });
+        self.links.push([(from, connection), (to, there)]);
+    }
+
+    fn new_connection(&mut self, node: usize) -> ConnectionId {
+        let this = &mut self.nodes[node];
+        this.connections += 1;
+        let connection = ConnectionId(this.connections);
+        this.inputs.push_back(Input::ConnectionOpened { connection });
+        connection
+    }
+
+    fn other_end(&self, node: usize, connection: ConnectionId) -> Option<(usize, ConnectionId)> {
+        self.links.iter().find_map(|[one, other]| match (node, connection) {
+            end if end == *one => Some(*other),
+            end if end == *other => Some(*one),
+            _ => None,
+        })
+    }
+
+    fn respond(&mut self, node: usize, connection: ConnectionId, parts: &[Part<MemoryPage>]) {
+        let mut bytes = Vec::new();
+        for part in parts {
+            match part {
+                Part::Bytes(part) => bytes.extend_from_slice(part),
+                Part::Page { page, start, end } => bytes.extend(&page.bytes()[*start..*end]),
+            }
+        }
+        let sent = Input::Sent { connection, bytes: bytes.len() };
+        self.nodes[node].inputs.push_back(sent);
+        match self.other_end(node, connection) {
+            Some((to, there)) => {
+                let frames = Input::Frames { connection: there, frames: bytes.into() };
+                self.nodes[to].inputs.push_back(frames);
+            }
+            None => self.answers.push((node, connection, bytes.into())),
+        }
+    }
+
+    fn close(&mut self, node: usize, connection: ConnectionId) {
+        self.nodes[node].inputs.push_back(Input::ConnectionClosed { connection });
+        if let Some((to, there)) = self.other_end(node, connection) {
+            self.nodes[to].inputs.push_back(Input::ConnectionClosed { connection: there });
+        }
+        self.links.retain(|ends| !ends.contains(&(node, connection)));
+    }
+
+    fn clocks(&self) -> Now {
+        let wallclock = Wallclock(1_718_000_000_000 + (self.now / MILLISECOND) as i64);
+        Now { time: Time(self.now), wallclock }
+    }
+
+    /// Sends a request and waits a while for its answer.
+    fn ask<R: Encodable + HeaderVersion>(
+        &mut self,
+        node: usize,
+        key: i16,
+        version: i16,
+        request: &R,
+    ) -> (ConnectionId, Option<Bytes>) {
+        let connection = self.new_connection(node);
+        let header =
+            RequestHeader::default().with_request_api_key(key).with_request_api_version(version);
+        let mut body = Vec::new();
+        header.encode(&mut body, R::header_version(version)).expect("a header");
+        request.encode(&mut body, version).expect("a request");
+        let mut frames = (body.len() as i32).to_be_bytes().to_vec();
+        frames.extend(body);
+        self.nodes[node].inputs.push_back(Input::Frames { connection, frames: frames.into() });
+        for _ in 0..100 {
+            self.run_ms(1);
+            if let Some(answer) = self.take_answer(node, connection) {
+                return (connection, Some(answer));
+            }
+        }
+        (connection, None)
+    }
+
+    fn take_answer(&mut self, node: usize, connection: ConnectionId) -> Option<Bytes> {
+        let whose = |(at, of, _): &(usize, ConnectionId, Bytes)| (*at, *of) == (node, connection);
+        let at = self.answers.iter().position(whose)?;
+        // Without its length.
+        Some(self.answers.remove(at).2.slice(4..))
+    }
+
+    pub fn create_topic(&mut self, name: &str, partitions: i32) {
+        let leader = self.leader();
+        self.create_topic_at(leader, name, partitions);
+    }
+
+    pub fn create_topic_at(&mut self, node: usize, name: &str, partitions: i32) {
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(StrBytes::from_string(name.into())))
+            .with_num_partitions(partitions)
+            .with_replication_factor(-1);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
+        let (_, answer) = self.ask(node, 19, 7, &request);
+        let mut answer = answer.expect("an answer");
+        ResponseHeader::decode(&mut answer, CreateTopicsResponse::header_version(7)).unwrap();
+        let response = CreateTopicsResponse::decode(&mut answer, 7).expect("a response");
+        assert_eq!(ErrorCode(response.topics[0].error_code), ErrorCode::NONE);
+    }
+
+    /// Produces a record.
+    pub fn produce(&mut self, node: usize, topic: &str, acks: i16) -> Outcome {
+        let producer = Producer { id: -1, epoch: -1, base_sequence: -1 };
+        let batch = build_batch(&[(None, b"record")], 1_718_000_000_000, producer);
+        let data = PartitionProduceData::default().with_records(Some(batch.into()));
+        let topic = TopicProduceData::default()
+            .with_name(TopicName(StrBytes::from_string(topic.into())))
+            .with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_acks(acks)
+            .with_timeout_ms(60_000)
+            .with_topic_data(vec![topic]);
+        let (connection, answer) = self.ask(node, 0, 11, &request);
+        match answer {
+            Some(answer) => produced(answer),
+            None => {
+                self.late.push((node, connection));
+                Outcome::Nothing
+            }
+        }
+    }
+
+    /// What became of requests that had no answer in time, and have one now.
+    pub fn late_answers(&mut self) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for (node, connection) in std::mem::take(&mut self.late) {
+            match self.take_answer(node, connection) {
+                Some(answer) => outcomes.push(produced(answer)),
+                None => self.late.push((node, connection)),
+            }
+        }
+        outcomes
+    }
+
+    /// Fetches all there is from an offset.
+    pub fn fetch(&mut self, node: usize, topic: &str, from: i64) -> Outcome {
+        let partition = FetchPartition::default()
+            .with_current_leader_epoch(-1)
+            .with_fetch_offset(from)
+            .with_partition_max_bytes(1 << 20);
+        let topic = FetchTopic::default()
+            .with_topic(TopicName(StrBytes::from_string(topic.into())))
+            .with_partitions(vec![partition]);
+        let request = FetchRequest::default()
+            .with_max_bytes(1 << 20)
+            .with_session_epoch(-1)
+            .with_topics(vec![topic]);
+        let (_, answer) = self.ask(node, 1, 12, &request);
+        let Some(mut frame) = answer else { return Outcome::Nothing };
+        ResponseHeader::decode(&mut frame, FetchResponse::header_version(12)).expect("a header");
+        let response = FetchResponse::decode(&mut frame, 12).expect("a response");
+        let part = &response.responses[0].partitions[0];
+        let records = part.records.clone().unwrap_or_default();
+        let last = record_batch::batches(&records).last();
+        match ErrorCode(part.error_code) {
+            ErrorCode::NONE => Outcome::At(last.map_or(from, |(_, batch)| batch.last_offset() + 1)),
+            code => failed(code, part.current_leader.leader_id.0),
+        }
+    }
+
+    /// All journals that are on disk hold the same entries, byte for byte.
+    pub fn assert_journals_agree(&mut self) {
+        let journals: Vec<Vec<u32>> =
+            (0..self.nodes.len()).map(|node| self.journal_of(node)).collect();
+        assert!(journals[0].len() > 1);
+        for (node, journal) in journals.iter().enumerate() {
+            assert_eq!(*journal, journals[0], "node {node} differs from node 0");
+        }
+    }
+
+    /// The checksums of a node's entries.
+    fn journal_of(&mut self, node: usize) -> Vec<u32> {
+        let mut position = Position(BLOCK as u64);
+        let mut checksums = Vec::new();
+        let disk = &mut self.nodes[node].disk;
+        loop {
+            let mut bytes = vec![0; 1 << 20];
+            disk.read(GroupId(0), SegmentId(0), position.0, &mut bytes).expect("it reads");
+            let Some(entry) = Entry::read(&bytes, position) else { return checksums };
+            checksums.push(entry.crc);
+            position = entry.end();
+        }
+    }
+}
+
+fn produced(mut frame: Bytes) -> Outcome {
+    ResponseHeader::decode(&mut frame, ProduceResponse::header_version(11)).expect("a header");
+    let response = ProduceResponse::decode(&mut frame, 11).expect("a response");
+    let part = &response.responses[0].partition_responses[0];
+    match ErrorCode(part.error_code) {
+        ErrorCode::NONE => Outcome::At(part.base_offset),
+        code => failed(code, part.current_leader.leader_id.0),
+    }
+}
+
+fn failed(code: ErrorCode, leader: i32) -> Outcome {
+    match code {
+        ErrorCode::NOT_LEADER_OR_FOLLOWER if leader >= 0 => {
+            Outcome::Elsewhere((leader / 1000) as usize)
+        }
+        code => Outcome::Error(code),
+    }
+}
