@@ -141,6 +141,13 @@ pub const CONSUMER_GROUP_NAME_BYTES_MAX: usize = 1024;
 /// What a consumer may store beside an offset, as in Kafka (`offset.metadata.max.bytes`).
 pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
 
+/// Committed offsets of one shard that the metrics tell of, group by group.
+pub const METRICS_OFFSETS_MAX: usize = 10_000;
+
+/// Partitions of one shard whose ends are told to the metrics, so that they can say how far
+/// consumer groups are behind.
+pub const METRICS_WATERMARKS_MAX: usize = 100_000;
+
 /// Bytes of records about consumer groups that wait to be applied before a client that commits is
 /// held until its commit is answered.
 pub const COORDINATOR_UNAPPLIED_BYTES_MAX: usize = 1 << 20;

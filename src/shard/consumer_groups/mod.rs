@@ -109,6 +109,12 @@ impl ConsumerGroups {
         any
     }
 
+    /// The coordinators of this shard, by the index of the group that each is for.
+    pub fn coordinators(&self) -> impl Iterator<Item = (usize, &Coordinator)> {
+        let leading = self.leading.iter().enumerate();
+        leading.filter_map(|(index, leading)| Some((index, &leading.as_ref()?.coordinator)))
+    }
+
     fn coordinator(&self, index: usize) -> Option<&Coordinator> {
         Some(&self.leading.get(index)?.as_ref()?.coordinator)
     }
@@ -224,7 +230,6 @@ impl<P: Page> Coordination<'_, P> {
                 self.with(index, |coordinator, context| coordinator.classic.expire(context));
             }
         }
-        self.retire_offsets();
     }
 
     fn answered(&mut self, index: usize, caller: Caller, answer: Answer) {
