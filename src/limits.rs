@@ -128,6 +128,30 @@ pub const READ_CHUNKS_KEPT: usize = 16;
 /// Producer ids that a shard takes from the catalog at a time.
 pub const PRODUCER_IDS_PER_BLOCK: u32 = 1000;
 
+/// Consumer groups of one Raft group, with members or without.
+pub const CONSUMER_GROUPS_MAX: usize = 100_000;
+
+/// What the members of one consumer group say of themselves and were assigned, all together. Its
+/// state is one record, which must fit into a journal entry beside others.
+pub const CONSUMER_GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// The longest id of a consumer group, and of a static member; and the longest name of a protocol.
+pub const CONSUMER_GROUP_NAME_BYTES_MAX: usize = 1024;
+
+/// What a consumer may store beside an offset, as in Kafka (`offset.metadata.max.bytes`).
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
+
+/// Committed offsets of one shard that the metrics tell of, group by group.
+pub const METRICS_OFFSETS_MAX: usize = 10_000;
+
+/// Partitions of one shard whose ends are told to the metrics, so that they can say how far
+/// consumer groups are behind.
+pub const METRICS_WATERMARKS_MAX: usize = 100_000;
+
+/// Bytes of records about consumer groups that wait to be applied before a client that commits is
+/// held until its commit is answered.
+pub const COORDINATOR_UNAPPLIED_BYTES_MAX: usize = 1 << 20;
+
 /// Members a consumer group may have, whatever `group.max.size` says.
 pub const CONSUMER_GROUP_MEMBERS_MAX: usize = 10_000;
 
@@ -155,23 +179,6 @@ pub const CONSUMER_GROUP_REGEXES_MAX: usize = 32;
 
 /// Records of a consumer group's state that are written as one.
 pub const CONSUMER_GROUP_RECORDS_MAX: usize = 4 * CONSUMER_GROUP_MEMBERS_MAX;
-
-/// Consumer groups of one Raft group, with members or without.
-pub const CONSUMER_GROUPS_MAX: usize = 100_000;
-
-/// What the members of one consumer group say of themselves and were assigned, all together. Its
-/// state is one record, which must fit into a journal entry beside others.
-pub const CONSUMER_GROUP_BYTES_MAX: usize = 8 << 20;
-
-/// The longest id of a consumer group, and of a static member; and the longest name of a protocol.
-pub const CONSUMER_GROUP_NAME_BYTES_MAX: usize = 1024;
-
-/// What a consumer may store beside an offset, as in Kafka (`offset.metadata.max.bytes`).
-pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
-
-/// Bytes of records about consumer groups that wait to be applied before a client that commits is
-/// held until its commit is answered.
-pub const COORDINATOR_UNAPPLIED_BYTES_MAX: usize = 1 << 20;
 
 const _: () = {
     assert!(2 * CONSUMER_GROUP_BYTES_MAX + 2 * ENTRY_BYTES_TARGET <= ENTRY_BYTES_MAX);

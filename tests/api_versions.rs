@@ -8,7 +8,7 @@ mod common;
 use common::{Broker, request_frame};
 use hutong::kafka::api::APIS;
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::protocol::{Encodable, StrBytes};
 use uuid::Uuid;
 
 fn text(text: &'static str) -> StrBytes {
@@ -64,6 +64,7 @@ fn body(key: i16, version: i16, id: Uuid) -> Option<Vec<u8>> {
                 encode!(request.with_key(text("group")))
             }
         }
+        8 | 9 if version >= 10 => Some(offsets_by_id(key, version, id)),
         8 | 9 | 11..=15 | 42 | 47 => group_body(key, version),
         16 => encode!(ListGroupsRequest::default()),
         18 => {
@@ -167,6 +168,38 @@ fn body(key: i16, version: i16, id: Uuid) -> Option<Vec<u8>> {
         }
         _ => None,
     }
+}
+
+/// OffsetCommit and OffsetFetch as the codec doesn't know them yet: partition 0 of a topic that is
+/// there, and of one that isn't.
+fn offsets_by_id(key: i16, version: i16, id: Uuid) -> Vec<u8> {
+    let mut body: Vec<u8> = Vec::new();
+    let ids = [id, Uuid::from_u128(7)];
+    if key == 8 {
+        body.extend(b"\x06group\xff\xff\xff\xff\x01\0\x03");
+        for id in ids {
+            body.extend(id.as_bytes());
+            body.extend(b"\x02\0\0\0\0\0\0\0\0\0\0\0\x2a\xff\xff\xff\xff\x01\0\0");
+        }
+        body.extend(b"\0");
+    } else {
+        body.extend(b"\x03\x06group\0\xff\xff\xff\xff\x03");
+        for id in ids {
+            body.extend(id.as_bytes());
+            body.extend(b"\x02\0\0\0\0\0");
+        }
+        body.extend(b"\0\x06group\0\xff\xff\xff\xff\0\0\0\0");
+    }
+    let header = RequestHeader::default()
+        .with_request_api_key(key)
+        .with_request_api_version(version)
+        .with_client_id(Some(text("test")));
+    let mut frame = vec![0; 4];
+    header.encode(&mut frame, 2).expect("the header fits");
+    frame.extend(body);
+    let bytes = (frame.len() - 4) as i32;
+    frame[..4].copy_from_slice(&bytes.to_be_bytes());
+    frame
 }
 
 /// The same for what is about consumer groups: one that has committed, and one that isn't there.

@@ -1,12 +1,12 @@
-//! Consumer groups: their members, their assignments, and the offsets they have committed.
+//! Consumer groups: who is a member, who reads which partition, and which offsets are committed.
 //!
 //! Two kinds of state. The [`Store`] is what the records of a Raft group's journal say: every
 //! replica has it, it changes only by [`Store::apply`], and it is what a new leader starts from.
 //! The live state is the leader's alone: who waits for what, and until when. [`classic`] is that
-//! of groups whose members assign partitions among themselves. It takes events and the time,
-//! answers callers by numbers that mean nothing here, and hands out [`Record`]s to be appended;
-//! what depends on a record is answered when the record is applied. [`modern`] is that of KIP-848's
-//! groups, in which the coordinator assigns; nothing calls it yet.
+//! of groups whose members assign partitions among themselves; [`modern`] is KIP-848's protocol,
+//! in which the coordinator assigns. They take events and the time, answer callers by numbers that
+//! mean nothing here, and hand out [`Record`]s to be appended; what depends on a record is
+//! answered when the record is applied.
 //!
 //! Nothing here does I/O, reads a clock, draws a random number or iterates over a hash map.
 

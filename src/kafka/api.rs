@@ -12,10 +12,13 @@ use thiserror::Error;
 use super::bounds;
 use super::header::RequestHeader;
 use super::produce::{PRODUCE_FLEXIBLE_FROM, PRODUCE_KEY};
+use super::topic_id_requests::{self, TOPIC_IDS_FROM};
 use super::wire::{begin_frame, end_frame};
 
 pub use super::decode_error::DecodeError;
 
+const OFFSET_COMMIT_KEY: i16 = 8;
+const OFFSET_FETCH_KEY: i16 = 9;
 /// ApiVersions' key.
 pub const API_VERSIONS_KEY: i16 = 18;
 
@@ -54,8 +57,8 @@ pub const APIS: &[ApiRange] = &[
     range(1, "Fetch", 4, 16, 12),
     range(2, "ListOffsets", 1, 10, 6),
     range(3, "Metadata", 0, 13, 9),
-    range(8, "OffsetCommit", 2, 9, 8),
-    range(9, "OffsetFetch", 1, 9, 6),
+    range(8, "OffsetCommit", 2, 10, 8),
+    range(9, "OffsetFetch", 1, 10, 6),
     range(10, "FindCoordinator", 0, 6, 3),
     range(11, "JoinGroup", 0, 9, 6),
     range(12, "Heartbeat", 0, 4, 4),
@@ -223,11 +226,39 @@ pub fn decode_request(header: &RequestHeader, frame: &Bytes) -> Result<Request, 
     let walked = bounds::walk(api_key, api_version, body)?;
     let ignored = body.len() - walked;
     let mut body = frame.slice(header.body_at..);
-    let request = decode_body(api_key, api_version, &mut body)?;
+    let request = match decode_by_hand(api_key, api_version, &mut body)? {
+        Some(request) => request,
+        None => decode_body(api_key, api_version, &mut body)?,
+    };
     if body.remaining() != ignored {
         return Err(DecodeError::Malformed("the request ends elsewhere than its schema says"));
     }
     Ok(request)
+}
+
+/// Reads a request of a version that the crate doesn't know.
+fn decode_by_hand(
+    api_key: i16,
+    api_version: i16,
+    body: &mut Bytes,
+) -> Result<Option<Request>, DecodeError> {
+    if !is_read_by_hand(api_key, api_version) {
+        return Ok(None);
+    }
+    let (request, bytes) = if api_key == OFFSET_COMMIT_KEY {
+        let (request, bytes) = topic_id_requests::offset_commit(body)?;
+        (Request::OffsetCommit(request), bytes)
+    } else {
+        let (request, bytes) = topic_id_requests::offset_fetch(body)?;
+        (Request::OffsetFetch(request), bytes)
+    };
+    body.advance(bytes);
+    Ok(Some(request))
+}
+
+/// Whether the crate doesn't know this version's requests.
+pub(super) fn is_read_by_hand(api_key: i16, api_version: i16) -> bool {
+    matches!(api_key, OFFSET_COMMIT_KEY | OFFSET_FETCH_KEY) && api_version >= TOPIC_IDS_FROM
 }
 
 /// A response that the crate could not encode: a field is set that its version doesn't have, or

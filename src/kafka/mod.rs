@@ -25,6 +25,7 @@ mod record_search;
 mod records;
 mod request_schemas;
 pub mod response_errors;
+pub mod topic_id_requests;
 mod wire;
 
 #[cfg(test)]

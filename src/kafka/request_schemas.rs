@@ -170,7 +170,8 @@ static OFFSET_COMMIT: Struct = fields(&[
     INT64.until(4),
     array(&OFFSET_COMMIT_TOPIC),
 ]);
-static OFFSET_COMMIT_TOPIC: Struct = fields(&[STRING, array(&OFFSET_COMMIT_PARTITION)]);
+static OFFSET_COMMIT_TOPIC: Struct =
+    fields(&[STRING.until(9), UUID.since(10), array(&OFFSET_COMMIT_PARTITION)]);
 static OFFSET_COMMIT_PARTITION: Struct = fields(&[INT32, INT64, INT32.since(6), NULLABLE_STRING]);
 
 static OFFSET_FETCH: Struct = fields(&[
@@ -180,7 +181,7 @@ static OFFSET_FETCH: Struct = fields(&[
     array(&OFFSET_FETCH_GROUP).since(8),
     BOOL.since(7),
 ]);
-static OFFSET_FETCH_TOPIC: Struct = fields(&[STRING, INT32S]);
+static OFFSET_FETCH_TOPIC: Struct = fields(&[STRING.until(9), UUID.since(10), INT32S]);
 static OFFSET_FETCH_GROUP: Struct = fields(&[
     STRING,
     NULLABLE_STRING.since(9),

@@ -247,14 +247,13 @@ impl<P: Page> Shard<P> {
                 let (id, part) = (request.request, request.part);
                 self.admin_requests.log_start_lost(id, part, connections);
             }
-            // Who waits for records of a consumer group is told by the group's coordinator, which
-            // ends with the leadership.
-            ControlItem::LogStart { .. } | ControlItem::Coordinator { .. } => {}
+            ControlItem::LogStart { .. } => {}
+            // Whoever waits is answered when the coordinator is dropped, in the next turn.
+            ControlItem::Coordinator { .. } => {}
         }
     }
 
-    /// If this node has stopped leading a group, all that waits for the group fails: the clients
-    /// ask
+    /// If this node has stopped leading a group, all that waits for it fails: the clients ask
     /// the new leader. Before anything is released: the positions that responses wait for may be
     /// those of another leader's entries by now.
     pub(super) fn fail_if_deposed(&mut self, index: usize) {

@@ -285,7 +285,9 @@ impl<P: Page> Shard<P> {
     pub fn advance(&mut self, now: Now) {
         self.again = false;
         self.connections.begin_turn(now.time);
-        self.coordination(now).follow_leadership();
+        if self.state != State::Starting {
+            self.coordination(now).follow_leadership();
+        }
         self.take_requests(now);
         self.hear_members(now);
         self.carry_out_done();

@@ -2,7 +2,10 @@
 
 use hdrhistogram::Histogram;
 
+use crate::coordinator::CommittedOffset;
 use crate::journal::page::Page;
+use crate::limits::{METRICS_OFFSETS_MAX, METRICS_WATERMARKS_MAX};
+use crate::model::ids::PartitionKey;
 use crate::model::qos::Qos;
 use crate::shard::group::Group;
 use crate::shard::metrics::{ApiTraffic, FetchMetrics, Stages};
@@ -31,6 +34,28 @@ pub struct ShardSnapshot {
     /// Nanoseconds of produce batches in each stage, all groups together, by the stage's name.
     pub stages: Vec<(&'static str, Histogram<u64>)>,
     pub groups: Vec<GroupSnapshot>,
+    /// The consumer groups that are coordinated here.
+    pub consumer_groups: Vec<ConsumerGroupSnapshot>,
+    /// High watermarks of the partitions here, by key, as of the groups that this node leads.
+    pub watermarks: Vec<(u32, i64)>,
+}
+
+/// A consumer group at one moment.
+#[derive(Clone, Debug)]
+pub struct ConsumerGroupSnapshot {
+    pub id: String,
+    pub members: usize,
+    pub offsets: Vec<OffsetSnapshot>,
+}
+
+/// How far a consumer group has read a partition, as committed.
+#[derive(Clone, Debug)]
+pub struct OffsetSnapshot {
+    /// The partition's key.
+    pub key: u32,
+    pub topic: String,
+    pub partition: i32,
+    pub committed: i64,
 }
 
 /// The numbers of one group.
@@ -93,7 +118,39 @@ impl<P: Page> Shard<P> {
                 ("total", stages.total),
             ],
             groups: self.groups.iter().map(Group::snapshot).collect(),
+            consumer_groups: self.consumer_group_snapshots(),
+            watermarks: self.watermarks(),
         }
+    }
+
+    /// Consumer groups in the order of their ids, as long as there is room for their offsets.
+    fn consumer_group_snapshots(&self) -> Vec<ConsumerGroupSnapshot> {
+        let mut told = Vec::new();
+        let mut room = METRICS_OFFSETS_MAX;
+        for (index, coordinator) in self.consumer_groups.coordinators() {
+            for (id, stored) in self.groups.at(index).consumer_groups.groups() {
+                let Some(left) = room.checked_sub(stored.offsets.len()) else { return told };
+                room = left;
+                let offset = |(key, offset): (&PartitionKey, &CommittedOffset)| {
+                    let (topic, partition) = self.control.catalog.partition(*key)?;
+                    let topic = topic.name.to_string();
+                    Some(OffsetSnapshot { key: key.0, topic, partition, committed: offset.offset })
+                };
+                let members = coordinator.classic.group(id).map_or(0, |g| g.members().len());
+                let offsets = stored.offsets.iter().filter_map(offset).collect();
+                told.push(ConsumerGroupSnapshot { id: id.to_owned(), members, offsets });
+            }
+        }
+        told
+    }
+
+    fn watermarks(&self) -> Vec<(u32, i64)> {
+        let led = self.groups.iter().filter(|group| group.replica.is_leader());
+        let partitions = led.flat_map(|group| group.partitions.iter());
+        partitions
+            .take(METRICS_WATERMARKS_MAX)
+            .map(|partition| (partition.key.0, partition.high_watermark().0))
+            .collect()
     }
 }
 

@@ -238,6 +238,9 @@ impl<P: Page> Shard<P> {
     pub(super) fn expire(&mut self, now: Now) {
         self.admin_requests.expire(now.time, &mut self.connections);
         self.coordination(now).expire();
+        if self.state == State::Serving {
+            self.coordination(now).retire_offsets();
+        }
         for index in 0..self.groups.len() {
             let group = self.groups.at_mut(index);
             let mut expired = Vec::new();

@@ -6,7 +6,11 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use kafka_protocol::messages::ApiVersionsRequest;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{ApiVersionsRequest, GroupId, OffsetCommitRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::broker::{Broker, Scratch, serve, wait_until};
@@ -158,6 +162,16 @@ fn the_documents_name_what_there_is() {
     let broker = start(1);
     let mut client = RawClient::connect(&broker.address());
     client.produce("missing", 0, one_record(10));
+    // What is told of consumer groups needs one.
+    records::create_topic(&broker.address(), "read", 1);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("read")))
+        .with_partitions(vec![OffsetCommitRequestPartition::default()]);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(GroupId(StrBytes::from_static_str("reader")))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    client.call(8, &commit);
     let told = Scrape::of(&broker);
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = std::fs::read_to_string(root.join("docs/metrics.md")).unwrap();

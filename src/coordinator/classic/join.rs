@@ -58,6 +58,10 @@ impl Classic {
             return Err(Fault::GroupFull);
         }
         if join.member_id.is_empty() {
+            // Ids that were given and not used are kept for a session: no more than members.
+            if group.pending.len() >= context.settings.members_max {
+                return Err(Fault::GroupFull);
+            }
             self.join_first(context, id, join);
             return Ok(());
         }

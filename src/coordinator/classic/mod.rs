@@ -148,7 +148,8 @@ impl Classic {
             return Ok(Rc::clone(id));
         }
         let stored = context.store.group(id);
-        if stored.is_none() && context.store.len() + self.groups.len() >= CONSUMER_GROUPS_MAX {
+        let known = context.store.len().max(self.groups.len());
+        if stored.is_none() && known >= CONSUMER_GROUPS_MAX {
             return Err(Fault::TooManyGroups);
         }
         let group = Group::empty(stored.and_then(|stored| stored.classic.as_ref()));

@@ -27,9 +27,14 @@ fn versions() -> impl Iterator<Item = (i16, i16)> {
     walked.flat_map(|api| (api.min..=api.max).map(|version| (api.key, version)))
 }
 
+/// Those of them that the crate decodes.
+fn crate_versions() -> impl Iterator<Item = (i16, i16)> {
+    versions().filter(|(key, version)| !api::is_read_by_hand(*key, *version))
+}
+
 #[test]
 fn the_table_is_within_what_the_crate_speaks() {
-    for (key, version) in versions() {
+    for (key, version) in crate_versions() {
         let (header_version, min, max) = Request::crate_versions(key, version);
         assert!((min..=max).contains(&version), "API {key} version {version}");
         assert_eq!(api::is_flexible(key, version), header_version == 2, "{key} {version}");
@@ -47,19 +52,19 @@ fn default_requests_decode_to_themselves() {
     let mut checked = 0;
     for (key, request) in Request::defaults() {
         let range = api::api(key).expect("an offered API");
-        for version in range.min..=range.max {
+        for version in (range.min..=range.max).filter(|v| !api::is_read_by_hand(key, *v)) {
             let body = request.body(version).expect("defaults can be encoded");
             assert_eq!(decode(&frame(key, version, &body)), Ok(request.clone()), "{key} {version}");
             checked += 1;
         }
     }
-    assert_eq!(checked, versions().count());
+    assert_eq!(checked, crate_versions().count());
 }
 
 #[test]
 fn generated_requests_decode_and_encode_to_the_same_bytes() {
     let mut numbers = Numbers(1);
-    for (key, version) in versions() {
+    for (key, version) in crate_versions() {
         for round in 0..40 {
             let body = generator::body(key, version, &mut numbers);
             let request = decode(&frame(key, version, &body))

@@ -1,5 +1,6 @@
 //! From what the shards reported to one page of samples.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -125,7 +126,24 @@ pub fn page(facts: &NodeFacts, reports: &[Option<Box<ShardReport>>]) -> Page {
             of_group(&mut page, &shard, group);
         }
     }
+    consumer_groups(&mut page, reports);
     page
+}
+
+/// A consumer group and the partitions it reads may be on different shards.
+fn consumer_groups(page: &mut Page, reports: &[Option<Box<ShardReport>>]) {
+    let cores = || reports.iter().flatten().map(|report| &report.core);
+    let ends: BTreeMap<u32, i64> =
+        cores().flat_map(|core| core.watermarks.iter().copied()).collect();
+    for group in cores().flat_map(|core| &core.consumer_groups) {
+        page.number(families::CONSUMER_MEMBERS, [&group.id], group.members);
+        for offset in &group.offsets {
+            let Some(end) = ends.get(&offset.key) else { continue };
+            let lag = u64::try_from(end.saturating_sub(offset.committed)).unwrap_or(0);
+            let partition = offset.partition.to_string();
+            page.number(families::CONSUMER_LAG, [&group.id, &offset.topic, &partition], lag);
+        }
+    }
 }
 
 fn node(page: &mut Page, facts: &NodeFacts) {

@@ -170,6 +170,12 @@ families! {
         "Records appended."
     RECORD_BYTES "hutong_group_record_bytes_total" Counter ["shard", "group"]
         "Bytes of record batches appended."
+
+    CONSUMER_MEMBERS "hutong_consumer_group_members" Gauge ["consumer_group"]
+        "Members of a consumer group that is coordinated by this node."
+    CONSUMER_LAG "hutong_consumer_group_lag_records" Gauge
+        ["consumer_group", "topic", "partition"]
+        "Records behind a group's committed offset; told if this node leads the partition, too."
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use super::offsets::ByTopic;
 use super::{Coordination, text};
@@ -16,6 +17,7 @@ use crate::coordinator::{CommittedOffset, StoredGroup};
 use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
+use crate::kafka::topic_id_requests::TOPIC_IDS_FROM;
 use crate::shard::connections::Ticket;
 
 /// From this version on, a request names many groups.
@@ -31,12 +33,15 @@ impl<P: Page> Coordination<'_, P> {
         header: RequestHeader,
         request: &OffsetFetchRequest,
     ) {
+        let by_id = header.api_version >= TOPIC_IDS_FROM;
         let response = if header.api_version >= MANY_GROUPS_FROM {
             let groups = request.groups.iter().map(|group| {
                 let answer =
                     OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
                 match self.stored(&group.group_id) {
-                    Ok(stored) => answer.with_topics(self.topics(stored, group.topics.as_deref())),
+                    Ok(stored) => {
+                        answer.with_topics(self.topics(by_id, stored, group.topics.as_deref()))
+                    }
                     Err(code) => answer.with_error_code(code.code()),
                 }
             });
@@ -61,7 +66,7 @@ impl<P: Page> Coordination<'_, P> {
             response.error_code = code.code();
             return response;
         }
-        let old = self.topics(stored, asked.as_deref()).into_iter().map(|topic| {
+        let old = self.topics(false, stored, asked.as_deref()).into_iter().map(|topic| {
             let partitions = topic.partitions.into_iter().map(|partition| {
                 OffsetFetchResponsePartition::default()
                     .with_partition_index(partition.partition_index)
@@ -86,30 +91,47 @@ impl<P: Page> Coordination<'_, P> {
 
     fn topics(
         &self,
+        by_id: bool,
         stored: Option<&StoredGroup>,
         asked: Option<&[OffsetFetchRequestTopics]>,
     ) -> Vec<OffsetFetchResponseTopics> {
-        let Some(asked) = asked else { return self.all_topics(stored) };
+        let Some(asked) = asked else { return self.all_topics(by_id, stored) };
         let topics = asked.iter().map(|topic| {
             let partitions = topic.partition_indexes.iter().map(|number| {
-                let key = self.key_of(&topic.name, *number);
-                let offset = key.and_then(|key| stored?.offsets.get(&key));
-                to_partition(*number, offset)
+                let key = match by_id {
+                    true => self.key_of_id(topic.topic_id, *number),
+                    false => self.key_of(&topic.name, *number),
+                };
+                let offset = key.ok().and_then(|key| stored?.offsets.get(&key));
+                let partition = to_partition(*number, offset);
+                match key {
+                    Err(code) if code == ErrorCode::UNKNOWN_TOPIC_ID => {
+                        partition.with_error_code(code.code())
+                    }
+                    _ => partition,
+                }
             });
             OffsetFetchResponseTopics::default()
                 .with_name(topic.name.clone())
+                .with_topic_id(topic.topic_id)
                 .with_partitions(partitions.collect())
         });
         topics.collect()
     }
 
-    fn all_topics(&self, stored: Option<&StoredGroup>) -> Vec<OffsetFetchResponseTopics> {
+    fn all_topics(
+        &self,
+        by_id: bool,
+        stored: Option<&StoredGroup>,
+    ) -> Vec<OffsetFetchResponseTopics> {
         let topics = self.by_topic(stored).into_iter().map(|(name, offsets)| {
             let partitions =
                 offsets.into_iter().map(|(number, offset)| to_partition(number, Some(offset)));
-            OffsetFetchResponseTopics::default()
-                .with_name(TopicName(text(name)))
-                .with_partitions(partitions.collect())
+            let answer = OffsetFetchResponseTopics::default().with_partitions(partitions.collect());
+            match self.catalog.topic(name.as_bytes()) {
+                Some(topic) if by_id => answer.with_topic_id(Uuid::from_bytes(topic.id.0)),
+                _ => answer.with_name(TopicName(text(name))),
+            }
         });
         topics.collect()
     }

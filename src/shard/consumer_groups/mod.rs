@@ -109,6 +109,12 @@ impl ConsumerGroups {
         any
     }
 
+    /// The coordinators of this shard, by the index of the group that each is for.
+    pub fn coordinators(&self) -> impl Iterator<Item = (usize, &Coordinator)> {
+        let leading = self.leading.iter().enumerate();
+        leading.filter_map(|(index, leading)| Some((index, &leading.as_ref()?.coordinator)))
+    }
+
     fn coordinator(&self, index: usize) -> Option<&Coordinator> {
         Some(&self.leading.get(index)?.as_ref()?.coordinator)
     }
@@ -137,7 +143,10 @@ impl<P: Page> Coordination<'_, P> {
     }
 
     /// Nobody here can tell what becomes of what was asked: the clients are to ask the new leader.
+    /// What was decided and isn't in the journal must never get there: others decide now.
     fn resign(&mut self, index: usize) {
+        let control = &mut self.groups.at_mut(index).control;
+        control.retain(|item| !matches!(item, ControlItem::Coordinator { .. }));
         let waits = |waiting: &Waiting| waiting.missing.contains(&index);
         let callers: Vec<Caller> = self
             .state
@@ -221,7 +230,6 @@ impl<P: Page> Coordination<'_, P> {
                 self.with(index, |coordinator, context| coordinator.classic.expire(context));
             }
         }
-        self.retire_offsets();
     }
 
     fn answered(&mut self, index: usize, caller: Caller, answer: Answer) {

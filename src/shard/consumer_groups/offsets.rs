@@ -16,6 +16,7 @@ use kafka_protocol::messages::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
     OffsetFetchRequest,
 };
+use uuid::Uuid;
 
 use super::subscription::{CONSUMER, subscribed_topics};
 use super::{Coordination, Reply, code_of};
@@ -24,8 +25,10 @@ use crate::coordinator::classic::{Group, MemberRef, State};
 use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
+use crate::kafka::topic_id_requests::TOPIC_IDS_FROM;
 use crate::limits::{COORDINATOR_UNAPPLIED_BYTES_MAX, OFFSET_METADATA_BYTES_MAX};
-use crate::model::ids::PartitionKey;
+use crate::metadata::Topic;
+use crate::model::ids::{PartitionKey, TopicId};
 use crate::shard::connections::Ticket;
 
 /// Where the partitions of a response stand, or what is wrong with all of them.
@@ -39,19 +42,22 @@ impl<P: Page> Coordination<'_, P> {
         header: RequestHeader,
         request: &OffsetCommitRequest,
     ) {
+        let by_id = header.api_version >= TOPIC_IDS_FROM;
         let mut offsets = Vec::new();
         let topics = request.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|partition| {
                 let number = partition.partition_index;
-                let code = match self.key_of(&topic.name, number) {
-                    None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                    Some(key) => match self.to_offset(request.retention_time_ms, partition) {
-                        Ok(offset) => {
-                            offsets.push((key, offset));
-                            ErrorCode::NONE
-                        }
-                        Err(code) => code,
-                    },
+                let key = match by_id {
+                    true => self.key_of_id(topic.topic_id, number),
+                    false => self.key_of(&topic.name, number),
+                };
+                let offset = self.to_offset(request.retention_time_ms, partition);
+                let code = match (key, offset) {
+                    (Ok(key), Ok(offset)) => {
+                        offsets.push((key, offset));
+                        ErrorCode::NONE
+                    }
+                    (Err(code), _) | (_, Err(code)) => code,
                 };
                 OffsetCommitResponsePartition::default()
                     .with_partition_index(number)
@@ -59,6 +65,7 @@ impl<P: Page> Coordination<'_, P> {
             });
             OffsetCommitResponseTopic::default()
                 .with_name(topic.name.clone())
+                .with_topic_id(topic.topic_id)
                 .with_partitions(partitions.collect())
         });
         let mut response = OffsetCommitResponse::default().with_topics(topics.collect());
@@ -131,9 +138,14 @@ impl<P: Page> Coordination<'_, P> {
         })
     }
 
-    pub(super) fn key_of(&self, topic: &str, partition: i32) -> Option<PartitionKey> {
-        let topic = self.catalog.topic(topic.as_bytes())?;
-        Some(topic.partitions.get(usize::try_from(partition).ok()?)?.key)
+    pub(super) fn key_of(&self, topic: &str, partition: i32) -> Result<PartitionKey, ErrorCode> {
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        partition_of(self.catalog.topic(topic.as_bytes()).ok_or(unknown)?, partition)
+    }
+
+    pub(super) fn key_of_id(&self, id: Uuid, partition: i32) -> Result<PartitionKey, ErrorCode> {
+        let topic = self.catalog.topic_by_id(&TopicId(*id.as_bytes()));
+        partition_of(topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?, partition)
     }
 
     /// Takes an OffsetFetch request. It is answered when all that was decided before it is
@@ -186,11 +198,11 @@ impl<P: Page> Coordination<'_, P> {
             let partitions = topic.partitions.iter().map(|partition| {
                 let number = partition.partition_index;
                 let code = match self.key_of(&topic.name, number) {
-                    None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                    Some(_) if subscribed.contains(topic.name.as_str()) => {
+                    Err(code) => code,
+                    Ok(_) if subscribed.contains(topic.name.as_str()) => {
                         ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC
                     }
-                    Some(key) => {
+                    Ok(key) => {
                         keys.push(key);
                         ErrorCode::NONE
                     }
@@ -259,6 +271,12 @@ impl Subscribed {
             Subscribed::Unknown => true,
         }
     }
+}
+
+fn partition_of(topic: &Topic, number: i32) -> Result<PartitionKey, ErrorCode> {
+    let number = usize::try_from(number).ok();
+    let placement = number.and_then(|number| topic.partitions.get(number));
+    placement.map(|placement| placement.key).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
 }
 
 fn refuse_commit(response: &mut OffsetCommitResponse, refused: Refused) {

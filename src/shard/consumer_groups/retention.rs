@@ -22,7 +22,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(600);
 
 impl<P: Page> Coordination<'_, P> {
     /// Records the end of what is too old, if it is time to look.
-    pub(super) fn retire_offsets(&mut self) {
+    pub fn retire_offsets(&mut self) {
         if self.now.time < self.state.next_retention {
             return;
         }

@@ -89,9 +89,10 @@ pub fn describe(bytes: &[u8]) -> String {
             (false, ..) => "answer".to_string(),
             (true, Some(&RAFT), Some(kind)) => {
                 let number = |at: usize| {
-                    frame.get(at..at + 8).and_then(|word| word.first_chunk()).map_or(0, |word| {
-                        u64::from_le_bytes(*word)
-                    })
+                    frame
+                        .get(at..at + 8)
+                        .and_then(|word| word.first_chunk())
+                        .map_or(0, |word| u64::from_le_bytes(*word))
                 };
                 let (term, index, commit) =
                     (number(REJECT_AT + 1), number(REJECT_AT + 17), number(REJECT_AT + 25));
@@ -112,9 +113,7 @@ pub fn describe(bytes: &[u8]) -> String {
                     _ => "raft",
                 };
                 let bytes = frame.len();
-                format!(
-                    "{name}{refused} g{group} t{term} i{index} c{commit} {bytes}B"
-                )
+                format!("{name}{refused} g{group} t{term} i{index} c{commit} {bytes}B")
             }
             (true, Some(2), _) => "leads".to_string(),
             (true, Some(3), _) => "propose".to_string(),

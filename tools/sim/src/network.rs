@@ -110,12 +110,8 @@ impl World {
         let (Some(node), Some(shard)) = (node, shard) else {
             return Err(format!("contract: {from:?} dials {host}:{port}, which is no node"));
         };
-        let end = |place, connection| End {
-            place,
-            connection,
-            state: State::Dialing,
-            paused: false,
-        };
+        let end =
+            |place, connection| End { place, connection, state: State::Dialing, paused: false };
         let link = Link {
             ends: [end(from, connection.0), end(Place { node, shard }, 0)],
             flows: [Flow::default(), Flow::default()],

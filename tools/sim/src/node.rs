@@ -68,11 +68,8 @@ impl Node {
         seed: u64,
     ) -> Result<Node, String> {
         let mut running = Vec::new();
-        let address = |node: NodeId| NodeAddress {
-            node,
-            host: format!("node-{node}"),
-            port: BASE_PORT,
-        };
+        let address =
+            |node: NodeId| NodeAddress { node, host: format!("node-{node}"), port: BASE_PORT };
         let nodes: Vec<NodeAddress> = node_ids(plan).into_iter().map(address).collect();
         for shard in (0..shards).map(ShardId) {
             let files = (0..plan.groups)

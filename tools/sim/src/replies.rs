@@ -59,7 +59,9 @@ impl World {
     /// Looks whether somebody waits for too long.
     pub(crate) fn check_waiting(&self, id: u64) -> Result<(), String> {
         match self.connections.get(&id).and_then(|connection| connection.awaiting.front()) {
-            Some(asked) => deadlines::given_out(asked, self.now, self.plan.drift, self.is_excused(id, asked)),
+            Some(asked) => {
+                deadlines::given_out(asked, self.now, self.plan.drift, self.is_excused(id, asked))
+            }
             None => Ok(()),
         }
     }
@@ -176,7 +178,8 @@ impl World {
                     let level = level.unwrap_or(Qos::Durable);
                     let shard = &self.hosts[place.node].node;
                     let shard = shard.as_ref().map(|node| &node.shards[usize::from(place.shard)]);
-                    let by = shard.map(|running| self.checks.consensus.leads(place, &running.shard));
+                    let by =
+                        shard.map(|running| self.checks.consensus.leads(place, &running.shard));
                     let by = by.unwrap_or_default();
                     self.checks.durability.acknowledged(batch, part.base_offset, level, by)?;
                 }
@@ -266,8 +269,12 @@ impl World {
                 continue;
             }
             match (part.error_code, timestamp) {
-                (0, -1) => self.checks.visibility.told(place.node, *partition, None, Some(part.offset))?,
-                (0, -2) => self.checks.visibility.told(place.node, *partition, Some(part.offset), None)?,
+                (0, -1) => {
+                    self.checks.visibility.told(place.node, *partition, None, Some(part.offset))?
+                }
+                (0, -2) => {
+                    self.checks.visibility.told(place.node, *partition, Some(part.offset), None)?
+                }
                 (0, _) => {}
                 (code, _) => self.allowed(asked, &partition.0, code)?,
             }
@@ -293,7 +300,12 @@ impl World {
                 Err(format!("visibility: a log start of {} for {asked:?}", part.low_watermark))
             }
             ErrorCode::NONE => {
-                self.checks.visibility.told(place.node, partition, Some(part.low_watermark), None)?;
+                self.checks.visibility.told(
+                    place.node,
+                    partition,
+                    Some(part.low_watermark),
+                    None,
+                )?;
                 Ok(Reply::Done)
             }
             ErrorCode::REQUEST_TIMED_OUT => Ok(Reply::Done),

@@ -214,6 +214,23 @@ fn a_full_group_takes_no_more() {
 }
 
 #[test]
+fn ids_that_nobody_uses_are_bounded_and_forgotten() {
+    check(
+        "join a
+         join b
+         join c
+         join d
+         wait 1000
+         join e",
+        "a: MemberIdRequired
+         b: MemberIdRequired
+         c: MemberIdRequired
+         d: GroupFull
+         e: MemberIdRequired",
+    );
+}
+
+#[test]
 fn an_empty_group_waits_for_more_members_before_its_first_rebalance() {
     check_with(
         300,

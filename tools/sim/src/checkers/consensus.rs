@@ -125,13 +125,7 @@ impl Consensus {
     }
 
     /// Compares what a node has applied and has on its disk.
-    fn compare(
-        &mut self,
-        node: usize,
-        group: u32,
-        applied: u64,
-        flush: u64,
-    ) -> Result<(), String> {
+    fn compare(&mut self, node: usize, group: u32, applied: u64, flush: u64) -> Result<(), String> {
         let compared = self.compared.entry((node, group)).or_default();
         let written = self.written.entry((node, group)).or_default();
         let committed = self.committed.entry(group).or_default();

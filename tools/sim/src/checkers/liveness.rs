@@ -44,10 +44,9 @@ pub fn serving(hosts: &[Host]) -> Result<(), String> {
     }
     match led.iter().find(|(_, leaders)| **leaders != 1) {
         None if all_serve => Ok(()),
-        None => Err(format!(
-            "liveness: a node doesn't serve though nothing is wrong; {}",
-            state(hosts)
-        )),
+        None => {
+            Err(format!("liveness: a node doesn't serve though nothing is wrong; {}", state(hosts)))
+        }
         Some((group, leaders)) => Err(format!(
             "liveness: group {group} has {leaders} leaders though nothing is wrong; {}",
             state(hosts)

@@ -278,9 +278,8 @@ pub fn produce(world: &mut World, id: u64, topic: &str, batch: SentBatch) {
     let timestamp = world.clocks(0).wallclock.0;
     let none = record_batch::Producer::NONE;
     let records = wire::batch(batch.first, batch.count, 0, timestamp, none);
-    let partition = PartitionProduceData::default()
-        .with_index(batch.partition.1)
-        .with_records(Some(records));
+    let partition =
+        PartitionProduceData::default().with_index(batch.partition.1).with_records(Some(records));
     let topic = TopicProduceData::default()
         .with_name(TopicName(StrBytes::from_string(topic.to_string())))
         .with_partition_data(vec![partition]);
