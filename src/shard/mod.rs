@@ -64,6 +64,7 @@ pub mod produce;
 pub mod produce_answers;
 pub mod producer_ids;
 
+pub mod behind;
 pub mod chunks;
 pub mod fetch;
 pub mod list_offsets;
