@@ -50,6 +50,14 @@ load "single records, 10,000 partitions" produce --topic p10000 --partitions 100
 load "single records, 10 connections" produce --topic c --connections 10 --in-flight 1600
 load "single records, 1,000 connections" produce --topic c --connections 1000 --in-flight 16
 load "tail consumers: produced and consumed at once" e2e --topic tail --rate 100000
+for partitions in 1 16; do
+    load "a backlog of $partitions partition(s) is written" produce --topic "backlog-$partitions" --partitions "$partitions" \
+        --connections 4 --in-flight 16 --batch-records 16 --record-bytes 1024
+    printf '\n## and read from its start\n'
+    "$bin/hutong-load" consume --brokers "$at" --cpus 1 --topic "backlog-$partitions" --until-end | tail -n +2
+done
+load "tail consumers of large batches, as fast as it goes" e2e --topic tail-batches --partitions 2 --connections 2 --consumers 2 \
+    --in-flight 16 --batch-records 64 --record-bytes 1024
 printf '\n## the disk and the loopback, as the broker uses them\n'
 stop
-"$bin/hutong" doctor "$data" | grep -E 'disk\.write|loopback' || true
+"$bin/hutong" doctor "$data" | grep -E 'disk\.(write|read)|loopback' || true

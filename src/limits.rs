@@ -79,6 +79,9 @@ pub const JOURNAL_CACHE_BYTES_DEFAULT: usize = 48 << 20;
 /// A chunk read from the journal for a consumer who is behind.
 pub const READ_CHUNK_BYTES: usize = 1 << 20;
 
+/// A Fetch that has something has no more than this many chunks read before it is answered.
+pub const FETCH_CHUNKS_MAX: u32 = 8;
+
 /// The most a Fetch response holds, whatever the client asks for.
 pub const FETCH_RESPONSE_BYTES_MAX: usize = 16 << 20;
 
@@ -124,6 +127,9 @@ pub const CHECKPOINT_JOURNAL_BYTES: u64 = 256 << 20;
 
 /// Chunks of the journal kept for consumers who are behind, for each shard.
 pub const READ_CHUNKS_KEPT: usize = 16;
+
+/// Chunks that are read ahead of the one in use.
+pub const READ_AHEAD_CHUNKS: u32 = 3;
 
 /// Producer ids that a shard takes from the catalog at a time.
 pub const PRODUCER_IDS_PER_BLOCK: u32 = 1000;

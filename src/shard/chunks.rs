@@ -2,7 +2,8 @@
 //!
 //! A chunk begins at an entry and holds whole entries, each checked once. Readers that follow one
 //! another through the journal ask for chunks at the same places, so one read serves them all; and
-//! when a reader moves on from one chunk to the next, the one after that is read ahead.
+//! when a reader moves on from one chunk to the next, the few after that are read ahead. No more
+//! than a few: what is read faster than it is used pushes out what somebody still needs.
 
 use std::collections::VecDeque;
 
@@ -11,7 +12,7 @@ use rustc_hash::FxHashMap;
 use crate::journal::Journal;
 use crate::journal::format::{Entry, EntryHead};
 use crate::journal::page::Page;
-use crate::limits::{ENTRY_ALIGN_BYTES, READ_CHUNK_BYTES, READ_CHUNKS_KEPT};
+use crate::limits::{ENTRY_ALIGN_BYTES, READ_AHEAD_CHUNKS, READ_CHUNK_BYTES, READ_CHUNKS_KEPT};
 use crate::model::ids::{GroupId, ReadId};
 use crate::model::position::Position;
 use crate::shard::input::IoFailure;
@@ -26,6 +27,8 @@ pub struct Chunk<P> {
     /// The whole entries end here.
     pub end: Position,
     pub then: Then,
+    /// How many chunks it was read ahead of one that is used; 0 once it is used itself.
+    ahead: u32,
 }
 
 /// What comes after a chunk's whole entries.
@@ -57,17 +60,37 @@ pub struct Chunks<P> {
     kept: VecDeque<Chunk<P>>,
     reads: FxHashMap<(GroupId, ReadId), Reading>,
     next_read: u64,
+    /// What is to be read ahead.
+    wanted: Vec<Ahead>,
+}
+
+/// A chunk that nobody needs yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    pub group: GroupId,
+    pub position: Position,
+    /// How many chunks ahead of one that is used.
+    ahead: u32,
+}
+
+/// Who a chunk is read for.
+#[derive(Clone, Copy, Debug)]
+pub enum For {
+    Reader(Reader),
+    Later(Ahead),
 }
 
 #[derive(Debug)]
 struct Reading {
     start: Position,
     readers: Vec<Reader>,
+    ahead: u32,
 }
 
 impl<P> Default for Chunks<P> {
     fn default() -> Self {
-        Chunks { kept: VecDeque::new(), reads: FxHashMap::default(), next_read: 1 }
+        let (kept, reads) = (VecDeque::new(), FxHashMap::default());
+        Chunks { kept, reads, next_read: 1, wanted: Vec::new() }
     }
 }
 
@@ -80,9 +103,32 @@ impl<P: Page> Chunks<P> {
             let ends = position == chunk.end && !matches!(chunk.then, Then::More { .. });
             chunk.group == group && (within || ends)
         })?;
-        let chunk = self.kept.remove(at)?;
+        let mut chunk = self.kept.remove(at)?;
+        if std::mem::take(&mut chunk.ahead) > 0 {
+            self.want_ahead(&chunk);
+        }
         self.kept.push_back(chunk);
         self.kept.back()
+    }
+
+    /// What is read ahead moves on with what is used.
+    fn want_ahead(&mut self, used: &Chunk<P>) {
+        let (group, mut last) = (used.group, used);
+        for ahead in 1..=READ_AHEAD_CHUNKS {
+            if !matches!(last.then, Then::More { .. }) {
+                return;
+            }
+            let position = last.end;
+            match self.kept.iter().find(|kept| kept.group == group && kept.start == position) {
+                Some(next) => last = next,
+                None => return self.wanted.push(Ahead { group, position, ahead }),
+            }
+        }
+    }
+
+    /// Takes out one of what is to be read ahead.
+    pub fn next_ahead(&mut self) -> Option<Ahead> {
+        self.wanted.pop()
     }
 
     /// The bytes a chunk at `position` must have to hold a whole entry, as far as is known.
@@ -94,22 +140,27 @@ impl<P: Page> Chunks<P> {
         }
     }
 
-    /// Has the chunk at `position` read for `reader`; it is told through `on_read`.
+    /// Has the chunk at `position` read; a reader is told through `on_read`.
     pub fn read(
         &mut self,
         journal: &Journal<P>,
         group: GroupId,
         position: Position,
         bytes_min: usize,
-        reader: Option<Reader>,
+        wanted_by: For,
         outputs: &mut VecDeque<Output<P>>,
     ) {
+        let (reader, ahead) = match wanted_by {
+            For::Reader(reader) => (Some(reader), 0),
+            For::Later(later) => (None, later.ahead),
+        };
         let under_way = self
             .reads
             .iter_mut()
             .find(|((of, _), reading)| *of == group && reading.start == position);
         if let Some((_, reading)) = under_way {
             reading.readers.extend(reader);
+            reading.ahead = reading.ahead.min(ahead);
             return;
         }
         let (segment, at) = journal.locate(position);
@@ -118,36 +169,36 @@ impl<P: Page> Chunks<P> {
         let read = ReadId(self.next_read);
         self.next_read += 1;
         let readers = reader.into_iter().collect();
-        self.reads.insert((group, read), Reading { start: position, readers });
+        self.reads.insert((group, read), Reading { start: position, readers, ahead });
         outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
     }
 
-    /// A read is done. Returns who waited for it, and where to read ahead if that is worth it.
-    ///
-    /// # Errors
-    /// Those who waited, and what the system said.
+    /// A read is done. Returns who waited for it, and what the system said if it has failed.
     pub fn on_read(
         &mut self,
         group: GroupId,
         read: ReadId,
         result: Result<P, IoFailure>,
-    ) -> (Vec<Reader>, Result<Option<Position>, IoFailure>) {
+    ) -> (Vec<Reader>, Result<(), IoFailure>) {
         let Some(reading) = self.reads.remove(&(group, read)) else {
-            return (Vec::new(), Ok(None));
+            return (Vec::new(), Ok(()));
         };
         let page = match result {
             Ok(page) => page,
             Err(failure) => return (reading.readers, Err(failure)),
         };
-        let chunk = Chunk::check(group, reading.start, page);
+        let chunk = Chunk::check(group, reading.start, reading.ahead, page);
         let follows = self.kept.iter().any(|kept| kept.group == group && kept.end == chunk.start);
-        let ahead = matches!(chunk.then, Then::More { .. }) && follows;
-        let ahead = (ahead && !self.holds(group, chunk.end)).then_some(chunk.end);
+        let more = matches!(chunk.then, Then::More { .. }) && follows;
+        if more && chunk.ahead < READ_AHEAD_CHUNKS && !self.holds(group, chunk.end) {
+            let (position, ahead) = (chunk.end, chunk.ahead + 1);
+            self.wanted.push(Ahead { group, position, ahead });
+        }
         if self.kept.len() >= READ_CHUNKS_KEPT {
             self.kept.pop_front();
         }
         self.kept.push_back(chunk);
-        (reading.readers, Ok(ahead))
+        (reading.readers, Ok(()))
     }
 
     fn holds(&self, group: GroupId, start: Position) -> bool {
@@ -157,7 +208,7 @@ impl<P: Page> Chunks<P> {
 
 impl<P: Page> Chunk<P> {
     /// Checks the entries of a page that was read from `start`.
-    fn check(group: GroupId, start: Position, page: P) -> Chunk<P> {
+    fn check(group: GroupId, start: Position, ahead: u32, page: P) -> Chunk<P> {
         let bytes = page.bytes();
         let mut at = 0;
         let then = loop {
@@ -176,7 +227,7 @@ impl<P: Page> Chunk<P> {
             }
             at += head.entry_bytes();
         };
-        Chunk { group, start, page, end: Position(start.0 + at as u64), then }
+        Chunk { group, start, page, end: Position(start.0 + at as u64), then, ahead }
     }
 
     /// The entry at a position within the chunk, and where in the page it begins.

@@ -1,7 +1,9 @@
 //! Fetch: batches for consumers, from the cache or from disk; long polls wait here.
 //!
-//! A fetch is a *job*: one reader for each partition, done one after the other. A job that found
-//! too little is parked until a partition it asked for has grown enough, or its time is up.
+//! A fetch is a *job*: one reader for each partition. Those that find all in the journal cache are
+//! done one after the other; the others go through chunks of the journal together (`behind`). A job
+//! that found too little is parked until a partition it asked for has grown enough, or its time is
+//! up.
 //! ListOffsets by timestamp is a job, too: it must look into batches.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -26,9 +28,11 @@ use crate::model::ids::{ConnectionId, GroupId, PartitionKey, ReadId, TopicId};
 use crate::model::position::{Offset, Position};
 use crate::model::time::Time;
 use crate::partition::Partition;
-use crate::shard::chunks::Chunks;
+use crate::shard::behind::Behind;
+use crate::shard::chunks::{Chunks, For};
 use crate::shard::cluster::Cluster;
 use crate::shard::connections::{Connections, Ticket};
+use crate::shard::group::Group;
 use crate::shard::groups::Groups;
 use crate::shard::input::IoFailure;
 use crate::shard::list_offsets::ListOffsets;
@@ -75,10 +79,11 @@ pub struct Job<P> {
     pub header: RequestHeader,
     purpose: Purpose,
     pub parts: Vec<JobPart<P>>,
-    /// The part being read.
+    /// The first part that hasn't begun.
     at: usize,
-    /// Bytes of the parts before it: added up as it goes, for a fetch may name 10,000 partitions.
+    /// Bytes of all parts: added up as it goes, for a fetch may name 10,000 partitions.
     taken: usize,
+    behind: Behind,
     parked: bool,
 }
 
@@ -114,6 +119,18 @@ struct Asked {
     key: PartitionKey,
     offset: Offset,
     bytes_max: usize,
+}
+
+impl<P> Job<P> {
+    fn new(
+        ticket: Ticket,
+        header: RequestHeader,
+        purpose: Purpose,
+        parts: Vec<JobPart<P>>,
+    ) -> Job<P> {
+        let behind = Behind::default();
+        Job { ticket, header, purpose, parts, at: 0, taken: 0, behind, parked: false }
+    }
 }
 
 impl<P> Default for Fetches<P> {
@@ -179,7 +196,7 @@ impl<P: Page> Fetches<P> {
             })
             .collect();
         let purpose = Purpose::ListOffsets(request);
-        let job = Job { ticket, header, purpose, parts: job_parts, at: 0, taken: 0, parked: false };
+        let job = Job::new(ticket, header, purpose, job_parts);
         let id = self.jobs.insert(job);
         self.run(id, now, parts);
     }
@@ -242,41 +259,63 @@ impl<P: Page> Fetches<P> {
             deadline: now + Duration::from_millis(wait_ms),
             missing: 0,
         });
-        Job { ticket, header, purpose, parts: job_parts, at: 0, taken: 0, parked: false }
+        Job::new(ticket, header, purpose, job_parts)
     }
 
     /// Goes on with a job until it is answered, parked, or waits for the disk.
     fn run(&mut self, id: usize, now: Time, parts: &mut Parts<'_, P>) {
         while self.jobs[id].at < self.jobs[id].parts.len() {
-            if !self.run_part(id, parts) {
-                return;
-            }
-            let job = &mut self.jobs[id];
-            job.taken += job.parts[job.at].reader.as_ref().map_or(0, |reader| reader.bytes);
-            job.at += 1;
+            let at = self.jobs[id].at;
+            self.jobs[id].at += 1;
+            self.step_part(id, at, false, parts);
         }
-        self.finish(id, now, parts);
+        if self.catch_up(id, parts) {
+            self.finish(id, now, parts);
+        }
+        self.read_ahead(parts);
     }
 
-    /// Reads the current part. False if it waits for the disk.
-    fn run_part(&mut self, id: usize, parts: &mut Parts<'_, P>) -> bool {
+    /// Takes those parts that are behind through the chunks that are in memory, always the one
+    /// furthest behind, and has the next chunk read. False if the job waits for it.
+    fn catch_up(&mut self, id: usize, parts: &mut Parts<'_, P>) -> bool {
+        while let Some(part) = self.jobs[id].behind.furthest() {
+            self.step_part(id, part, true, parts);
+        }
         let job = &mut self.jobs[id];
-        let taken = job.taken;
-        let part = &mut job.parts[job.at];
-        if !part.error.is_none() {
+        if matches!(job.purpose, Purpose::Fetch(_)) && job.taken > 0 && job.behind.is_enough() {
+            for part in job.behind.give_up() {
+                self.keep_cursor(id, part);
+            }
             return true;
+        }
+        let Some((group, position)) = job.behind.next_read() else { return true };
+        let bytes = self.chunks.bytes_needed(group, position);
+        if let Some(group) = parts.groups.get(group) {
+            let journal = &group.journal;
+            let reader = For::Reader(id);
+            self.chunks.read(journal, group.id, position, bytes, reader, parts.outputs);
+        }
+        false
+    }
+
+    /// Takes what a part can have now: of one chunk, if chunks are `allowed`, or what is cached.
+    fn step_part(&mut self, id: usize, at: usize, allowed: bool, parts: &mut Parts<'_, P>) {
+        let job = &mut self.jobs[id];
+        let part = &mut job.parts[at];
+        if !part.error.is_none() {
+            return;
         }
         let group = part.group.and_then(|group| parts.groups.get(group));
         let found = group.and_then(|group| Some((group, group.partitions.by_key(part.asked.key)?)));
         let Some((group, partition)) = found else {
             part.error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-            return true;
+            return;
         };
         if part.reader.is_none() {
             let offset = part.asked.offset;
             if offset < partition.log_start() || offset > partition.high_watermark() {
                 part.error = ErrorCode::OFFSET_OUT_OF_RANGE;
-                return true;
+                return;
             }
             let cursor = self.cursors.remove(&(part.asked.key, offset));
             let reader = PartitionReader::new(part.asked.key, Goal::Batches, offset, cursor);
@@ -286,47 +325,70 @@ impl<P: Page> Fetches<P> {
         if reader.next_offset() < partition.log_start() {
             // Trimmed while the disk was being read: what came may be another segment's bytes.
             part.error = ErrorCode::OFFSET_OUT_OF_RANGE;
-            return true;
+            return;
         }
+        let before = reader.bytes;
         if let Purpose::Fetch(fetch) = &job.purpose {
-            let room = fetch.bytes_max.saturating_sub(taken);
-            reader.bound(part.asked.bytes_max.min(room), taken == 0);
-        }
-        match reader.step(group, partition, &mut self.chunks) {
-            Step::Done => {
-                if let Some((offset, cursor)) = reader.cursor() {
-                    if self.cursors.len() >= CURSORS_MAX {
-                        self.cursors.clear();
-                    }
-                    self.cursors.insert((part.asked.key, offset), cursor);
-                }
-                true
+            let others = job.taken - before;
+            let mut room = fetch.bytes_max.saturating_sub(others);
+            if !allowed && !job.behind.is_empty() {
+                // Parts that are behind come later, and those before this one must find room.
+                room = room.saturating_sub(fetch.bytes_max / 2);
             }
-            Step::Read { position, bytes } => {
-                let journal = &group.journal;
-                self.chunks.read(journal, group.id, position, bytes, Some(id), parts.outputs);
-                false
+            reader.bound(part.asked.bytes_max.min(room), others == 0);
+        }
+        let step = reader.step(group, partition, allowed.then_some(&mut self.chunks));
+        job.taken += reader.bytes - before;
+        match step {
+            Step::Done => {
+                job.behind.done(allowed && reader.is_full(partition));
+                self.keep_cursor(id, at);
+            }
+            Step::Chunk { position } => {
+                let there = allowed && self.chunks.find(group.id, position).is_some();
+                job.behind.put(at, group.id, position, there || !allowed);
             }
             Step::Damaged { position } => {
                 part.error = ErrorCode::KAFKA_STORAGE_ERROR;
-                let seen = self.damaged.len();
-                if seen < DAMAGED_REMEMBERED_MAX && self.damaged.insert((group.id, position)) {
-                    self.metrics.damaged_entries += 1;
-                    let line = format!(
-                        "group {}: damaged entry in segment {} at position {position}: consumers \
-                         that want what is in it, or can't be led around it, get \
-                         KAFKA_STORAGE_ERROR; the first is at offset {} of partition key {}. \
-                         `hutong journal verify` on the stopped node tells what else is damaged",
-                        group.id,
-                        group.journal.locate(position).0,
-                        reader.next_offset(),
-                        part.asked.key
-                    );
-                    parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
-                }
-                true
+                let (next, key) = (reader.next_offset(), part.asked.key);
+                self.tell_damage(group, position, next, key, parts.outputs);
             }
         }
+    }
+
+    /// So that the next fetch goes on where this one ended.
+    fn keep_cursor(&mut self, id: usize, at: usize) {
+        let part = &self.jobs[id].parts[at];
+        if let Some((offset, cursor)) = part.reader.as_ref().and_then(PartitionReader::cursor) {
+            if self.cursors.len() >= CURSORS_MAX {
+                self.cursors.clear();
+            }
+            self.cursors.insert((part.asked.key, offset), cursor);
+        }
+    }
+
+    fn tell_damage(
+        &mut self,
+        group: &Group<P>,
+        position: Position,
+        next: Offset,
+        key: PartitionKey,
+        outputs: &mut VecDeque<Output<P>>,
+    ) {
+        let seen = self.damaged.len();
+        if seen >= DAMAGED_REMEMBERED_MAX || !self.damaged.insert((group.id, position)) {
+            return;
+        }
+        self.metrics.damaged_entries += 1;
+        let line = format!(
+            "group {}: damaged entry in segment {} at position {position}: consumers that want \
+             what is in it, or can't be led around it, get KAFKA_STORAGE_ERROR; the first is at \
+             offset {next} of partition key {key}. `hutong journal verify` on the stopped node \
+             tells what else is damaged",
+            group.id,
+            group.journal.locate(position).0,
+        );
+        outputs.push_back(Output::Log { level: LogLevel::Error, line });
     }
 
     /// A journal read is done.
@@ -338,37 +400,39 @@ impl<P: Page> Fetches<P> {
         result: Result<P, IoFailure>,
         parts: &mut Parts<'_, P>,
     ) {
-        let (readers, ahead) = self.chunks.on_read(group, read, result);
-        match ahead {
-            Ok(Some(position)) => {
-                let group = parts.groups.get(group);
-                let position = group.map_or(position, |g| g.journal.entry_start(position));
-                // What isn't flushed can't be read, and when an entry didn't fit into the segment
-                // anything that is flushed may end before the cache begins.
-                if let Some(group) = group
-                    && position < group.journal.cache_start()
-                    && position < group.journal.flush_position()
-                {
-                    let journal = &group.journal;
-                    let bytes = self.chunks.bytes_needed(group.id, position);
-                    self.chunks.read(journal, group.id, position, bytes, None, parts.outputs);
-                }
-            }
-            Ok(None) => {}
-            Err(failure) => {
-                let line = format!("group {group}: a journal read failed: {failure:?}");
-                parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
-                for id in &readers {
-                    if let Some(job) = self.jobs.get_mut(*id) {
-                        let at = job.at;
-                        job.parts[at].error = ErrorCode::KAFKA_STORAGE_ERROR;
+        let (readers, done) = self.chunks.on_read(group, read, result);
+        if let Err(failure) = done {
+            let line = format!("group {group}: a journal read failed: {failure:?}");
+            parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+            for id in &readers {
+                if let Some(job) = self.jobs.get_mut(*id) {
+                    for part in job.behind.failed() {
+                        job.parts[part].error = ErrorCode::KAFKA_STORAGE_ERROR;
                     }
                 }
             }
         }
         for id in readers {
-            if self.jobs.contains(id) {
+            if let Some(job) = self.jobs.get_mut(id) {
+                job.behind.go_on();
                 self.run(id, now, parts);
+            }
+        }
+        self.read_ahead(parts);
+    }
+
+    /// Has those chunks read that will be wanted soon.
+    fn read_ahead(&mut self, parts: &mut Parts<'_, P>) {
+        while let Some(ahead) = self.chunks.next_ahead() {
+            let Some(group) = parts.groups.get(ahead.group) else { continue };
+            let journal = &group.journal;
+            let position = journal.entry_start(ahead.position);
+            // What isn't flushed can't be read, and when an entry didn't fit into the segment
+            // anything that is flushed may end before the cache begins.
+            if position < journal.cache_start() && position < journal.flush_position() {
+                let bytes = self.chunks.bytes_needed(group.id, position);
+                let later = For::Later(ahead);
+                self.chunks.read(journal, group.id, position, bytes, later, parts.outputs);
             }
         }
     }
@@ -432,6 +496,7 @@ impl<P: Page> Fetches<P> {
         let job = &mut self.jobs[id];
         job.parked = false;
         (job.at, job.taken) = (0, 0);
+        job.behind = Behind::default();
         for part in &job.parts {
             if let Some(parked) = self.parked_on.get_mut(&part.asked.key) {
                 parked.retain(|other| *other != id);

@@ -75,6 +75,7 @@ pub mod produce_answers;
 pub mod producer_ids;
 pub mod replay;
 
+pub mod behind;
 pub mod chunks;
 pub mod fetch;
 pub mod list_offsets;

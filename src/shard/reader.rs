@@ -40,7 +40,8 @@ pub struct PartitionReader<P> {
     passed: Option<Position>,
     /// A damaged entry was there. Otherwise it may be the end of a segment.
     passed_damage: bool,
-    chunks_read: u32,
+    /// Some of what it has, or has looked through, was in a chunk.
+    used_chunks: bool,
     bytes_max: usize,
     /// A batch larger than the bound may be taken if it is the first.
     first_at_any_size: bool,
@@ -69,19 +70,17 @@ pub struct Piece<P> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Done,
-    /// A chunk from this position on, with so many bytes at least.
-    Read {
+    /// The chunk at this position: it isn't in memory, or it is another than the one before. All
+    /// who read a journal for one request go through it chunk by chunk, the one furthest behind
+    /// first, so that each chunk is needed once.
+    Chunk {
         position: Position,
-        bytes: usize,
     },
     /// An entry on disk that has the next records is damaged or missing.
     Damaged {
         position: Position,
     },
 }
-
-/// A reader that has something goes no further than this many chunks for more.
-const CHUNKS_PER_FETCH: u32 = 4;
 
 impl<P: Page> PartitionReader<P> {
     /// A reader from `offset`, which lies between log start and high watermark.
@@ -95,7 +94,7 @@ impl<P: Page> PartitionReader<P> {
             crc_before_damage: None,
             passed: None,
             passed_damage: false,
-            chunks_read: 0,
+            used_chunks: false,
             bytes_max: usize::MAX,
             first_at_any_size: true,
             pieces: Vec::new(),
@@ -116,7 +115,7 @@ impl<P: Page> PartitionReader<P> {
 
     /// Whether what it has didn't all lie in the journal cache.
     pub fn needed_disk(&self) -> bool {
-        self.scan.is_some() || self.chunks_read > 0
+        self.scan.is_some() || self.used_chunks
     }
 
     /// Where the next reader of this partition may go on: the offset, and where on disk it is.
@@ -167,13 +166,19 @@ impl<P: Page> PartitionReader<P> {
         Step::Damaged { position: self.passed.unwrap_or(scan) }
     }
 
-    /// Takes all there is without waiting.
+    /// Whether it stopped because of its bound.
+    pub fn is_full(&self, partition: &Partition) -> bool {
+        self.bytes > 0 && self.next < partition.high_watermark()
+    }
+
+    /// Takes what is in the journal cache, or else, if `chunks` are given, what is in one of them.
     pub fn step(
         &mut self,
         group: &Group<P>,
         partition: &Partition,
-        chunks: &mut Chunks<P>,
+        mut chunks: Option<&mut Chunks<P>>,
     ) -> Step {
+        let mut within = None;
         loop {
             if self.is_satisfied() || self.next >= partition.high_watermark() {
                 return Step::Done;
@@ -190,13 +195,13 @@ impl<P: Page> PartitionReader<P> {
                 }
             }
             let scan = self.scan.expect("it was just set");
-            let Some(chunk) = chunks.find(group.id, scan) else {
-                if self.bytes > 0 && self.chunks_read >= CHUNKS_PER_FETCH {
-                    return Step::Done;
-                }
-                self.chunks_read += 1;
-                return Step::Read { position: scan, bytes: chunks.bytes_needed(group.id, scan) };
+            let chunk = chunks.as_mut().and_then(|chunks| chunks.find(group.id, scan));
+            let Some(chunk) =
+                chunk.filter(|chunk| *within.get_or_insert(chunk.start) == chunk.start)
+            else {
+                return Step::Chunk { position: scan };
             };
+            self.used_chunks = true;
             if scan == chunk.end {
                 let then = chunk.then;
                 self.pass(group, partition, scan, then);

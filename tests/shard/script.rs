@@ -11,6 +11,8 @@
 //! wait MS                              rubbish C | disconnect C
 //! disk full | disk free                restart
 //! grow N [timeout=MS] (the topic has N partitions)       stop
+//! fill N (as many records of 10,000 bytes to each partition in turn)
+//! drain C [partitions=N] (fetches all of it from the start, until there is no more)
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -66,6 +68,7 @@ enum Awaited {
     Produce,
     Fetch { from: i64 },
     Grow,
+    Drain,
     Other,
 }
 
@@ -118,6 +121,10 @@ struct Rig {
     writes: BTreeMap<u64, Out>,
     full: bool,
     awaited: BTreeMap<u64, VecDeque<Awaited>>,
+    /// Where a drain is, by partition.
+    drained: Vec<i64>,
+    /// Bytes read back from the journal.
+    bytes_read: usize,
     lines: Vec<String>,
     /// Outputs aren't told while the rig sets things up.
     quiet: bool,
@@ -130,8 +137,19 @@ impl Rig {
         let (writes, awaited) = (BTreeMap::new(), BTreeMap::new());
         let lines = Vec::new();
         let full = false;
-        let mut rig =
-            Rig { shard, shards, disk, now: 0, writes, full, awaited, lines, quiet: true };
+        let mut rig = Rig {
+            shard,
+            shards,
+            disk,
+            now: 0,
+            writes,
+            full,
+            awaited,
+            drained: Vec::new(),
+            bytes_read: 0,
+            lines,
+            quiet: true,
+        };
         rig.settle();
         rig.lead_elsewhere();
         rig.command("connect 1");
@@ -197,6 +215,8 @@ impl Rig {
             "failed" => {
                 self.complete(client, Err(IoFailure::Failed("Input/output error".into())));
             }
+            "fill" => return self.fill(client, value("partitions").unwrap_or(1)),
+            "drain" => return self.drain(client, value("partitions").unwrap_or(1)),
             "wait" => self.now += client * 1_000_000,
             "disk" => self.full = words[1] == "full",
             "grow" => {
@@ -262,6 +282,50 @@ impl Rig {
             .with_session_epoch(-1)
             .with_topics(vec![topic]);
         self.send(client, 1, 12, Awaited::Fetch { from }, &request);
+    }
+
+    fn fill(&mut self, records: u64, partitions: i64) {
+        self.quiet = true;
+        for partition in (0..records).flat_map(|_| 0..partitions) {
+            self.command(&format!("produce 1 bytes=10000 partition={partition}"));
+            self.settle();
+        }
+        self.quiet = false;
+    }
+
+    /// Fetches as clients do: who got something is asked for last the next time.
+    fn drain(&mut self, client: u64, partitions: i64) {
+        self.drained = vec![0; partitions as usize];
+        self.bytes_read = 0;
+        let mut order: Vec<usize> = (0..partitions as usize).collect();
+        let mut fetches = 0;
+        loop {
+            let before = self.drained.clone();
+            let asked = order.iter().map(|&partition| {
+                FetchPartition::default()
+                    .with_partition(partition as i32)
+                    .with_current_leader_epoch(-1)
+                    .with_fetch_offset(before[partition])
+                    .with_partition_max_bytes(1 << 20)
+            });
+            let topic = FetchTopic::default()
+                .with_topic(TopicName(StrBytes::from_static_str("t")))
+                .with_partitions(asked.collect());
+            let request = FetchRequest::default()
+                .with_max_bytes(8 << 20)
+                .with_session_epoch(-1)
+                .with_topics(vec![topic]);
+            self.send(client, 1, 12, Awaited::Drain, &request);
+            self.turn();
+            if self.drained == before {
+                break;
+            }
+            fetches += 1;
+            order.sort_by_key(|&partition| self.drained[partition] > before[partition]);
+        }
+        let records: i64 = self.drained.iter().sum();
+        let read = self.bytes_read >> 20;
+        self.say(format!("drained {records} records by {fetches} fetches, {read} MiB read"));
     }
 
     fn send<R: Encodable + HeaderVersion>(
@@ -367,6 +431,7 @@ impl Rig {
     fn answer(&mut self, output: Output<MemoryPage>) -> bool {
         let input = match output {
             Output::ReadJournal { group, read, segment, at, bytes } => {
+                self.bytes_read += bytes;
                 let disk = &mut self.disk;
                 let page = MemoryPage::build(bytes, |into| {
                     disk.read(group, segment, at, into).expect("it is there");
@@ -414,12 +479,32 @@ impl Rig {
                 Awaited::Produce => produced(frame),
                 Awaited::Fetch { from } => fetched(frame, from),
                 Awaited::Grow => grown(frame),
+                Awaited::Drain => {
+                    self.drained_more(frame);
+                    continue;
+                }
                 Awaited::Other => continue,
             };
             self.say(format!("{client}: {line}"));
         }
         assert!(!rest.has_remaining(), "whole responses");
         self.handle(Input::Sent { connection: ConnectionId(client), bytes: length });
+    }
+}
+
+impl Rig {
+    fn drained_more(&mut self, mut frame: Bytes) {
+        ResponseHeader::decode(&mut frame, FetchResponse::header_version(12)).expect("a header");
+        let response = FetchResponse::decode(&mut frame, 12).expect("a response");
+        for part in &response.responses[0].partitions {
+            assert_eq!(part.error_code, 0, "{part:?}");
+            let next = &mut self.drained[part.partition_index as usize];
+            let records = part.records.clone().unwrap_or_default();
+            for (_, batch) in record_batch::batches(&records) {
+                assert_eq!(batch.base_offset, *next, "each record once and in order");
+                *next = batch.last_offset() + 1;
+            }
+        }
     }
 }
 

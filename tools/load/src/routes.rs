@@ -14,6 +14,8 @@ use hutong::cli::cluster::{Cluster, topic};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::{CreateTopicsRequest, MetadataResponse};
 
+use crate::offsets::{End, offsets};
+
 /// The longest we wait for an answer about the cluster.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest we wait for a TCP connection.
@@ -124,7 +126,7 @@ impl Routes {
     }
 }
 
-/// Finds the topic or makes it, and waits until each partition has a leader.
+/// Finds the topic or makes it, and waits until each partition has a leader that knows it.
 ///
 /// # Errors
 /// A sentence: no broker there, the topic can't be made, or it has other partitions than wished.
@@ -146,7 +148,12 @@ pub fn prepare(wish: &TopicWish) -> anyhow::Result<Routes> {
                         want.unwrap_or_default()
                     );
                 }
-                return Ok(routes);
+                // Kafka names the leaders of a topic just made a while before they know of it.
+                match created.then(|| offsets(&wish.name, &routes, End::End)) {
+                    None | Some(Ok(_)) => return Ok(routes),
+                    Some(Err(error)) if Instant::now() > deadline => return Err(error),
+                    Some(Err(_)) => {}
+                }
             }
             Some(_) => {}
             None if created => {}

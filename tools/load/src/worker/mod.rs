@@ -61,6 +61,8 @@ pub struct Worker {
     interval_end: u64,
     /// The CPU time used when it began.
     cpu_nanos: u64,
+    /// Time since then in which it spun and found nothing to do.
+    spun_nanos: u64,
     /// When to look at every client again.
     look_at: u64,
     /// When the last request was sent, once the end has come.
@@ -88,6 +90,7 @@ impl Worker {
             ready: Vec::new(),
             interval: Interval::default(),
             cpu_nanos: 0,
+            spun_nanos: 0,
             look_at: 0,
             sent_until: None,
         })
@@ -127,6 +130,10 @@ impl Worker {
             self.look(now);
             self.take_arrivals(now)?;
             self.turn(self.timeout(now))?;
+            if self.plan.spin && self.ready.is_empty() {
+                // Who never sleeps uses all of a CPU: only what it was used for tells anything.
+                self.spun_nanos += clock.nanos() - now;
+            }
         }
         self.drain()
     }
@@ -318,7 +325,8 @@ impl Worker {
 
     fn end_interval(&mut self, now: u64) {
         let cpu_nanos = thread_cpu_nanos();
-        self.interval.cpu_nanos = cpu_nanos - std::mem::replace(&mut self.cpu_nanos, cpu_nanos);
+        let used = cpu_nanos - std::mem::replace(&mut self.cpu_nanos, cpu_nanos);
+        self.interval.cpu_nanos = used.saturating_sub(std::mem::take(&mut self.spun_nanos));
         let interval = Box::new(std::mem::take(&mut self.interval));
         let _ = self.plan.reports.send(Report::Interval { end: self.interval_end, interval });
         while self.interval_end <= now {
