@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::journal::page::Page;
 use crate::metadata::placement;
 use crate::model::ids::{GroupId, NodeId, ReadId};
+use crate::model::position::{LogIndex, Term};
 use crate::model::time::{Now, Time};
 use crate::replica::{Incoming, Outgoing};
 use crate::shard::catch_up::CatchUpWork;
@@ -118,11 +119,7 @@ impl<P: Page> Shard<P> {
                 let mut rest = &message[..];
                 let incoming = Incoming::decode(from, &mut rest);
                 let payload = message.slice_ref(rest);
-                let refused = ReceivedAnswer {
-                    to: reply,
-                    term: Default::default(),
-                    index: Default::default(),
-                };
+                let refused = ReceivedAnswer { to: reply, term: Term(0), index: LogIndex(0) };
                 let answer = match (self.groups.get_mut(group), incoming) {
                     (Some(group), Ok(incoming)) => group.on_peer_message(incoming, payload, reply),
                     _ => Some(refused),
