@@ -21,8 +21,9 @@ impl<P> Peers<P> {
         let mut wanted: BTreeSet<Place> =
             groups.map(|group| Place { node, shard: shard_of_group(*group, shards) }).collect();
         let tried = wanted.iter().map(|place| self.dials.failures(*place)).max().unwrap_or(0);
-        if known.is_none() && tried > 0 {
-            // It may have fewer shards than this node. Its first one is there, and says so.
+        if tried > 0 {
+            // It may have fewer shards than this node, or than it had before. Its first one is
+            // always there, and says so.
             wanted.insert(Place { node, shard: crate::model::ids::ShardId(0) });
         }
         let wanted: Vec<Place> = wanted.into_iter().collect();
