@@ -100,6 +100,13 @@ impl Cluster {
         *self.leaders.get(group.0 as usize)?
     }
 
+    /// The groups that this node was last known to lead, and in what terms.
+    pub fn led_here(&self) -> impl Iterator<Item = (GroupId, Term)> {
+        let leaders = (0..).map(GroupId).zip(&self.leaders);
+        let led = leaders.filter_map(|(group, leader)| Some((group, (*leader)?)));
+        led.filter(|(_, leader)| leader.node == self.node).map(|(group, it)| (group, it.term))
+    }
+
     /// The broker that leads a group, and its leader epoch.
     pub fn leader(&self, group: GroupId) -> Option<(i32, i32)> {
         let leader = self.leading(group)?;

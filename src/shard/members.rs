@@ -12,7 +12,7 @@ use crate::model::time::{Now, Time};
 use crate::replica::{Incoming, Outgoing};
 use crate::shard::catch_up::CatchUpWork;
 use crate::shard::cluster::{Leader, Node};
-use crate::shard::control::CATALOG_GROUP;
+use crate::shard::control::{CATALOG_GROUP, CATALOG_SHARD};
 use crate::shard::follow::{GroupWork, ReceivedAnswer};
 use crate::shard::group::ControlItem;
 use crate::shard::message::ShardMessage;
@@ -176,12 +176,23 @@ impl<P: Page> Shard<P> {
         }
     }
 
-    /// Tells a node that was just connected which groups this shard serves.
+    /// Whether this shard tells other nodes what this one leads, also of groups of its other shards:
+    /// they may have no connection to a node with which they share no group. This one has.
+    pub(super) fn speaks_for_node(&self) -> bool {
+        self.cluster.shard() == CATALOG_SHARD
+    }
+
+    /// Tells a node that was just connected which groups are served here.
     fn tell_leads_to(&mut self, node: NodeId) {
         let places: Vec<_> = self.peers.places_of(node).collect();
-        for group in self.groups.iter().filter(|group| group.is_serving()) {
+        let own = self.groups.iter().filter(|group| group.is_serving());
+        let mut led: Vec<_> = own.map(|group| (group.id, group.replica.term())).collect();
+        if self.speaks_for_node() {
+            led.extend(self.cluster.led_here().filter(|(id, _)| self.groups.get(*id).is_none()));
+        }
+        for (group, term) in led {
             for place in &places {
-                self.peers.tell_leads_to(*place, group.id, group.replica.term());
+                self.peers.tell_leads_to(*place, group, term);
             }
         }
     }

@@ -394,7 +394,10 @@ impl<P: Page> Shard<P> {
     fn on_message(&mut self, from: ShardId, message: ShardMessage) {
         match message {
             ShardMessage::Leads { group, leader } => {
-                self.cluster.learn(group, leader);
+                let news = self.cluster.learn(group, leader);
+                if news && leader.node == self.cluster.node() && self.speaks_for_node() {
+                    self.peers.tell_leads(group, leader.term);
+                }
                 return;
             }
             ShardMessage::Node { id, node } => {
