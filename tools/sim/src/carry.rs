@@ -144,7 +144,7 @@ impl World {
                     format!("  group {group} write {write}: {bytes} bytes at {segment}:{at}")
                 });
                 let position = Position(segment.0 * self.plan.segment_bytes + at);
-                self.checks.consensus.wrote(place.node, group, position, page.bytes())?;
+                self.checks.consensus.wrote(place.node, group, position, &page)?;
                 disk.write_journal(group, write, segment, at, page).map_err(at_shard)?
             }
             Output::ReadJournal { group, read, segment, at, bytes } => {

@@ -72,7 +72,7 @@ impl World {
         self.trace.event(self.now, &[52, node as u64], || format!("node {node} crashes"));
         self.report.crashes += 1;
         let alone = !self.is_cluster();
-        self.checks.crashed(node, alone);
+        self.checks.crashed(node, alone, self.now);
         self.end_life(node, false)
     }
 

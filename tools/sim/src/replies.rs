@@ -10,6 +10,7 @@ use kafka_protocol::messages::{
     InitProducerIdResponse, ListOffsetsResponse, MetadataResponse, ProduceResponse,
 };
 
+use crate::checkers::durability::Acknowledged;
 use crate::checkers::{FetchedPart, deadlines, name, responses};
 use crate::connection::{Asked, PartitionId, Reply, SentBatch, What};
 use crate::events::Event;
@@ -176,12 +177,14 @@ impl World {
                 ErrorCode::NONE if self.topics.is_live(&batch.partition.0) => {
                     let level = Qos::from_acks(acks, Qos::Flushed, Qos::Durable);
                     let level = level.unwrap_or(Qos::Durable);
-                    let shard = &self.hosts[place.node].node;
-                    let shard = shard.as_ref().map(|node| &node.shards[usize::from(place.shard)]);
-                    let by =
-                        shard.map(|running| self.checks.consensus.leads(place, &running.shard));
-                    let by = by.unwrap_or_default();
-                    self.checks.durability.acknowledged(batch, part.base_offset, level, by)?;
+                    let consensus = &self.checks.consensus;
+                    let group = consensus.group_of(&batch.partition);
+                    let (node, since) = (place.node, asked.sent_at);
+                    let leads = |group| consensus.led_since(node, group, since);
+                    let still_leads = group.is_some_and(leads);
+                    let group = group.unwrap_or_default();
+                    let by = Acknowledged { node, group, level, since, still_leads };
+                    self.checks.durability.acknowledged(batch, part.base_offset, by)?;
                 }
                 ErrorCode::NONE | ErrorCode::REQUEST_TIMED_OUT => {}
                 // Only a producer that had no answer to an earlier batch gets this one.

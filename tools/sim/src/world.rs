@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hutong::metadata::placement::REPLICAS_DEFAULT;
 use hutong::model::ids::GroupId;
 use hutong::model::time::Now;
 
@@ -90,6 +91,8 @@ impl World {
             produced_bytes: 0,
             plan,
         };
+        let copies = hosts_with_group(&world.plan);
+        world.checks.consensus.begin(world.plan.groups, copies);
         world.begin();
         world
     }
@@ -302,6 +305,10 @@ impl World {
     pub fn is_calm_since(&self, at: u64) -> bool {
         !self.is_cluster() || self.phase != Phase::Faults && at > self.healed_at + liveness::SETTLE
     }
+}
+
+fn hosts_with_group(plan: &Plan) -> i16 {
+    plan.nodes.min(REPLICAS_DEFAULT) as i16
 }
 
 fn new_host(plan: &Plan, node: usize, lie: Lie, random: &mut Random) -> Host {

@@ -6,19 +6,23 @@
 use std::collections::BTreeMap;
 
 use hutong::journal::format::{Entry, EntryHead};
-use hutong::journal::page::MemoryPage;
+use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::SegmentSource;
 use hutong::model::ids::{GroupId, SegmentId};
 use hutong::model::position::Position;
 use hutong::shard::Shard;
 
-use crate::host::{Host, Place};
+use crate::checkers::placement::Placement;
+use crate::connection::PartitionId;
+use crate::host::Host;
 
 /// What is known of all journals.
 #[derive(Debug, Default)]
 pub struct Consensus {
-    /// Who led, by group and term.
-    leaders: BTreeMap<(u32, u64), usize>,
+    /// Who led, by group and term, and from when on.
+    leaders: BTreeMap<(u32, u64), (usize, u64)>,
+    /// The catalog, from what was applied of group 0's journal anywhere.
+    placement: Placement,
     /// What each node has written of each group, by index.
     written: BTreeMap<(usize, u32), Vec<Option<Written>>>,
     /// What was applied anywhere.
@@ -38,16 +42,12 @@ struct Written {
     crc: u32,
 }
 
-/// The groups that a shard leads, and in what term.
-#[derive(Clone, Debug, Default)]
-pub struct Leading {
-    pub node: usize,
-    pub groups: Vec<u32>,
-    /// Another node has led one of them in a later term: this one doesn't know it yet.
-    pub is_late: bool,
-}
-
 impl Consensus {
+    /// Begins with an empty catalog of so many groups and copies.
+    pub fn begin(&mut self, groups: u32, copies: i16) {
+        self.placement.begin(groups, copies);
+    }
+
     /// Elections that were won.
     pub fn elections(&self) -> u64 {
         self.leaders.len() as u64
@@ -62,9 +62,9 @@ impl Consensus {
         node: usize,
         group: GroupId,
         position: Position,
-        page: &[u8],
+        page: &MemoryPage,
     ) -> Result<(), String> {
-        let head = EntryHead::read(page, position)
+        let head = EntryHead::read(page.bytes(), position)
             .ok_or_else(|| format!("consensus: node {node} writes what is no entry"))?;
         let written = self.written.entry((node, group.0)).or_default();
         let at = head.header.index.0 as usize - 1;
@@ -74,9 +74,12 @@ impl Consensus {
         written.push(Some(Written {
             term: head.header.term.0,
             position: position.0,
-            bytes: page.len() as u32,
+            bytes: page.bytes().len() as u32,
             crc: head.crc,
         }));
+        if group.0 == 0 {
+            self.placement.wrote(head.header.index.0, head.crc, position, page);
+        }
         let compared = self.compared.entry((node, group.0)).or_default();
         *compared = (*compared).min(at as u64);
         Ok(())
@@ -90,16 +93,18 @@ impl Consensus {
         &mut self,
         node: usize,
         shard: &Shard<MemoryPage>,
+        now: u64,
     ) -> Result<Vec<(u32, usize, u64)>, String> {
         let mut elected = Vec::new();
         for group in shard.groups().iter() {
             let (id, term) = (group.id.0, group.replica.term().0);
             if group.replica.is_leader() {
-                let known = self.leaders.insert((id, term), node);
-                if known.is_none() {
+                let leader = *self.leaders.entry((id, term)).or_insert_with(|| {
                     elected.push((id, node, term));
-                }
-                if let Some(other) = known.filter(|other| *other != node) {
+                    (node, now)
+                });
+                if leader.0 != node {
+                    let other = leader.0;
                     return Err(format!(
                         "consensus: nodes {other} and {node} both lead group {id} in term {term}"
                     ));
@@ -142,6 +147,9 @@ impl Consensus {
                 committed.resize(at + 1, None);
             }
             let known = *committed[at].get_or_insert(entry);
+            if group == 0 {
+                self.placement.committed(at as u64 + 1, known.crc);
+            }
             if known != entry {
                 return Err(format!(
                     "consensus: entry {} of group {group} is {entry:?} on node {node}, and \
@@ -153,16 +161,21 @@ impl Consensus {
         Ok(())
     }
 
-    /// What a shard leads.
-    pub fn leads(&self, place: Place, shard: &Shard<MemoryPage>) -> Leading {
-        let mut leading = Leading { node: place.node, ..Leading::default() };
-        for group in shard.groups().iter().filter(|group| group.replica.is_leader()) {
-            let (id, term) = (group.id.0, group.replica.term().0);
-            leading.groups.push(id);
-            let later = self.leaders.range((id, term + 1)..=(id, u64::MAX));
-            leading.is_late |= later.into_iter().any(|(_, node)| *node != place.node);
-        }
-        leading
+    /// The group that holds a partition, as far as is known.
+    pub fn group_of(&self, partition: &PartitionId) -> Option<u32> {
+        self.placement.groups.get(&partition.0)?.get(partition.1 as usize).copied()
+    }
+
+    /// Whether a node has been the only one to lead a group since a moment.
+    pub fn led_since(&self, node: usize, group: u32, since: u64) -> bool {
+        let mut terms = self.leaders.range((group, 0)..=(group, u64::MAX)).rev();
+        // The last of those before counts, too.
+        let mut is_last = true;
+        terms.all(|(_, (leader, at))| {
+            let counts = *at >= since || is_last;
+            is_last = false;
+            !counts || *leader == node
+        })
     }
 
     /// A process has ended: what it was writing may be there or not, and what it was writing over

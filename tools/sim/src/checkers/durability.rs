@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use hutong::model::qos::Qos;
 
-use crate::checkers::consensus::Leading;
 use crate::checkers::name;
 use crate::connection::{PartitionId, SentBatch};
 use crate::wire::{Fetched, RecordId};
@@ -20,8 +19,8 @@ pub struct Durability {
     promised: BTreeMap<PartitionId, BTreeMap<i64, Promise>>,
     /// Records acknowledged so far.
     pub acknowledged: u64,
-    /// Processes killed so far.
-    crashes: u64,
+    /// When processes were killed.
+    crashes: Vec<u64>,
     /// Promises that aren't for good, so that most crashes and elections needn't look at all.
     has_weak: bool,
 }
@@ -30,11 +29,24 @@ pub struct Durability {
 struct Promise {
     record: RecordId,
     level: Qos,
-    /// The node that made it, and the groups of its shard that it led: one of them holds it.
+    /// The node that made it, and the group that holds it.
     node: usize,
-    groups: Vec<u32>,
+    group: u32,
     /// Processes killed before.
-    crashes: u64,
+    crashes: usize,
+}
+
+/// Who has acknowledged a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Acknowledged {
+    pub node: usize,
+    /// The group that holds the batch.
+    pub group: u32,
+    pub level: Qos,
+    /// When it was asked for. The answer may be older than it looks: it waited for its turn.
+    pub since: u64,
+    /// Nobody else has led the group since.
+    pub still_leads: bool,
 }
 
 impl Promise {
@@ -44,29 +56,31 @@ impl Promise {
 }
 
 impl Durability {
-    /// A batch was acknowledged at this offset, by a shard that leads these groups.
+    /// A batch was acknowledged at this offset.
     pub fn acknowledged(
         &mut self,
         batch: &SentBatch,
         base_offset: i64,
-        level: Qos,
-        by: Leading,
+        by: Acknowledged,
     ) -> Result<(), String> {
         self.acknowledged += u64::from(batch.count);
-        let for_good = level == Qos::Durable;
-        if !for_good && (by.is_late || by.groups.is_empty()) {
-            // Another node has been elected already, so nothing is promised.
+        let Acknowledged { node, group, level, since, still_leads } = by;
+        let crashes = self.crashes.partition_point(|at| *at < since);
+        let is_void = match level {
+            Qos::Durable => false,
+            Qos::Replicated => self.crashes.len() - crashes > 1,
+            _ => !still_leads,
+        };
+        if is_void {
             return Ok(());
         }
-        self.has_weak |= !for_good;
+        self.has_weak |= level != Qos::Durable;
         let promised = self.promised.entry(batch.partition).or_default();
         for n in 0..batch.count {
             let offset = base_offset + i64::from(n);
             let sequence = batch.first.sequence + u64::from(n);
             let record = RecordId { producer: batch.first.producer, sequence };
-            let groups = if for_good { Vec::new() } else { by.groups.clone() };
-            let crashes = self.crashes;
-            let promise = Promise { record, level, node: by.node, groups, crashes };
+            let promise = Promise { record, level, node, group, crashes };
             match promised.get_mut(&offset) {
                 None => drop(promised.insert(offset, promise)),
                 Some(known) if known.record != record => {
@@ -78,7 +92,7 @@ impl Durability {
                         known.level.name(),
                         known.node,
                         level.name(),
-                        by.node
+                        node
                     ));
                 }
                 Some(known) if !known.is_for_good() => *known = promise,
@@ -96,7 +110,7 @@ impl Durability {
             record: fetched.record,
             level: Qos::Durable,
             node: 0,
-            groups: Vec::new(),
+            group: 0,
             crashes: 0,
         });
         if promise.record == fetched.record {
@@ -116,9 +130,9 @@ impl Durability {
     }
 
     /// A process was killed; it was the only one, or not.
-    pub fn crashed(&mut self, node: usize, alone: bool) {
-        self.crashes += 1;
-        let crashes = self.crashes;
+    pub fn crashed(&mut self, node: usize, alone: bool, now: u64) {
+        self.crashes.push(now);
+        let crashes = self.crashes.len();
         self.keep(|promise| match promise.level {
             Qos::Durable | Qos::Flushed => true,
             // A node alone is a majority.
@@ -131,7 +145,7 @@ impl Durability {
     pub fn elected(&mut self, group: u32, node: usize) {
         self.keep(|promise| match promise.level {
             Qos::Durable | Qos::Replicated => true,
-            _ => promise.node == node || !promise.groups.contains(&group),
+            _ => promise.node == node || promise.group != group,
         });
     }
 

@@ -11,6 +11,7 @@ pub mod idempotence;
 pub mod liveness;
 pub mod offsets;
 pub mod order;
+pub mod placement;
 pub mod progress;
 pub mod queues;
 pub mod responses;
@@ -60,7 +61,7 @@ impl Checks {
         self.progress.turned(place.node, shard)?;
         queues::turned(shard)?;
         let mut lines = Vec::new();
-        for (group, node, term) in self.consensus.turned(place.node, shard)? {
+        for (group, node, term) in self.consensus.turned(place.node, shard, now)? {
             self.durability.elected(group, node);
             let seconds = now as f64 / 1e9;
             lines.push(format!("node {node} leads group {group} in term {term} at {seconds:.6}"));
@@ -84,8 +85,8 @@ impl Checks {
     }
 
     /// A process was killed.
-    pub fn crashed(&mut self, node: usize, alone: bool) {
-        self.durability.crashed(node, alone);
+    pub fn crashed(&mut self, node: usize, alone: bool, now: u64) {
+        self.durability.crashed(node, alone, now);
         self.stopped(node);
     }
 

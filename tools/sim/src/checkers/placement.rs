@@ -1,0 +1,68 @@
+//! Which group holds a partition: the catalog, made once more from the commands in group 0's journal.
+
+use std::collections::BTreeMap;
+
+use hutong::journal::format::{Entry, RunKind};
+use hutong::journal::page::{MemoryPage, Page};
+use hutong::metadata::{Catalog, Command};
+use hutong::model::position::Position;
+
+/// The catalog, as of what was applied anywhere.
+#[derive(Debug, Default)]
+pub struct Placement {
+    catalog: Option<Catalog>,
+    /// Entries of group 0 that somebody has written, by index and checksum.
+    written: BTreeMap<(u64, u32), (Position, MemoryPage)>,
+    /// Of those that are committed and not applied yet, the checksums.
+    committed: BTreeMap<u64, u32>,
+    applied: u64,
+    /// The groups of each topic's partitions.
+    pub groups: BTreeMap<[u8; 16], Vec<u32>>,
+}
+
+impl Placement {
+    /// Begins with an empty catalog of so many groups and copies.
+    pub fn begin(&mut self, groups: u32, copies: i16) {
+        self.catalog = Some(Catalog::new(groups, copies));
+    }
+
+    /// Somebody writes an entry of group 0.
+    pub fn wrote(&mut self, index: u64, crc: u32, position: Position, page: &MemoryPage) {
+        if index > self.applied {
+            self.written.entry((index, crc)).or_insert_with(|| (position, page.clone()));
+        }
+    }
+
+    /// An entry of group 0 is committed.
+    pub fn committed(&mut self, index: u64, crc: u32) {
+        if index > self.applied {
+            self.committed.insert(index, crc);
+        }
+        while let Some(crc) = self.committed.remove(&(self.applied + 1)) {
+            self.applied += 1;
+            if let Some((position, page)) = self.written.remove(&(self.applied, crc)) {
+                self.apply(position, &page);
+            }
+            let later = self.written.split_off(&(self.applied + 1, 0));
+            self.written = later;
+        }
+    }
+
+    fn apply(&mut self, position: Position, page: &MemoryPage) {
+        let Some(catalog) = &mut self.catalog else { return };
+        let entry = Entry::of_page(page.bytes(), position);
+        let mut changed = false;
+        for (run, data) in entry.runs().filter(|(run, _)| run.kind == RunKind::Command) {
+            let _ = run;
+            if let Ok(command) = Command::decode(entry.data(data)) {
+                changed |= catalog.apply(&command).is_ok();
+            }
+        }
+        if changed {
+            for topic in catalog.topics() {
+                let groups = topic.partitions.iter().map(|placement| placement.group.0);
+                self.groups.insert(topic.id.0, groups.collect());
+            }
+        }
+    }
+}
