@@ -176,8 +176,8 @@ impl<P: Page> Shard<P> {
         }
     }
 
-    /// Whether this shard tells other nodes what this one leads, also of groups of its other shards:
-    /// they may have no connection to a node with which they share no group. This one has.
+    /// Whether this shard tells other nodes what this one leads, also of groups of its other
+    /// shards: these may have no connection to a node with which they share no group.
     pub(super) fn speaks_for_node(&self) -> bool {
         self.cluster.shard() == CATALOG_SHARD
     }

@@ -1,8 +1,9 @@
 //! What must hold whatever happens: one rule, one file.
 //!
 //! `durability`, `offsets`, `idempotence`, `order` and `visibility` watch what clients are told;
-//! `progress`, `queues` and `consensus` look into the shards after each turn; `responses`, `deadlines` and
-//! `liveness` watch when clients are told anything at all.
+//! `progress`, `queues` and `consensus` look into the shards after each turn; `responses`,
+//! `deadlines` and `liveness` watch when clients are told anything at all. `placement` is no rule:
+//! others ask it which group holds a partition.
 
 pub mod consensus;
 pub mod deadlines;

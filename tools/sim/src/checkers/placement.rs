@@ -1,4 +1,5 @@
-//! Which group holds a partition: the catalog, made once more from the commands in group 0's journal.
+//! Which group holds a partition: the catalog, made once more from the commands in group 0's
+//! journal.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Positions never go back while a process lives, but for what is cut off, and keep their order:
-//! `start <= apply <= commit` and `max(commit, flush) <= append`. What a majority has on disk counts,
-//! so `apply` and `commit` may be ahead of a node's own disk.
+//! `start <= apply <= commit` and `max(commit, flush) <= append`. What a majority has on disk
+//! counts, so `apply` and `commit` may be ahead of a node's own disk.
 
 use std::collections::BTreeMap;
 
