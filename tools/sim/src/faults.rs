@@ -119,7 +119,7 @@ impl World {
         let seed = self.random.next();
         let now = self.clocks(node);
         let host = &mut self.hosts[node];
-        if host.is_gone {
+        if host.is_gone || host.node.is_some() {
             return Ok(());
         }
         host.starting_since = Some(self.now);

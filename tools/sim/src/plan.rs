@@ -112,6 +112,10 @@ impl Plan {
 
     fn becomes_cluster(&mut self, random: &mut Random) {
         self.groups = random.between(1, 5) as u32;
+        // A member that lacks what its leader has trimmed can't be brought up to date yet, so
+        // journals stay too short for trimming.
+        self.fat = false;
+        self.produce_bytes_max = 24 << 20;
         self.network = random.pick(&[MS / 10, MS / 2, 3 * MS]);
         self.cut_every = or_rare(random, 70, 1, 10);
         self.cut_for = random.pick(&[200 * MS, SECOND, 5 * SECOND]);

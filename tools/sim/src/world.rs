@@ -233,6 +233,9 @@ impl World {
             let was_paused = self.hosts[node].paused_until > self.now;
             self.hosts[node].heal(self.now);
             let (life, shards) = (self.hosts[node].life, self.hosts[node].shards);
+            if self.hosts[node].node.is_none() {
+                self.events.push(self.now, Event::Start { node });
+            }
             for shard in (0..shards).filter(|_| was_paused) {
                 self.events.push(self.now, Event::Turn { node, life, shard });
             }
