@@ -99,6 +99,13 @@ impl Replica {
     /// brings comes out as work.
     pub fn step(&mut self, incoming: Incoming) {
         let mut message = incoming.message;
+        let asks_for_vote = matches!(
+            message.msg_type,
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
+        );
+        if asks_for_vote && self.silent_ticks > 0 {
+            return;
+        }
         message.to = raft_id(self.node);
         // An error is a message that means nothing now, of a node that is no member or the like.
         let _ = self.raw.step(message);

@@ -80,6 +80,9 @@ pub struct Replica {
     election_ticks: usize,
     /// It is the only voter.
     alone: bool,
+    /// Ticks for which it gives no vote. A member that was just started has lost what it had in
+    /// memory only, and doesn't know it: whoever still has it must get the chance to lead first.
+    silent_ticks: usize,
     /// The last entry that each other member has in memory, by what it said in this term.
     received: BTreeMap<u64, u64>,
 }
@@ -127,6 +130,7 @@ impl Replica {
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, store, &logger).expect("the configuration is ours");
+        let is_new = start.vote == Vote::default() && last_term == Term::default();
         let alone = raw.raft.prs().conf().voters().ids().len() == 1;
         let mut replica = Replica {
             raw,
@@ -141,6 +145,7 @@ impl Replica {
             drawn_for: u64::MAX,
             election_ticks: ELECTION_TICKS,
             alone,
+            silent_ticks: if is_new { 0 } else { 2 * ELECTION_TICKS },
             received: BTreeMap::new(),
         };
         // How followers learn what is committed waits for the next message or heartbeat; with
@@ -170,6 +175,7 @@ impl Replica {
         if self.is_alone() && !self.is_leader() {
             return;
         }
+        self.silent_ticks = self.silent_ticks.saturating_sub(1);
         self.raw.tick();
         self.after_call();
     }

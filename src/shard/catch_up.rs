@@ -27,6 +27,9 @@ const IN_FLIGHT_MAX: usize = 4;
 /// A member that says nothing for so long is asked again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often it is said that a member can't be brought up to date.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Set in the numbers of reads made here, and in no others.
 pub const CATCH_UP_READ: u64 = 1 << 63;
 
@@ -57,6 +60,8 @@ enum State {
     Asked,
     /// To be read from here, so many bytes.
     Next { at: Position, bytes: usize },
+    /// It lacks what isn't here any more.
+    Hopeless,
     /// Being read.
     Reading { read: ReadId, at: Position, bytes: usize },
 }
@@ -92,8 +97,11 @@ impl<P: Page> Group<P> {
         }
         let cached_from = self.cached_from();
         let lagging = self.replica.lagging(cached_from);
-        let impatient = |up: &CatchUp| now.since(up.heard) < PATIENCE;
-        self.catch_ups.members.retain(|node, up| lagging.contains(node) && impatient(up));
+        let is_patient = |up: &CatchUp| {
+            let patience = if up.state == State::Hopeless { COMPLAINT_INTERVAL } else { PATIENCE };
+            now.since(up.heard) < patience
+        };
+        self.catch_ups.members.retain(|node, up| lagging.contains(node) && is_patient(up));
         for to in lagging {
             if let Entry::Vacant(free) = self.catch_ups.members.entry(to) {
                 free.insert(CatchUp::asked(now));
@@ -148,6 +156,9 @@ impl<P: Page> Group<P> {
                 Some(message) => vec![message],
                 None => self.catch_up(now),
             };
+        }
+        if let Some(up) = self.catch_ups.members.get_mut(&from) {
+            up.state = State::Hopeless;
         }
         vec![CatchUpWork::Note(format!(
             "node {from} lacks records before position {}, which this node has let go of: give it \

@@ -85,6 +85,8 @@ struct Reading {
     start: Position,
     readers: Vec<Reader>,
     ahead: u32,
+    /// The journal was cut off since: what is read may be what was there before.
+    stale: bool,
 }
 
 impl<P> Default for Chunks<P> {
@@ -157,7 +159,7 @@ impl<P: Page> Chunks<P> {
         let under_way = self
             .reads
             .iter_mut()
-            .find(|((of, _), reading)| *of == group && reading.start == position);
+            .find(|((of, _), reading)| *of == group && reading.start == position && !reading.stale);
         if let Some((_, reading)) = under_way {
             reading.readers.extend(reader);
             reading.ahead = reading.ahead.min(ahead);
@@ -169,7 +171,7 @@ impl<P: Page> Chunks<P> {
         let read = ReadId(self.next_read);
         self.next_read += 1;
         let readers = reader.into_iter().collect();
-        self.reads.insert((group, read), Reading { start: position, readers, ahead });
+        self.reads.insert((group, read), Reading { start: position, readers, ahead, stale: false });
         outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
     }
 
@@ -187,6 +189,9 @@ impl<P: Page> Chunks<P> {
             Ok(page) => page,
             Err(failure) => return (reading.readers, Err(failure)),
         };
+        if reading.stale {
+            return (reading.readers, Ok(()));
+        }
         let chunk = Chunk::check(group, reading.start, reading.ahead, page);
         let follows = self.kept.iter().any(|kept| kept.group == group && kept.end == chunk.start);
         let more = matches!(chunk.then, Then::More { .. }) && follows;
@@ -199,6 +204,18 @@ impl<P: Page> Chunks<P> {
         }
         self.kept.push_back(chunk);
         (reading.readers, Ok(()))
+    }
+
+    /// A group's journal was cut off: what was read of what lay behind the cut is no longer there.
+    pub fn truncate(&mut self, group: GroupId, cut: Position) {
+        self.kept.retain(|chunk| {
+            let read_to = chunk.start.0 + chunk.page.bytes().len() as u64;
+            chunk.group != group || read_to <= cut.0
+        });
+        for ((of, _), reading) in &mut self.reads {
+            reading.stale |= *of == group;
+        }
+        self.wanted.retain(|ahead| ahead.group != group);
     }
 
     fn holds(&self, group: GroupId, start: Position) -> bool {

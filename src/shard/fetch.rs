@@ -357,6 +357,12 @@ impl<P: Page> Fetches<P> {
     }
 
     /// So that the next fetch goes on where this one ended.
+    /// A group's journal was cut off.
+    pub fn on_truncated(&mut self, group: GroupId, cut: Position) {
+        self.chunks.truncate(group, cut);
+        self.cursors.clear();
+    }
+
     fn keep_cursor(&mut self, id: usize, at: usize) {
         let part = &self.jobs[id].parts[at];
         if let Some((offset, cursor)) = part.reader.as_ref().and_then(PartitionReader::cursor) {

@@ -32,6 +32,8 @@ pub enum GroupWork<P> {
     Received(ReceivedAnswer),
     /// An entry of ours was cut off, and with it what somebody waits for.
     Lost(ControlItem),
+    /// The journal was cut off here.
+    Truncated(Position),
     /// The journals of two nodes differ: a sentence.
     Differs(String),
 }
@@ -71,6 +73,8 @@ pub struct Following {
     reply: Option<(ReplyTo, Term, LogIndex)>,
     /// Work that has no room.
     blocked: Option<Work>,
+    /// Where the journal was just cut off.
+    cut: Option<Position>,
     /// Nothing is taken in any more: the node stops.
     closed: bool,
     /// Messages of peers that were not what they say.
@@ -131,6 +135,9 @@ impl<P: Page> Group<P> {
         is_deleted: &impl Fn(PartitionKey) -> bool,
     ) -> Option<GroupWork<P>> {
         loop {
+            if let Some(cut) = self.following.cut.take() {
+                return Some(GroupWork::Truncated(cut));
+            }
             if let Some(lost) = self.lost.pop() {
                 return Some(GroupWork::Lost(lost));
             }
@@ -254,6 +261,7 @@ impl<P: Page> Group<P> {
             }
         }
         self.journal.truncate(to, last_crc);
+        self.following.cut = Some(to);
         self.note_truncation(to);
         self.cut_progress(to);
     }

@@ -220,6 +220,7 @@ impl<P: Page> Shard<P> {
                 GroupWork::Send(message) => self.send_raft(index, &message),
                 GroupWork::Received(answer) => self.answer_received(answer),
                 GroupWork::Lost(item) => self.lose(item),
+                GroupWork::Truncated(cut) => self.fetches.on_truncated(id, cut),
                 GroupWork::Differs(why) => {
                     let reason = format!(
                         "group {id}: the journal of this node differs from its leader's: {why}. \
