@@ -159,7 +159,21 @@ fn body(key: i16, version: i16, id: Uuid) -> Option<Vec<u8>> {
                 .with_resource_name(text("there"));
             encode!(IncrementalAlterConfigsRequest::default().with_resources(vec![resource]))
         }
-        60 => encode!(DescribeClusterRequest::default()),
+        55 => {
+            use describe_quorum_request::{PartitionData, TopicData};
+            let partitions = [0, 1000].map(|at| PartitionData::default().with_partition_index(at));
+            let topics = ["__cluster_metadata", "not-there"].map(|name| {
+                TopicData::default()
+                    .with_topic_name(topic(name))
+                    .with_partitions(partitions.to_vec())
+            });
+            encode!(DescribeQuorumRequest::default().with_topics(topics.to_vec()))
+        }
+        60 => {
+            let mut request = DescribeClusterRequest::default();
+            request.include_fenced_brokers = version >= 2;
+            encode!(request)
+        }
         75 => {
             use describe_topic_partitions_request::TopicRequest;
             let topics =

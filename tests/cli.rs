@@ -30,8 +30,10 @@ fn assert_sentence(args: &[&str], code: i32, parts: &[&str]) {
 
 #[test]
 fn each_command_has_help_with_examples() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 15] = [
         &[],
+        &["cluster"],
+        &["cluster", "status"],
         &["completions"],
         &["doctor"],
         &["journal"],
@@ -73,6 +75,7 @@ fn bad_usage_is_a_sentence_and_code_2() {
     assert_sentence(&["topic", "list", "--bootstrap", "nowhere"], 2, &["HOST:PORT"]);
     assert_sentence(&["topic", "alter", "a"], 2, &["--config", "--partitions"]);
     assert_sentence(&["topic", "delete"], 2, &["<NAME>"]);
+    assert_sentence(&["cluster", "status", "--bootstrap", "a:1,nowhere"], 2, &["HOST:PORT"]);
     assert_sentence(&["completions", "cmd"], 2, &["bash", "fish"]);
     assert_sentence(&["journal", "inspect"], 2, &["<DIR>"]);
     assert_sentence(&["journal", "inspect", "x", "--limit", "1"], 2, &["--entries"]);
@@ -100,6 +103,7 @@ fn an_unreachable_broker_is_named() {
         &["topic", "create", "a", "--bootstrap", &address],
         &["topic", "alter", "a", "--partitions", "2", "--bootstrap", &address],
         &["topic", "--bootstrap", &address, "delete", "a"],
+        &["cluster", "status", "--bootstrap", &address],
         &["top", &address],
     ] {
         assert_sentence(args, 1, &[&format!("can't reach {address}: "), "refused"]);

@@ -8,6 +8,7 @@ pub mod client;
 #[cfg(test)]
 mod client_tests;
 pub mod cluster;
+mod cluster_cmd;
 mod doctor;
 mod group;
 mod journal;
@@ -59,6 +60,7 @@ enum Command {
     Serve(ServeArgs),
     Topic(topic::TopicArgs),
     Group(group::GroupArgs),
+    Cluster(cluster_cmd::ClusterArgs),
     Top(top::TopArgs),
     Journal(journal::JournalArgs),
     Doctor(doctor::DoctorArgs),
@@ -100,6 +102,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(args),
         Command::Topic(args) => topic::run(args),
         Command::Group(args) => group::run(args),
+        Command::Cluster(args) => cluster_cmd::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Journal(args) => journal::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -79,6 +79,7 @@ pub const APIS: &[ApiRange] = &[
     range(42, "DeleteGroups", 0, 2, 2),
     range(44, "IncrementalAlterConfigs", 0, 1, 1),
     range(47, "OffsetDelete", 0, 0, i16::MAX),
+    range(55, "DescribeQuorum", 0, 2, 0),
     range(60, "DescribeCluster", 0, 2, 0),
     range(75, "DescribeTopicPartitions", 0, 0, 0),
 ];
@@ -204,6 +205,7 @@ requests! {
     42 DeleteGroups DeleteGroupsRequest,
     44 IncrementalAlterConfigs IncrementalAlterConfigsRequest,
     47 OffsetDelete OffsetDeleteRequest,
+    55 DescribeQuorum DescribeQuorumRequest,
     60 DescribeCluster DescribeClusterRequest,
     75 DescribeTopicPartitions DescribeTopicPartitionsRequest,
 }

@@ -117,6 +117,7 @@ pub(super) fn of(api_key: i16) -> Option<&'static Struct> {
         42 => &DELETE_GROUPS,
         44 => &INCREMENTAL_ALTER_CONFIGS,
         47 => &OFFSET_DELETE,
+        55 => &DESCRIBE_QUORUM,
         60 => &DESCRIBE_CLUSTER,
         75 => &DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
@@ -268,6 +269,10 @@ static CREATE_PARTITIONS_ASSIGNMENT: Struct = fields(&[INT32S]);
 static INCREMENTAL_ALTER_CONFIGS: Struct = fields(&[array(&INCREMENTAL_RESOURCE), BOOL]);
 static INCREMENTAL_RESOURCE: Struct = fields(&[INT8, STRING, array(&INCREMENTAL_CONFIG)]);
 static INCREMENTAL_CONFIG: Struct = fields(&[STRING, INT8, NULLABLE_STRING]);
+
+static DESCRIBE_QUORUM: Struct = fields(&[array(&DESCRIBE_QUORUM_TOPIC)]);
+static DESCRIBE_QUORUM_TOPIC: Struct = fields(&[STRING, array(&DESCRIBE_QUORUM_PARTITION)]);
+static DESCRIBE_QUORUM_PARTITION: Struct = fields(&[INT32]);
 
 static DESCRIBE_CLUSTER: Struct = fields(&[BOOL, INT8.since(1), BOOL.since(2)]);
 

@@ -4,10 +4,11 @@ use kafka_protocol::messages::{
     AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
     DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse,
     DescribeConfigsResponse, DescribeGroupsResponse, DescribeLogDirsResponse,
-    DescribeTopicPartitionsResponse, FindCoordinatorResponse, HeartbeatResponse,
-    IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse,
-    ListGroupsResponse, ListOffsetsResponse, MetadataResponse, OffsetCommitResponse,
-    OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse, SyncGroupResponse,
+    DescribeQuorumResponse, DescribeTopicPartitionsResponse, FindCoordinatorResponse,
+    HeartbeatResponse, IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse,
+    LeaveGroupResponse, ListGroupsResponse, ListOffsetsResponse, MetadataResponse,
+    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse,
+    SyncGroupResponse,
 };
 
 /// A response that says what went wrong, as a whole or in its parts.
@@ -47,6 +48,7 @@ error_codes! {
     DescribeConfigsResponse { ; results => error_code }
     DescribeGroupsResponse { ; groups => error_code }
     DescribeLogDirsResponse { error_code; results => error_code }
+    DescribeQuorumResponse { error_code; topics / partitions => error_code }
     DescribeTopicPartitionsResponse {
         ; topics => error_code
         ; topics / partitions => error_code

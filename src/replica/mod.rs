@@ -22,10 +22,12 @@ use crate::limits::{RAFT_MESSAGE_BYTES_MAX, RAFT_MESSAGES_IN_FLIGHT_MAX};
 use crate::model::ids::NodeId;
 use crate::model::position::{LogIndex, Position, Term};
 use crate::replica::log_store::LogStore;
+use crate::replica::status::Leaderships;
 
 pub mod log_store;
 pub mod message;
 pub mod received;
+pub mod status;
 pub mod vote;
 pub mod wire;
 
@@ -85,6 +87,7 @@ pub struct Replica {
     silent_ticks: usize,
     /// The last entry that each other member has in memory, by what it said in this term.
     received: BTreeMap<u64, u64>,
+    leaderships: Leaderships,
 }
 
 /// A `Ready` whose writes are out.
@@ -147,6 +150,7 @@ impl Replica {
             alone,
             silent_ticks: if is_new { 0 } else { 2 * ELECTION_TICKS },
             received: BTreeMap::new(),
+            leaderships: Leaderships::default(),
         };
         // How followers learn what is committed waits for the next message or heartbeat; with
         // entries on their way all the time a message for each would double their number.
@@ -334,6 +338,7 @@ impl Replica {
             self.election_ticks = ELECTION_TICKS + drawn as usize;
         }
         self.raw.raft.set_randomized_election_timeout(self.election_ticks);
+        self.leaderships.note(self.is_leader().then_some(term));
     }
 
     /// Raft needs the entries up to and with `index` no more: they are applied, and whoever lacks

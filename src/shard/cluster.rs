@@ -6,8 +6,8 @@ use crate::kafka::leader_hint::NodeEndpoint;
 use crate::metadata::placement;
 use crate::model::ids::{GroupId, NodeId, ShardId, broker_id, shard_of_group};
 use crate::model::position::Term;
-use crate::shard::ShardConfig;
 use crate::shard::control::CATALOG_GROUP;
+use crate::shard::{NodeAddress, ShardConfig};
 
 /// The cluster as this shard knows it.
 #[derive(Clone, Debug)]
@@ -154,6 +154,32 @@ impl Cluster {
                 port: i32::from(node.port) + i32::from(shard),
             })
         })
+    }
+
+    /// All brokers there are, and whether each can be reached. Of a node that hasn't been heard of
+    /// since this one was started only shard 0 is known, by the address that this one was given.
+    pub fn all_brokers<'a>(
+        &'a self,
+        addresses: &'a [NodeAddress],
+    ) -> impl Iterator<Item = (Broker<'a>, bool)> {
+        addresses.iter().flat_map(|address| {
+            let known = self.nodes.get(&address.node);
+            let (host, port, shards, is_up) = match known {
+                Some(node) => (&node.host, node.port, node.shards, node.is_up),
+                None => (&address.host, address.port, 1, false),
+            };
+            (0..shards).map(move |shard| {
+                let id = broker_id(address.node, ShardId(shard));
+                (Broker { id, host, port: i32::from(port) + i32::from(shard) }, is_up)
+            })
+        })
+    }
+
+    /// The broker that is a node's replica of a group: shard 0 as long as it isn't known how many
+    /// shards the node has.
+    pub fn replica_of(&self, group: GroupId, node: NodeId) -> i32 {
+        let shards = self.nodes.get(&node).map_or(1, |node| node.shards);
+        broker_id(node, shard_of_group(group, shards))
     }
 
     /// The broker id of this shard.

@@ -114,6 +114,9 @@ impl<P: Page> Shard<P> {
                 let (_, mut parts) = self.fetch_parts();
                 list_offsets::on_leader_epoch(ticket, header, &request, &mut parts);
             }
+            Request::DescribeQuorum(request) => {
+                self.admin().describe_quorum(now, ticket, header, &request);
+            }
             Request::InitProducerId(request) => {
                 self.producer_ids.on_request(ticket, header, &request, &mut self.connections);
             }
@@ -181,6 +184,7 @@ impl<P: Page> Shard<P> {
             config: &self.config,
             control: &mut self.control,
             cluster: &self.cluster,
+            peers: &self.peers,
             groups: &mut self.groups,
             connections: &mut self.connections,
             requests: &mut self.admin_requests,

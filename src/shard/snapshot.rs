@@ -6,9 +6,11 @@ use crate::coordinator::CommittedOffset;
 use crate::journal::page::Page;
 use crate::limits::{METRICS_OFFSETS_MAX, METRICS_WATERMARKS_MAX};
 use crate::model::ids::PartitionKey;
+use crate::model::position::LogIndex;
 use crate::model::qos::Qos;
 use crate::shard::group::Group;
 use crate::shard::metrics::{ApiTraffic, FetchMetrics, Stages};
+use crate::shard::peers::PeerMetrics;
 use crate::shard::{Shard, State};
 
 /// All numbers of a shard's core at one moment. Counts begin with the process.
@@ -31,6 +33,10 @@ pub struct ShardSnapshot {
     /// How often each API answered with each error, by their names.
     pub errors: Vec<(&'static str, &'static str, u64)>,
     pub fetch: FetchMetrics,
+    /// Shards of other nodes that this one has a connection to.
+    pub peers: usize,
+    /// What went over those connections.
+    pub peer_bytes: PeerMetrics,
     /// Nanoseconds of produce batches in each stage, all groups together, by the stage's name.
     pub stages: Vec<(&'static str, Histogram<u64>)>,
     pub groups: Vec<GroupSnapshot>,
@@ -64,6 +70,15 @@ pub struct GroupSnapshot {
     pub group: u32,
     pub leads: bool,
     pub term: u64,
+    /// Elections won since the process began, and how often leadership was lost again.
+    pub won: u64,
+    pub lost: u64,
+    /// If this node leads: each node of the group, and the entries that aren't on its disk.
+    pub replica_lags: Vec<(u32, u64)>,
+    /// Bytes read from the disk and sent to members that lacked what the cache doesn't hold.
+    pub catch_up_bytes: u64,
+    /// Messages of other members that were not what they said.
+    pub damaged_messages: u64,
     /// The first byte of the oldest segment.
     pub start: u64,
     pub checkpoint: u64,
@@ -110,6 +125,8 @@ impl<P: Page> Shard<P> {
                 .map(|(api, error, count)| (api, error.name(), count))
                 .collect(),
             fetch: self.fetches.metrics,
+            peers: self.peers.count_up(),
+            peer_bytes: self.peers.metrics,
             stages: vec![
                 ("queue", stages.queue),
                 ("flush", stages.flush),
@@ -157,10 +174,16 @@ impl<P: Page> Shard<P> {
 impl<P: Page> Group<P> {
     fn snapshot(&self) -> GroupSnapshot {
         let (progress, metrics) = (self.progress(), &self.metrics);
+        let leaderships = self.replica.leaderships();
         GroupSnapshot {
             group: self.id.0,
             leads: self.replica.is_leader(),
             term: self.replica.term().0,
+            won: leaderships.won,
+            lost: leaderships.lost,
+            replica_lags: self.replica_lags(),
+            catch_up_bytes: self.catch_ups.bytes,
+            damaged_messages: self.following.damaged_messages,
             start: self.journal.start().0,
             checkpoint: self.checkpoint.position.0,
             apply: self.applied().end.0,
@@ -181,5 +204,12 @@ impl<P: Page> Group<P> {
             records: metrics.records,
             record_bytes: metrics.record_bytes,
         }
+    }
+
+    fn replica_lags(&self) -> Vec<(u32, u64)> {
+        let last = self.replica.last_index().0;
+        let members = self.replica.members().into_iter();
+        let lag = |matched: Option<LogIndex>| last.saturating_sub(matched.map_or(0, |it| it.0));
+        members.map(|member| (member.node.0, lag(member.matched))).collect()
     }
 }

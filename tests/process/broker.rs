@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 /// A dev build beside five busy neighbours may take its time.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Other tests look for ports, too, and may be faster.
-const PORT_TRIES: usize = 20;
+pub const PORT_TRIES: usize = 20;
 
 /// A data directory, a run of ports and flags: what outlives a broker that is killed.
 pub struct Broker {
@@ -91,6 +91,12 @@ impl Broker {
         flags.extend([node, "--peers".to_string(), peers.join(",")]);
         let (dir, lines) = (Scratch::new(), Arc::default());
         Broker { port: ports[number], shards: 1, flags, dir, child: None, lines }
+    }
+
+    /// The same with more flags.
+    pub fn with_flags(mut self, flags: &[&str]) -> Broker {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_string()));
+        self
     }
 
     /// Starts it, and doesn't wait until it serves: it may need others for that.

@@ -5,6 +5,7 @@
 
 mod broker;
 mod bystander;
+mod nodes;
 mod raw;
 mod records;
 mod scrape;
@@ -14,6 +15,7 @@ mod bad_batches;
 mod bad_bytes;
 mod beside_a_hog;
 mod cluster;
+mod cluster_status;
 mod codecs_and_levels;
 mod consumer_groups;
 mod crowds;

@@ -85,6 +85,11 @@ fn what_was_sent_is_what_is_counted() {
     assert_eq!(sum("hutong_group_pending_responses"), 0.0);
     assert!(sum("hutong_data_dir_free_bytes") <= sum("hutong_data_dir_size_bytes"));
     assert!(sum("process_start_time_seconds") > 1.7e9);
+    // Who is alone wins an election of each group and has nobody to talk to.
+    assert_eq!(sum("hutong_group_elections_won_total"), 2.0);
+    assert_eq!(sum("hutong_group_leaderships_lost_total"), 0.0);
+    assert_eq!(of("hutong_group_replica_lag_entries", "node", "0"), 0.0);
+    assert_eq!(sum("hutong_peers_connected") + sum("hutong_peer_sent_bytes_total"), 0.0);
 }
 
 #[test]
@@ -299,7 +304,9 @@ fn top_shows_what_goes_on() {
         String::from_utf8(output.stdout).unwrap()
     };
     let text = top(&[]);
-    for word in ["SHARD", "STAGE", "flush", "p99.99", "COMMIT LAG", "leader"] {
+    for word in
+        ["SHARD", "STAGE", "flush", "p99.99", "COMMIT LAG", "TERM", "REPLICAS LACK", "leader"]
+    {
         assert!(text.contains(word), "{text}");
     }
     assert!(!text.contains('\x1b'), "no terminal, no colours");
@@ -312,6 +319,7 @@ fn top_shows_what_goes_on() {
         let append = told.sum("hutong_group_position_bytes", &labels);
         assert_eq!(group["positions"]["append"].as_f64(), Some(append));
         assert_eq!(group["leads"], true);
+        assert_eq!(group["replica_lag_entries"]["0"], 0);
     }
     // Ticks of the guard make turns, whatever else there is to do.
     assert!(report["shards"][0]["nanoseconds"]["turn"]["count"].is_u64());

@@ -38,6 +38,7 @@ pub fn requests() -> Vec<Vec<u8>> {
         35 messages::DescribeLogDirsRequest::default(),
         37 messages::CreatePartitionsRequest::default(),
         44 messages::IncrementalAlterConfigsRequest::default(),
+        55 messages::DescribeQuorumRequest::default(),
         60 messages::DescribeClusterRequest::default(),
         75 messages::DescribeTopicPartitionsRequest::default(),
     }

@@ -55,6 +55,9 @@ pub struct GroupRates {
     pub shard: String,
     pub group: String,
     pub leads: bool,
+    pub term: f64,
+    /// Entries that each node lacks on its disk, by its id; only the leader knows.
+    pub replica_lags: Vec<(String, f64)>,
     /// Position by name, in bytes.
     pub positions: Vec<(String, f64)>,
     pub lags: Vec<(String, f64)>,
@@ -176,6 +179,8 @@ impl Between<'_> {
         };
         GroupRates {
             leads: number(families::LEADS) > 0.0,
+            term: number(families::TERM),
+            replica_lags: by(families::REPLICA_LAG, "node"),
             positions: by(families::POSITION, "position"),
             lags: by(families::LAG, "position"),
             append_rate: self

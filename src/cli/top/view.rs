@@ -186,11 +186,13 @@ fn groups(groups: &[GroupRates]) -> String {
             "GROUP",
             "SHARD",
             "ROLE",
+            "TERM",
             "PARTITIONS",
             "APPEND",
             "GROWS",
             "FLUSH LAG",
             "COMMIT LAG",
+            "REPLICAS LACK",
             "JOURNAL",
             "QUEUED",
             "WAITING",
@@ -206,11 +208,13 @@ fn groups(groups: &[GroupRates]) -> String {
             printable(&group.group),
             printable(&group.shard),
             if group.leads { "leader" } else { "follower" }.to_string(),
+            human_count(group.term as u64),
             human_count(group.partitions as u64),
             human_count(of(&group.positions, "append")),
             bytes_per_second(group.append_rate),
             human_bytes(of(&group.lags, "flush")),
             human_bytes(of(&group.lags, "commit")),
+            replicas_lack(&group.replica_lags),
             human_bytes(group.journal_bytes as u64),
             human_count(group.queued as u64),
             waiting(&group.pending),
@@ -218,6 +222,12 @@ fn groups(groups: &[GroupRates]) -> String {
         ]);
     }
     table.render()
+}
+
+/// The most entries that a replica lacks, if this node knows.
+fn replicas_lack(lags: &[(String, f64)]) -> String {
+    let worst = lags.iter().map(|(_, lag)| *lag).reduce(f64::max);
+    worst.map_or("-".to_string(), |lag| human_count(lag as u64))
 }
 
 /// `12 durable, 3 received`.
@@ -300,6 +310,8 @@ fn group_json(group: &GroupRates) -> Value {
         "group": group.group,
         "shard": group.shard,
         "leads": group.leads,
+        "term": number(group.term),
+        "replica_lag_entries": map(&group.replica_lags),
         "partitions": number(group.partitions),
         "positions": map(&group.positions),
         "lag_bytes": map(&group.lags),

@@ -217,6 +217,9 @@ fn core(page: &mut Page, shard: &str, core: &ShardSnapshot) {
     page.number(families::CACHE_MISSES, [shard], core.fetch.cache_misses);
     page.number(families::READS_UNDER_WAY, [shard], core.reads_under_way);
     page.number(families::DAMAGED, [shard], core.fetch.damaged_entries);
+    page.number(families::PEERS, [shard], core.peers);
+    page.number(families::PEER_RECEIVED, [shard], core.peer_bytes.received_bytes);
+    page.number(families::PEER_SENT, [shard], core.peer_bytes.sent_bytes);
 }
 
 fn of_group(page: &mut Page, shard: &str, group: &GroupSnapshot) {
@@ -224,6 +227,13 @@ fn of_group(page: &mut Page, shard: &str, group: &GroupSnapshot) {
     let labels = [shard, id.as_str()];
     page.number(families::LEADS, labels, group.leads);
     page.number(families::TERM, labels, group.term);
+    page.number(families::WON, labels, group.won);
+    page.number(families::LOST, labels, group.lost);
+    for (node, lag) in &group.replica_lags {
+        page.number(families::REPLICA_LAG, [shard, &id, &node.to_string()], *lag);
+    }
+    page.number(families::CATCH_UP, labels, group.catch_up_bytes);
+    page.number(families::DAMAGED_MESSAGES, labels, group.damaged_messages);
     for (position, at) in [
         ("append", group.append),
         ("flush", group.flush),

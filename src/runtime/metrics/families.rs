@@ -95,9 +95,9 @@ families! {
     BAD_REQUESTS "hutong_bad_requests_total" Counter ["shard"]
         "Connections closed because of a request that can't be read, or refused with acks=0."
     RECEIVED_BYTES "hutong_received_bytes_total" Counter ["shard"]
-        "Bytes read from clients."
+        "Bytes read from clients and other nodes."
     SENT_BYTES "hutong_sent_bytes_total" Counter ["shard"]
-        "Bytes that sockets have taken for clients."
+        "Bytes that sockets have taken for clients and other nodes."
     SOCKET_READS "hutong_socket_reads_total" Counter ["shard"]
         "Reads of sockets that gave something."
     SOCKET_WRITES "hutong_socket_writes_total" Counter ["shard"]
@@ -138,10 +138,27 @@ families! {
     JOURNAL_READS "hutong_journal_reads_total" Counter ["shard"]
         "Reads of journals on disk, for consumers who are behind."
 
+    PEERS "hutong_peers_connected" Gauge ["shard"]
+        "Shards of other nodes that this one has a connection to."
+    PEER_RECEIVED "hutong_peer_received_bytes_total" Counter ["shard"]
+        "Bytes that came from other nodes."
+    PEER_SENT "hutong_peer_sent_bytes_total" Counter ["shard"]
+        "Bytes that sockets have taken for other nodes."
+
     LEADS "hutong_group_leader" Gauge ["shard", "group"]
         "Whether this node leads the group."
     TERM "hutong_group_term" Gauge ["shard", "group"]
         "The group's Raft term; goes up when leadership changes, and at each start."
+    WON "hutong_group_elections_won_total" Counter ["shard", "group"]
+        "Elections that this node won; the one at its start is among them if it is alone."
+    LOST "hutong_group_leaderships_lost_total" Counter ["shard", "group"]
+        "How often this node stopped leading the group, or led it again in a later term."
+    REPLICA_LAG "hutong_group_replica_lag_entries" Gauge ["shard", "group", "node"]
+        "Journal entries that aren't on a replica's disk, as its leader knows; told by the leader."
+    CATCH_UP "hutong_group_catch_up_bytes_total" Counter ["shard", "group"]
+        "Bytes read from the disk and sent to replicas that lack what the cache no longer holds."
+    DAMAGED_MESSAGES "hutong_group_damaged_messages_total" Counter ["shard", "group"]
+        "Messages of other nodes whose entries were not what they said, and were dropped."
     POSITION "hutong_group_position_bytes" Gauge ["shard", "group", "position"]
         "How far the group's journal is: a byte address that is the same on every replica."
     LAG "hutong_group_lag_bytes" Gauge ["shard", "group", "position"]

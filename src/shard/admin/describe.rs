@@ -175,12 +175,17 @@ impl<P: Page> Admin<'_, P> {
             response.error_message = Some(text(&"only brokers can be described"));
             response.endpoint_type = request.endpoint_type;
         } else {
-            let brokers = self.cluster.brokers().map(|broker| {
-                DescribeClusterBroker::default()
-                    .with_broker_id(BrokerId(broker.id))
-                    .with_host(StrBytes::from_string(broker.host.to_string()))
-                    .with_port(broker.port)
-            });
+            // Kafka's word for a broker that is known and can't be reached is "fenced".
+            let fenced_too = request.include_fenced_brokers;
+            let brokers = self.cluster.all_brokers(&self.config.nodes);
+            let brokers =
+                brokers.filter(|(_, is_up)| *is_up || fenced_too).map(|(broker, is_up)| {
+                    DescribeClusterBroker::default()
+                        .with_broker_id(BrokerId(broker.id))
+                        .with_host(StrBytes::from_string(broker.host.to_string()))
+                        .with_port(broker.port)
+                        .with_is_fenced(!is_up)
+                });
             response.brokers = brokers.collect();
         }
         self.connections.respond(ticket, &header, &response);

@@ -25,10 +25,12 @@ use crate::shard::connections::{Connections, Ticket};
 use crate::shard::control::{CommandWaiter, Control};
 use crate::shard::groups::Groups;
 use crate::shard::output::Output;
+use crate::shard::peers::Peers;
 use crate::shard::random::Random;
 
 pub mod configs;
 pub mod describe;
+pub mod quorum;
 pub mod records;
 pub mod topics;
 
@@ -37,6 +39,7 @@ pub struct Admin<'a, P> {
     pub config: &'a ShardConfig,
     pub control: &'a mut Control,
     pub cluster: &'a Cluster,
+    pub peers: &'a Peers<P>,
     pub groups: &'a mut Groups<P>,
     pub connections: &'a mut Connections<P>,
     pub requests: &'a mut AdminRequests,

@@ -83,6 +83,15 @@ pub struct Peers<P> {
     dirty: BTreeSet<ConnectionId>,
     /// Connections that are to be closed, and what they are still given.
     closing: Vec<(ConnectionId, Vec<Part<P>>)>,
+    pub metrics: PeerMetrics,
+}
+
+/// What went over all connections to other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerMetrics {
+    pub received_bytes: u64,
+    /// Bytes that sockets have taken.
+    pub sent_bytes: u64,
 }
 
 impl<P> Peers<P> {
@@ -118,6 +127,7 @@ impl<P> Peers<P> {
             gone: Vec::new(),
             dirty: BTreeSet::new(),
             closing: Vec::new(),
+            metrics: PeerMetrics::default(),
         };
         let nodes: Vec<NodeId> = peers.addresses.keys().copied().collect();
         for node in nodes {
@@ -157,6 +167,7 @@ impl<P> Peers<P> {
     /// Another node has dialed, and this is what it said first.
     pub fn adopt(&mut self, connection: ConnectionId, frame: Bytes, now: Time) {
         let mut link = Link::new(None, now);
+        self.metrics.received_bytes += frame.len() as u64;
         link.received.push(frame);
         self.links.insert(connection, link);
         self.heard.push(connection);
@@ -166,6 +177,7 @@ impl<P> Peers<P> {
     pub fn on_frames(&mut self, connection: ConnectionId, frames: Bytes, now: Time) {
         if let Some(link) = self.links.get_mut(&connection) {
             link.last_heard = now;
+            self.metrics.received_bytes += frames.len() as u64;
             link.received.push(frames);
             self.heard.push(connection);
         }
@@ -175,6 +187,7 @@ impl<P> Peers<P> {
     pub fn on_sent(&mut self, connection: ConnectionId, bytes: usize) {
         if let Some(link) = self.links.get_mut(&connection) {
             link.sent(bytes);
+            self.metrics.sent_bytes += bytes as u64;
         }
     }
 
@@ -209,6 +222,18 @@ impl<P> Peers<P> {
     /// Whether any connection to a node is there.
     pub fn is_up(&self, node: NodeId) -> bool {
         self.up.keys().any(|place| place.node == node)
+    }
+
+    /// Shards of other nodes that can be talked to.
+    pub fn count_up(&self) -> usize {
+        self.up.len()
+    }
+
+    /// When something last came from a node, over the connections that this shard has to it now.
+    pub fn last_heard(&self, node: NodeId) -> Option<Time> {
+        let places = self.up.iter().filter(|(place, _)| place.node == node);
+        let links = places.filter_map(|(_, connection)| self.links.get(connection));
+        links.map(|link| link.last_heard).max()
     }
 
     /// Looks at all that has come, dials who is to be dialed, and gives up on who is silent.
