@@ -7,7 +7,7 @@ use crate::model::ids::NodeId;
 use crate::model::position::{LogIndex, Term};
 use crate::replica::log_store::Descriptor;
 use crate::replica::wire::{self, WireError};
-use crate::replica::{Replica, node_of, raft_id};
+use crate::replica::{Replica, SILENT_TICKS, node_of, raft_id};
 
 /// A member that lacks no more entries than this has them in a moment.
 const NEARLY_ALL: u64 = 64;
@@ -103,7 +103,7 @@ impl Replica {
             message.msg_type,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
         );
-        if asks_for_vote && self.silent_ticks > 0 {
+        if asks_for_vote && self.ticks < SILENT_TICKS {
             return;
         }
         message.to = raft_id(self.node);

@@ -39,6 +39,10 @@ pub use crate::replica::vote::Vote;
 /// here up to twice as much.
 const ELECTION_TICKS: usize = 10;
 
+// See `Replica::ticks`.
+const SILENT_TICKS: usize = 2 * ELECTION_TICKS;
+const BANNED_TICKS: usize = 2 * SILENT_TICKS;
+
 /// What a replica starts from.
 #[derive(Clone, Debug)]
 pub struct ReplicaStart {
@@ -82,9 +86,11 @@ pub struct Replica {
     election_ticks: usize,
     /// It is the only voter.
     alone: bool,
-    /// Ticks for which it gives no vote. A member that was just started has lost what it had in
-    /// memory only, and doesn't know it: whoever still has it must get the chance to lead first.
-    silent_ticks: usize,
+    /// Ticks since a member with a past was started, as far as they matter. It has lost what it had
+    /// in memory only, and doesn't know it: whoever still has it must get the chance to lead first.
+    /// So for `SILENT_TICKS` it gives no vote, and for `BANNED_TICKS` it doesn't stand itself: in
+    /// between whoever stands has asked again at least once.
+    ticks: usize,
     /// The last entry that each other member has in memory, by what it said in this term.
     received: BTreeMap<u64, u64>,
     leaderships: Leaderships,
@@ -122,7 +128,7 @@ impl Replica {
             id: raft_id(start.node),
             election_tick: ELECTION_TICKS,
             min_election_tick: ELECTION_TICKS,
-            max_election_tick: 2 * ELECTION_TICKS,
+            max_election_tick: BANNED_TICKS + ELECTION_TICKS,
             heartbeat_tick: 1,
             applied: applied.0,
             check_quorum: true,
@@ -148,7 +154,7 @@ impl Replica {
             drawn_for: u64::MAX,
             election_ticks: ELECTION_TICKS,
             alone,
-            silent_ticks: if is_new { 0 } else { 2 * ELECTION_TICKS },
+            ticks: if is_new { BANNED_TICKS } else { 0 },
             received: BTreeMap::new(),
             leaderships: Leaderships::default(),
         };
@@ -179,7 +185,7 @@ impl Replica {
         if self.is_alone() && !self.is_leader() {
             return;
         }
-        self.silent_ticks = self.silent_ticks.saturating_sub(1);
+        self.ticks = (self.ticks + 1).min(BANNED_TICKS);
         self.raw.tick();
         self.after_call();
     }
@@ -337,7 +343,9 @@ impl Replica {
             let drawn = mix(self.seed, term) % ELECTION_TICKS as u64;
             self.election_ticks = ELECTION_TICKS + drawn as usize;
         }
-        self.raw.raft.set_randomized_election_timeout(self.election_ticks);
+        let is_banned = self.ticks < BANNED_TICKS && !self.alone;
+        let ticks = if is_banned { BANNED_TICKS } else { self.election_ticks };
+        self.raw.raft.set_randomized_election_timeout(ticks);
         self.leaderships.note(self.is_leader().then_some(term));
     }
 
