@@ -46,8 +46,14 @@ fn ten_more_fixed_seeds_of_three_nodes_pass() {
 }
 
 #[test]
-fn ten_fresh_seeds_of_three_nodes_pass() {
-    all_pass(fresh(10), 3);
+fn ten_seeds_more_of_three_nodes_pass() {
+    all_pass(31..41, 3);
+}
+
+#[test]
+fn seeds_of_three_nodes_that_once_found_something_pass() {
+    // A tail that was cut off and still served, and a record that was lost with its holders' memory.
+    all_pass([50_412_703, 31].into_iter(), 3);
 }
 
 #[test]
