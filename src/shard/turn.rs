@@ -86,6 +86,8 @@ impl<P: Page> Shard<P> {
             _ => {
                 self.connections.put_back(connection, read);
                 self.early_clients.push(connection);
+                // What it has sent so far is all that is kept of it until then.
+                self.connections.settle_reading(connection, &mut self.outputs);
             }
         }
     }

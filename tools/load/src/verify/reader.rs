@@ -40,8 +40,8 @@ pub struct Reader {
     leaders: Arc<Leaders>,
     links: Links,
     request_timeout: Duration,
-    /// By link: the request it has not answered yet, and when it was sent.
-    asked: BTreeMap<usize, (i32, Instant)>,
+    /// By link: the request it has not answered yet.
+    asked: BTreeMap<usize, Asked>,
     /// By link: when it may be asked again.
     not_before: BTreeMap<usize, Instant>,
     correlation_id: i32,
@@ -103,17 +103,18 @@ impl Reader {
         let (asked, not_before, log) = (&mut self.asked, &mut self.not_before, &mut self.log);
         let requests = &self.requests;
         let mut late: Vec<usize> = Vec::new();
-        for (&link, (_, sent)) in asked.iter() {
-            if now > *sent + self.request_timeout {
+        for (&link, request) in asked.iter() {
+            if now > request.sent + self.request_timeout {
                 late.push(link);
             }
         }
         let mut broken = self.links.turn(IDLE_WAIT, |link, frame| {
-            let expected = asked.remove(&link).map(|(correlation, _)| correlation);
-            if expected != Some(Requests::correlation_of(frame)?) {
+            let correlation = Requests::correlation_of(frame)?;
+            let expected = asked.remove(&link).filter(|it| it.correlation == correlation);
+            let Some(request) = expected else {
                 return Err(std::io::Error::other("it answered something else"));
-            }
-            let (_, error) = requests.read(frame, |part| log.take(part))?;
+            };
+            let (_, error) = requests.read(frame, |part| log.take(part, &request))?;
             log.failed |= error != 0;
             if std::mem::take(&mut log.failed) {
                 not_before.insert(link, Instant::now() + ERROR_PAUSE);
@@ -178,18 +179,30 @@ impl Reader {
             };
             self.correlation_id = self.correlation_id.wrapping_add(1);
             self.requests.put(connection.out(), self.correlation_id, &from);
-            self.asked.insert(link, (self.correlation_id, now));
+            let correlation = self.correlation_id;
+            self.asked.insert(link, Asked { correlation, sent: now, from });
         }
     }
 }
 
+/// A request that is not answered yet.
+struct Asked {
+    correlation: i32,
+    sent: Instant,
+    /// The partitions, and from where. When leaders change two brokers may be asked for one
+    /// partition, and the later answer is right by what was asked of it.
+    from: Vec<(u32, i64)>,
+}
+
 impl Log {
-    fn take(&mut self, part: Part<'_>) {
+    fn take(&mut self, part: Part<'_>, request: &Asked) {
+        let asked = request.from.iter().find(|(number, _)| *number == part.partition);
         let Some(view) = self.views.get_mut(part.partition as usize) else { return };
         match part.error {
             0 => {
                 let before = view.records.records();
-                read_records(view, part, self.run);
+                let from = asked.map_or(view.until, |(_, from)| *from);
+                read_records(view, part, self.run, from);
                 self.records += view.records.records() - before;
             }
             // What is asked for has been trimmed; or the log ends before it, for now or for good.
@@ -203,13 +216,20 @@ impl Log {
     }
 }
 
-/// Takes what a broker gave for a partition into the view of it.
-fn read_records(view: &mut View, part: Part<'_>, run: u64) {
+/// Takes what a broker gave for a partition into the view of it. It was asked for what comes `from`
+/// an offset on.
+fn read_records(view: &mut View, part: Part<'_>, run: u64, from: i64) {
     let mut whole = 0;
     for (range, header) in batches(part.records) {
         whole = range.end;
         let batch = &part.records[range];
+        let is_asked_for = header.last_offset() >= from;
+        let backwards = view.backwards.len();
         read_batch(view, part.partition, batch, &header, run);
+        if is_asked_for {
+            // Another broker was faster.
+            view.backwards.truncate(backwards);
+        }
     }
     let rest = &part.records[whole..];
     // A batch that is cut off at the end is usual. What can't be the beginning of one is not.
@@ -286,7 +306,8 @@ mod tests {
     fn read(view: &mut View, records: &[u8]) {
         let (error, high_watermark, log_start) = (0, 0, 0);
         let part = Part { partition: 2, error, high_watermark, log_start, records };
-        read_records(view, part, RUN);
+        let from = view.until;
+        read_records(view, part, RUN, from);
     }
 
     fn runs(view: &View) -> Vec<(u64, i64, u64)> {
@@ -312,6 +333,17 @@ mod tests {
         let mut view = View { from: 0, until: 30, ..View::default() };
         read(&mut view, &records(0, 5, 10, RUN));
         assert_eq!(view.backwards.len(), 5);
+        assert_eq!(view.until, 30);
+    }
+
+    #[test]
+    fn an_answer_that_came_late_is_judged_by_what_was_asked() {
+        let mut view = View { from: 0, until: 30, ..View::default() };
+        let records = records(0, 5, 10, RUN);
+        let (error, high_watermark, log_start) = (0, 0, 0);
+        let part = Part { partition: 2, error, high_watermark, log_start, records: &records };
+        read_records(&mut view, part, RUN, 10);
+        assert!(view.backwards.is_empty());
         assert_eq!(view.until, 30);
     }
 
