@@ -52,7 +52,7 @@ fn ten_seeds_more_of_three_nodes_pass() {
 
 #[test]
 fn seeds_of_three_nodes_that_once_found_something_pass() {
-    // A tail that was cut off and still served, and a record that was lost with its holders' memory.
+    // A tail that was cut off and still served; a record that was lost with its holders' memory.
     all_pass([50_412_703, 31].into_iter(), 3);
 }
 
