@@ -5,6 +5,8 @@
 
 use bytes::Bytes;
 
+use crate::model::fields::{BadEnd, Fields};
+
 /// Why bytes are no record or no store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -33,45 +35,24 @@ pub enum DecodeError {
     OutOfOrder(&'static str),
 }
 
+impl From<BadEnd> for DecodeError {
+    fn from(bad: BadEnd) -> DecodeError {
+        match bad {
+            BadEnd::Truncated => DecodeError::Truncated,
+            BadEnd::LeftOver(left) => DecodeError::LeftOver(left),
+        }
+    }
+}
+
 /// Takes fields off the front of a byte string.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(super) type Reader<'a> = Fields<'a, DecodeError>;
 
-impl<'a> Reader<'a> {
-    /// The next `N` bytes.
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(DecodeError::Truncated)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    /// The next so many bytes.
-    pub(super) fn take(&mut self, bytes: usize) -> Result<&'a [u8], DecodeError> {
-        let (head, rest) = self.0.split_at_checked(bytes).ok_or(DecodeError::Truncated)?;
-        self.0 = rest;
-        Ok(head)
-    }
-
-    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
-        Ok(u8::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn i32(&mut self) -> Result<i32, DecodeError> {
-        Ok(i32::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn i64(&mut self) -> Result<i64, DecodeError> {
-        Ok(i64::from_le_bytes(self.array()?))
-    }
-
+impl Reader<'_> {
     /// A count of items, each of which takes at least `bytes_min` bytes.
     pub(super) fn count(&mut self, bytes_min: usize) -> Result<usize, DecodeError> {
         let count = self.u32()? as usize;
         match count.checked_mul(bytes_min) {
-            Some(bytes) if bytes <= self.0.len() => Ok(count),
+            Some(bytes) if bytes <= self.rest.len() => Ok(count),
             _ => Err(DecodeError::Truncated),
         }
     }
@@ -96,14 +77,6 @@ impl<'a> Reader<'a> {
             0 => Ok(None),
             1 => read(self).map(Some),
             tag => Err(DecodeError::UnknownTag { what: "choice between absent and there", tag }),
-        }
-    }
-
-    /// That nothing is left.
-    pub(super) fn end(&self) -> Result<(), DecodeError> {
-        match self.0.len() {
-            0 => Ok(()),
-            left => Err(DecodeError::LeftOver(left)),
         }
     }
 }

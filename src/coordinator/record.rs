@@ -187,14 +187,14 @@ impl Record {
     /// The records in `bytes`, in order. Ends after the first that can't be read: nothing behind
     /// it can be trusted.
     pub fn decode_all(bytes: &[u8]) -> impl Iterator<Item = Result<Record, DecodeError>> + use<'_> {
-        let mut reader = Reader(bytes);
+        let mut reader = Reader::new(bytes);
         std::iter::from_fn(move || {
-            if reader.0.is_empty() {
+            if reader.rest.is_empty() {
                 return None;
             }
             let record = Record::decode_next(&mut reader);
             if record.is_err() {
-                reader = Reader(&[]);
+                reader = Reader::new(&[]);
             }
             Some(record)
         })
@@ -202,7 +202,7 @@ impl Record {
 
     fn decode_next(reader: &mut Reader<'_>) -> Result<Record, DecodeError> {
         let length = reader.u32()? as usize;
-        let mut reader = Reader(reader.take(length)?);
+        let mut reader = Reader::new(reader.take(length)?);
         match reader.u8()? {
             FORMAT_VERSION => {}
             version => return Err(DecodeError::UnknownVersion(version)),

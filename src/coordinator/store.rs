@@ -129,7 +129,7 @@ impl Store {
     /// # Errors
     /// What is wrong with them.
     pub fn decode(bytes: &[u8]) -> Result<Store, DecodeError> {
-        let mut reader = Reader(bytes);
+        let mut reader = Reader::new(bytes);
         match reader.u8()? {
             FORMAT_VERSION => {}
             version => return Err(DecodeError::UnknownVersion(version)),

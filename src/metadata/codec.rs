@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::setting::{SETTING_NAME_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
-use crate::model::ids::TopicId;
+use crate::model::fields::{BadEnd, Fields};
 
 /// Why bytes are no command or no snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,45 +46,19 @@ pub enum DecodeError {
     Inconsistent(String),
 }
 
+impl From<BadEnd> for DecodeError {
+    fn from(bad: BadEnd) -> DecodeError {
+        match bad {
+            BadEnd::Truncated => DecodeError::Truncated,
+            BadEnd::LeftOver(left) => DecodeError::LeftOver(left),
+        }
+    }
+}
+
 /// Takes fields off the front of a byte string.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(super) type Reader<'a> = Fields<'a, DecodeError>;
 
 impl<'a> Reader<'a> {
-    /// The next `N` bytes.
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(DecodeError::Truncated)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
-        Ok(u8::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn i16(&mut self) -> Result<i16, DecodeError> {
-        Ok(i16::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn i32(&mut self) -> Result<i32, DecodeError> {
-        Ok(i32::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn i64(&mut self) -> Result<i64, DecodeError> {
-        Ok(i64::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn topic_id(&mut self) -> Result<TopicId, DecodeError> {
-        Ok(TopicId(self.array()?))
-    }
-
     pub(super) fn boolean(&mut self) -> Result<bool, DecodeError> {
         match self.u8()? {
             0 => Ok(false),
@@ -105,9 +79,7 @@ impl<'a> Reader<'a> {
     /// A string of at most `max` bytes, borrowed.
     pub(super) fn text(&mut self, max: usize) -> Result<&'a str, DecodeError> {
         let bytes = self.count("bytes of a string", max)?;
-        let (head, rest) = self.0.split_at_checked(bytes).ok_or(DecodeError::Truncated)?;
-        self.0 = rest;
-        std::str::from_utf8(head).map_err(|_| DecodeError::NotText)
+        std::str::from_utf8(self.take(bytes)?).map_err(|_| DecodeError::NotText)
     }
 
     /// Settings and their values, in strictly ascending order of their names, so that equal
@@ -123,14 +95,6 @@ impl<'a> Reader<'a> {
             settings.insert(name.to_owned(), value.to_owned());
         }
         Ok(settings)
-    }
-
-    /// That nothing is left.
-    pub(super) fn end(&self) -> Result<(), DecodeError> {
-        match self.0.len() {
-            0 => Ok(()),
-            left => Err(DecodeError::LeftOver(left)),
-        }
     }
 }
 

@@ -116,7 +116,7 @@ impl Command {
     ///
     /// Whether it can be carried out is for [`Catalog::apply`](super::Catalog::apply) to say.
     pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
-        let mut reader = Reader(bytes);
+        let mut reader = Reader::new(bytes);
         match reader.u8()? {
             FORMAT_VERSION => {}
             version => return Err(DecodeError::UnknownVersion(version)),

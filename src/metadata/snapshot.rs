@@ -46,7 +46,7 @@ impl Catalog {
     ///
     /// Refuses what no sequence of commands could have made, as far as it can be told.
     pub fn decode(bytes: &[u8]) -> Result<Catalog, DecodeError> {
-        let mut reader = Reader(bytes);
+        let mut reader = Reader::new(bytes);
         match reader.u8()? {
             FORMAT_VERSION => {}
             version => return Err(DecodeError::UnknownVersion(version)),
@@ -124,7 +124,7 @@ fn read_topic(reader: &mut Reader<'_>) -> Result<Topic, DecodeError> {
     if count == 0 || id.0 == [0; 16] || replication_factor < 1 {
         return inconsistent(format!("topic {name} lacks partitions, an id or a copy"));
     }
-    if count * PARTITION_BYTES > reader.0.len() {
+    if count * PARTITION_BYTES > reader.rest.len() {
         return Err(DecodeError::Truncated);
     }
     let mut partitions = Vec::with_capacity(count);

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType, Snapshot};
 
 use crate::limits::{ENTRY_BYTES_MAX, RAFT_ENTRIES_PER_MESSAGE_MAX};
+use crate::model::fields::{BadEnd, Fields};
 use crate::model::position::Position;
 use crate::replica::log_store::Descriptor;
 
@@ -109,7 +110,7 @@ fn put_members(state: &ConfState, out: &mut Vec<u8>) {
 /// The message at the front of `bytes`, and the places of its entries. What is left of `bytes` is
 /// what lies behind it.
 pub(super) fn decode(bytes: &mut &[u8]) -> Result<(Message, Vec<Descriptor>), WireError> {
-    let mut reader = Reader(bytes);
+    let mut reader = Reader::new(bytes);
     let mut message = Message::default();
     let kind = reader.u8()?;
     let known = MESSAGE_TYPES.into_iter().find(|known| *known as u8 == kind);
@@ -140,7 +141,7 @@ pub(super) fn decode(bytes: &mut &[u8]) -> Result<(Message, Vec<Descriptor>), Wi
     if has_snapshot {
         message.set_snapshot(decode_snapshot(&mut reader)?);
     }
-    *bytes = reader.0;
+    *bytes = reader.rest;
     Ok((message, places))
 }
 
@@ -192,31 +193,16 @@ fn members(reader: &mut Reader<'_>) -> Result<ConfState, WireError> {
     })
 }
 
-struct Reader<'a>(&'a [u8]);
+type Reader<'a> = Fields<'a, WireError>;
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(WireError::Truncated)?;
-        self.0 = rest;
-        Ok(taken)
+impl From<BadEnd> for WireError {
+    fn from(_: BadEnd) -> WireError {
+        // What lies behind a message is its entries, so nothing is ever left over.
+        WireError::Truncated
     }
+}
 
-    fn u8(&mut self) -> Result<u8, WireError> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn u16(&mut self) -> Result<u16, WireError> {
-        Ok(u16::from_le_bytes(self.take(2)?.try_into().expect("two bytes")))
-    }
-
-    fn u32(&mut self) -> Result<u32, WireError> {
-        Ok(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))
-    }
-
-    fn u64(&mut self) -> Result<u64, WireError> {
-        Ok(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
-    }
-
+impl Reader<'_> {
     fn bytes(&mut self, count: usize, max: usize, what: &'static str) -> Result<Bytes, WireError> {
         if count > max {
             return Err(WireError::Bad(what));

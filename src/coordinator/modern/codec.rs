@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::partitions::{Partitions, TopicPartition};
 use crate::limits::PARTITIONS_MAX;
-use crate::model::ids::TopicId;
+use crate::model::fields::{BadEnd, Fields};
 
 /// Why bytes are no record of a group.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,35 +45,26 @@ pub enum DecodeError {
     OutOfOrder(&'static str),
 }
 
+impl From<BadEnd> for DecodeError {
+    fn from(bad: BadEnd) -> DecodeError {
+        match bad {
+            BadEnd::Truncated => DecodeError::Truncated,
+            BadEnd::LeftOver(left) => DecodeError::LeftOver(left),
+        }
+    }
+}
+
 /// Takes fields off the front of a byte string.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(super) type Reader<'a> = Fields<'a, DecodeError>;
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(DecodeError::Truncated)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
-        Ok(u8::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn i32(&mut self) -> Result<i32, DecodeError> {
-        Ok(i32::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
     /// A count of things, of which there may be `max`, and each of which takes a byte at least.
     pub(super) fn count(&mut self, what: &'static str, max: usize) -> Result<usize, DecodeError> {
-        let found = u32::from_le_bytes(self.array()?) as usize;
+        let found = self.u32()? as usize;
         if found > max {
             return Err(DecodeError::TooMany { what, found, max });
         }
-        if found > self.0.len() {
+        if found > self.rest.len() {
             return Err(DecodeError::Truncated);
         }
         Ok(found)
@@ -81,9 +72,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn bytes(&mut self, max: usize) -> Result<&'a [u8], DecodeError> {
         let length = self.count("bytes", max)?;
-        let (head, rest) = self.0.split_at_checked(length).ok_or(DecodeError::Truncated)?;
-        self.0 = rest;
-        Ok(head)
+        self.take(length)
     }
 
     pub(super) fn text(&mut self, max: usize) -> Result<&'a str, DecodeError> {
@@ -110,7 +99,7 @@ impl<'a> Reader<'a> {
     pub(super) fn partitions(&mut self) -> Result<Partitions, DecodeError> {
         let mut all: Vec<TopicPartition> = Vec::new();
         for _ in 0..self.count("topics", PARTITIONS_MAX)? {
-            let topic = TopicId(self.array()?);
+            let topic = self.topic_id()?;
             for _ in 0..self.count("partitions", PARTITIONS_MAX - all.len())? {
                 let next = TopicPartition { topic, partition: self.i32()? };
                 if all.last().is_some_and(|last| *last >= next) {
@@ -120,13 +109,6 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(all.into_iter().collect())
-    }
-
-    pub(super) fn end(&self) -> Result<(), DecodeError> {
-        match self.0.len() {
-            0 => Ok(()),
-            left => Err(DecodeError::LeftOver(left)),
-        }
     }
 }
 

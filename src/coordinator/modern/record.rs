@@ -82,7 +82,7 @@ pub fn encode_batch(records: &[ModernRecord], out: &mut Vec<u8>) {
 
 /// The records in `bytes`, which hold nothing else.
 pub fn decode_batch(bytes: &[u8]) -> Result<Vec<ModernRecord>, DecodeError> {
-    let mut reader = Reader(bytes);
+    let mut reader = Reader::new(bytes);
     match reader.u8()? {
         FORMAT_VERSION => {}
         version => return Err(DecodeError::UnknownVersion(version)),

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::model::fields::{BadEnd, Fields};
 use crate::model::ids::{GroupId, NodeId, ShardId};
 use crate::model::position::{LogIndex, Position, Term};
 use crate::shard::group::Chain;
@@ -131,9 +132,9 @@ impl Request<'_> {
             return Ok(Request::Hello(Hello::decode(hello)?));
         }
         let (kind, rest) = payload.split_first().ok_or(NotUnderstood)?;
-        let mut reader = Reader(rest);
+        let mut reader = Reader::new(rest);
         Ok(match *kind {
-            RAFT => Request::Raft { group: GroupId(reader.u32()?), message: reader.0 },
+            RAFT => Request::Raft { group: GroupId(reader.u32()?), message: reader.rest },
             LEADS => Request::Leads { group: GroupId(reader.u32()?), term: Term(reader.u64()?) },
             PROPOSE => Request::Propose { command: rest },
             WHERE => Request::Where { group: GroupId(reader.u32()?) },
@@ -158,7 +159,7 @@ impl Hello {
 
     /// A hello of another version is read as far as every version has it.
     fn decode(bytes: &[u8]) -> Result<Hello, NotUnderstood> {
-        let mut reader = Reader(bytes);
+        let mut reader = Reader::new(bytes);
         let version = reader.u16()?;
         let hello = Hello {
             version,
@@ -172,7 +173,9 @@ impl Hello {
             host: reader.text()?,
             port: reader.u16()?,
         };
-        (version != PROTOCOL_VERSION || reader.0.is_empty()).then_some(hello).ok_or(NotUnderstood)
+        (version != PROTOCOL_VERSION || reader.rest.is_empty())
+            .then_some(hello)
+            .ok_or(NotUnderstood)
     }
 }
 
@@ -195,7 +198,7 @@ pub fn hello_answer(payload: &[u8]) -> Result<Result<Hello, String>, NotUndersto
     let (kind, rest) = payload.split_first().ok_or(NotUnderstood)?;
     match kind {
         0 => Ok(Ok(Hello::decode(rest)?)),
-        1 => Ok(Err(Reader(rest).text()?)),
+        1 => Ok(Err(Reader::new(rest).text()?)),
         _ => Err(NotUnderstood),
     }
 }
@@ -208,7 +211,7 @@ pub fn put_received(term: Term, index: LogIndex, out: &mut Vec<u8>) {
 
 /// Reads the answer to a Raft message.
 pub fn received(payload: &[u8]) -> Result<(Term, LogIndex), NotUnderstood> {
-    let mut reader = Reader(payload);
+    let mut reader = Reader::new(payload);
     Ok((Term(reader.u64()?), LogIndex(reader.u64()?)))
 }
 
@@ -223,7 +226,7 @@ pub fn put_proposed(version: Option<u64>, out: &mut Vec<u8>) {
 pub fn proposed(payload: &[u8]) -> Result<Option<u64>, NotUnderstood> {
     match payload {
         [] => Ok(None),
-        bytes => Ok(Some(Reader(bytes).u64()?)),
+        bytes => Ok(Some(Reader::new(bytes).u64()?)),
     }
 }
 
@@ -242,8 +245,8 @@ pub fn reach(payload: &[u8]) -> Result<Option<Reach>, NotUnderstood> {
     if payload.is_empty() {
         return Ok(None);
     }
-    let mut reader = Reader(payload);
-    let mut chain = || {
+    let mut reader = Reader::new(payload);
+    let mut chain = || -> Result<Chain, NotUnderstood> {
         Ok(Chain {
             index: LogIndex(reader.u64()?),
             term: Term(reader.u64()?),
@@ -268,27 +271,15 @@ fn put_text(text: &str, out: &mut Vec<u8>) {
     out.extend(&text.as_bytes()[..end]);
 }
 
-struct Reader<'a>(&'a [u8]);
+type Reader<'a> = Fields<'a, NotUnderstood>;
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], NotUnderstood> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(NotUnderstood)?;
-        self.0 = rest;
-        Ok(taken)
+impl From<BadEnd> for NotUnderstood {
+    fn from(_: BadEnd) -> NotUnderstood {
+        NotUnderstood
     }
+}
 
-    fn u16(&mut self) -> Result<u16, NotUnderstood> {
-        Ok(u16::from_le_bytes(self.take(2)?.try_into().expect("two bytes")))
-    }
-
-    fn u32(&mut self) -> Result<u32, NotUnderstood> {
-        Ok(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))
-    }
-
-    fn u64(&mut self) -> Result<u64, NotUnderstood> {
-        Ok(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
-    }
-
+impl Reader<'_> {
     fn text(&mut self) -> Result<String, NotUnderstood> {
         let length = usize::from(self.u16()?);
         if length > TEXT_BYTES_MAX {
