@@ -158,9 +158,6 @@ impl Replica {
             received: BTreeMap::new(),
             leaderships: Leaderships::default(),
         };
-        // How followers learn what is committed waits for the next message or heartbeat; with
-        // entries on their way all the time a message for each would double their number.
-        replica.raw.skip_bcast_commit(false);
         replica.after_call();
         replica
     }

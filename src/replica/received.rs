@@ -4,8 +4,6 @@
 //! response. It survives any one crash: votes wait for the disk, and whoever holds an entry in
 //! memory refuses its vote to candidates that lack it.
 
-use rustc_hash::FxHashSet;
-
 use crate::model::ids::NodeId;
 use crate::model::position::{LogIndex, Position, Term};
 use crate::replica::{Replica, raft_id};
@@ -30,11 +28,9 @@ impl Replica {
         let mut indexes: Vec<u64> = self.received.values().copied().chain([own]).collect();
         indexes.sort_unstable_by(|a, b| b.cmp(a));
         for index in indexes {
-            let mut holders = FxHashSet::default();
-            holders.insert(raft_id(self.node));
             let others = self.received.iter().filter(|(_, received)| **received >= index);
-            holders.extend(others.map(|(id, _)| *id));
-            if tracker.has_quorum(&holders.into_iter().collect()) {
+            let holders = others.map(|(id, _)| *id).chain([raft_id(self.node)]).collect();
+            if tracker.has_quorum(&holders) {
                 return Some(self.raw.store().end_of(LogIndex(index)));
             }
         }

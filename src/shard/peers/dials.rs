@@ -95,11 +95,6 @@ impl Dials {
         }
     }
 
-    /// Whether the last failure of a place was the first since it could be reached.
-    pub fn is_first_failure(&self, place: Place) -> bool {
-        self.places.get(&place).is_some_and(|dial| dial.failures == 1)
-    }
-
     /// Failures of a place since it could be reached.
     pub fn failures(&self, place: Place) -> u32 {
         self.places.get(&place).map_or(0, |dial| dial.failures)

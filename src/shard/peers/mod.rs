@@ -154,7 +154,7 @@ impl<P> Peers<P> {
     /// A connection could not be made.
     pub fn on_dial_failed(&mut self, connection: ConnectionId, reason: &str, now: Time) {
         if let Some(place) = self.dials.failed(connection, now) {
-            let first = self.dials.is_first_failure(place);
+            let first = self.dials.failures(place) == 1;
             if first {
                 let (node, shard) = (place.node, place.shard);
                 self.note(format!("can't reach node {node}, shard {shard}: {reason}"));
