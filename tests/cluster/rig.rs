@@ -1,12 +1,16 @@
 //! Nodes of one shard in one thread: messages and disk writes take a millisecond each, and time is
 //! what the test says.
 
-use std::collections::{BTreeMap, VecDeque};
+#[path = "../common/disk.rs"]
+mod disk;
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
+use disk::Disk;
 use hutong::journal::format::Entry;
 use hutong::journal::page::{MemoryPage, Page};
-use hutong::journal::source::{GroupFiles, SegmentSource};
+use hutong::journal::source::SegmentSource;
 use hutong::kafka::error_code::ErrorCode;
 use hutong::kafka::record_batch::{self, Producer, build_batch};
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
@@ -38,40 +42,6 @@ pub enum Outcome {
     Error(ErrorCode),
     /// No answer yet.
     Nothing,
-}
-
-#[derive(Default)]
-struct Disk {
-    blocks: BTreeMap<(u64, u64), Vec<u8>>,
-    segments: Vec<SegmentId>,
-    vote: Vec<u8>,
-    checkpoint: Option<Vec<u8>>,
-}
-
-impl SegmentSource for Disk {
-    fn read(
-        &mut self,
-        _: GroupId,
-        segment: SegmentId,
-        at: u64,
-        into: &mut [u8],
-    ) -> Result<(), String> {
-        for (number, into) in (at / BLOCK as u64..).zip(into.chunks_mut(BLOCK)) {
-            match self.blocks.get(&(segment.0, number)) {
-                Some(block) => into.copy_from_slice(&block[..into.len()]),
-                None => into.fill(0),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Disk {
-    fn write(&mut self, segment: SegmentId, at: u64, bytes: &[u8]) {
-        for (number, block) in (at / BLOCK as u64..).zip(bytes.chunks(BLOCK)) {
-            self.blocks.insert((segment.0, number), block.to_vec());
-        }
-    }
 }
 
 struct Node {
@@ -158,12 +128,7 @@ impl Cluster {
         let now = self.clocks();
         let this = &mut self.nodes[node];
         assert!(this.shard.is_none(), "it was killed");
-        let files = GroupFiles {
-            group: GroupId(0),
-            segments: this.disk.segments.clone(),
-            vote: this.disk.vote.clone(),
-            checkpoint: this.disk.checkpoint.clone(),
-        };
+        let files = this.disk.files();
         this.config.seed += 1;
         let opened = Shard::open(this.config.clone(), vec![files], &mut this.disk, now);
         this.shard = Some(opened.expect("it opens"));
@@ -253,27 +218,6 @@ impl Cluster {
         let this = &mut self.nodes[node];
         match output {
             Output::WriteJournal { .. } => this.writes.push_back(output),
-            Output::WriteVote { group, write, at, page } => {
-                this.disk.vote.resize(2 * BLOCK, 0);
-                this.disk.vote[at as usize..at as usize + BLOCK].copy_from_slice(page.bytes());
-                this.inputs.push_back(Input::VoteWritten { group, write, result: Ok(()) });
-            }
-            Output::CreateSegment { group, segment, header } => {
-                this.disk.write(segment, 0, &header);
-                this.disk.segments.push(segment);
-                this.inputs.push_back(Input::SegmentCreated { group, segment, result: Ok(()) });
-            }
-            Output::ReadJournal { group, read, segment, at, bytes } => {
-                let disk = &mut this.disk;
-                let page = MemoryPage::build(bytes, |into| {
-                    disk.read(group, segment, at, into).expect("it is there");
-                });
-                this.inputs.push_back(Input::JournalRead { group, read, result: Ok(page) });
-            }
-            Output::WriteCheckpoint { group, position, bytes } => {
-                this.disk.checkpoint = Some(bytes.to_vec());
-                this.inputs.push_back(Input::CheckpointWritten { group, position, result: Ok(()) });
-            }
             Output::Dial { connection, host, .. } => {
                 self.dial(node, connection, host.parse().expect("a node's host is its number"));
             }
@@ -281,7 +225,7 @@ impl Cluster {
             Output::CloseConnection { connection } => self.close(node, connection),
             Output::Log { line, .. } => this.log.push(line),
             Output::Fatal { reason } => panic!("node {node}: {reason}"),
-            _ => {}
+            output => this.inputs.extend(this.disk.perform(output)),
         }
     }
 

@@ -15,11 +15,14 @@
 //! drain C [partitions=N] (fetches all of it from the start, until there is no more)
 //! ```
 
+#[path = "../common/disk.rs"]
+mod disk;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, Bytes};
+use disk::Disk;
 use hutong::journal::page::{MemoryPage, Page};
-use hutong::journal::source::{GroupFiles, SegmentSource};
 use hutong::kafka::error_code::ErrorCode;
 use hutong::kafka::frame::next_frame;
 use hutong::kafka::record_batch::{self, Producer, build_batch};
@@ -42,7 +45,6 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 const SEGMENT_BYTES: u64 = 32 << 20;
-const BLOCK: usize = 4096;
 
 /// Runs a script on a node with one shard and compares its outputs.
 pub fn check(script: &str, expected: &str) {
@@ -76,41 +78,6 @@ struct Out {
     segment: SegmentId,
     at: u64,
     page: MemoryPage,
-}
-
-/// The files of group 0.
-#[derive(Default)]
-struct Disk {
-    blocks: BTreeMap<(u64, u64), Vec<u8>>,
-    segments: Vec<SegmentId>,
-    vote: Vec<u8>,
-    checkpoint: Option<Vec<u8>>,
-}
-
-impl SegmentSource for Disk {
-    fn read(
-        &mut self,
-        _group: GroupId,
-        segment: SegmentId,
-        at: u64,
-        into: &mut [u8],
-    ) -> Result<(), String> {
-        for (number, into) in (at / BLOCK as u64..).zip(into.chunks_mut(BLOCK)) {
-            match self.blocks.get(&(segment.0, number)) {
-                Some(block) => into.copy_from_slice(&block[..into.len()]),
-                None => into.fill(0),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Disk {
-    fn write(&mut self, segment: SegmentId, at: u64, bytes: &[u8]) {
-        for (number, block) in (at / BLOCK as u64..).zip(bytes.chunks(BLOCK)) {
-            self.blocks.insert((segment.0, number), block.to_vec());
-        }
-    }
 }
 
 struct Rig {
@@ -429,33 +396,17 @@ impl Rig {
 
     /// Does at once what scripts don't care about.
     fn answer(&mut self, output: Output<MemoryPage>) -> bool {
+        if let Output::ReadJournal { bytes, .. } = &output {
+            self.bytes_read += bytes;
+        }
         let input = match output {
-            Output::ReadJournal { group, read, segment, at, bytes } => {
-                self.bytes_read += bytes;
-                let disk = &mut self.disk;
-                let page = MemoryPage::build(bytes, |into| {
-                    disk.read(group, segment, at, into).expect("it is there");
-                });
-                Input::JournalRead { group, read, result: Ok(page) }
-            }
-            Output::WriteVote { group, write, at, page } => {
-                self.disk.vote.resize(2 * BLOCK, 0);
-                self.disk.vote[at as usize..at as usize + BLOCK].copy_from_slice(page.bytes());
-                Input::VoteWritten { group, write, result: Ok(()) }
-            }
             Output::CreateSegment { group, segment, .. } if self.full => {
                 Input::SegmentCreated { group, segment, result: Err(IoFailure::NoSpace) }
             }
-            Output::CreateSegment { group, segment, header } => {
-                self.disk.write(segment, 0, &header);
-                self.disk.segments.push(segment);
-                Input::SegmentCreated { group, segment, result: Ok(()) }
-            }
-            Output::WriteCheckpoint { group, position, bytes } => {
-                self.disk.checkpoint = Some(bytes.to_vec());
-                Input::CheckpointWritten { group, position, result: Ok(()) }
-            }
-            _ => return false,
+            output => match self.disk.perform(output) {
+                Some(input) => input,
+                None => return false,
+            },
         };
         self.handle(input);
         true
@@ -546,12 +497,6 @@ fn fetched(mut frame: Bytes, from: i64) -> String {
 }
 
 fn open(shards: u16, disk: &mut Disk, now: Now) -> Shard<MemoryPage> {
-    let files = GroupFiles {
-        group: GroupId(0),
-        segments: disk.segments.clone(),
-        vote: disk.vote.clone(),
-        checkpoint: disk.checkpoint.clone(),
-    };
     let config = ShardConfig {
         node: NodeId(0),
         shard: ShardId(0),
@@ -568,5 +513,5 @@ fn open(shards: u16, disk: &mut Disk, now: Now) -> Shard<MemoryPage> {
         default_partitions: 1,
         seed: 1,
     };
-    Shard::open(config, vec![files], disk, now).expect("it opens")
+    Shard::open(config, vec![disk.files()], disk, now).expect("it opens")
 }

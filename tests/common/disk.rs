@@ -1,0 +1,83 @@
+//! The files of group 0 of a node, in memory.
+
+use std::collections::BTreeMap;
+
+use hutong::journal::page::{MemoryPage, Page};
+use hutong::journal::source::{GroupFiles, SegmentSource};
+use hutong::model::ids::{GroupId, SegmentId};
+use hutong::shard::input::Input;
+use hutong::shard::output::Output;
+
+const BLOCK: usize = 4096;
+
+#[derive(Default)]
+pub struct Disk {
+    blocks: BTreeMap<(u64, u64), Vec<u8>>,
+    segments: Vec<SegmentId>,
+    vote: Vec<u8>,
+    checkpoint: Option<Vec<u8>>,
+}
+
+impl SegmentSource for Disk {
+    fn read(
+        &mut self,
+        _group: GroupId,
+        segment: SegmentId,
+        at: u64,
+        into: &mut [u8],
+    ) -> Result<(), String> {
+        for (number, into) in (at / BLOCK as u64..).zip(into.chunks_mut(BLOCK)) {
+            match self.blocks.get(&(segment.0, number)) {
+                Some(block) => into.copy_from_slice(&block[..into.len()]),
+                None => into.fill(0),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Disk {
+    pub fn write(&mut self, segment: SegmentId, at: u64, bytes: &[u8]) {
+        for (number, block) in (at / BLOCK as u64..).zip(bytes.chunks(BLOCK)) {
+            self.blocks.insert((segment.0, number), block.to_vec());
+        }
+    }
+
+    /// What a start finds.
+    pub fn files(&self) -> GroupFiles {
+        GroupFiles {
+            group: GroupId(0),
+            segments: self.segments.clone(),
+            vote: self.vote.clone(),
+            checkpoint: self.checkpoint.clone(),
+        }
+    }
+
+    /// Does at once whatever an output asks of the disk, but for journal writes. `None` if it asks
+    /// for nothing else.
+    pub fn perform(&mut self, output: Output<MemoryPage>) -> Option<Input<MemoryPage>> {
+        Some(match output {
+            Output::ReadJournal { group, read, segment, at, bytes } => {
+                let page = MemoryPage::build(bytes, |into| {
+                    self.read(group, segment, at, into).expect("it is there");
+                });
+                Input::JournalRead { group, read, result: Ok(page) }
+            }
+            Output::WriteVote { group, write, at, page } => {
+                self.vote.resize(2 * BLOCK, 0);
+                self.vote[at as usize..at as usize + BLOCK].copy_from_slice(page.bytes());
+                Input::VoteWritten { group, write, result: Ok(()) }
+            }
+            Output::CreateSegment { group, segment, header } => {
+                self.write(segment, 0, &header);
+                self.segments.push(segment);
+                Input::SegmentCreated { group, segment, result: Ok(()) }
+            }
+            Output::WriteCheckpoint { group, position, bytes } => {
+                self.checkpoint = Some(bytes.to_vec());
+                Input::CheckpointWritten { group, position, result: Ok(()) }
+            }
+            _ => return None,
+        })
+    }
+}
