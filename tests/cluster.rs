@@ -3,6 +3,8 @@
 
 #[path = "cluster/rig.rs"]
 mod rig;
+#[path = "cluster/snapshots.rs"]
+mod snapshots;
 
 use rig::{Cluster, Outcome};
 

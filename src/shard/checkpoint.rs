@@ -84,6 +84,11 @@ impl CheckpointState {
         false
     }
 
+    /// The next one is due now.
+    pub fn force(&mut self) {
+        self.due = Position(0);
+    }
+
     /// A checkpoint is being written.
     pub fn begin(&mut self) {
         self.writing = true;

@@ -87,6 +87,16 @@ impl Following {
         self.closed = true;
     }
 
+    /// Drops what is under way; the messages that waited for an answer are handed back.
+    pub fn abandon(&mut self) -> Vec<ReplyTo> {
+        let replies = self.waiting.drain(..).map(|waiting| waiting.reply);
+        let replies = replies.chain(self.reply.take().map(|(to, ..)| to)).collect();
+        self.waiting_bytes = 0;
+        self.staged.clear();
+        (self.blocked, self.cut) = (None, None);
+        replies
+    }
+
     /// Whether nothing is taken in any more.
     pub fn is_closed(&self) -> bool {
         self.closed
@@ -114,6 +124,9 @@ impl<P: Page> Group<P> {
         reply: ReplyTo,
     ) -> Option<ReceivedAnswer> {
         let refused = ReceivedAnswer { to: reply, term: incoming.term(), index: LogIndex(0) };
+        if self.is_filling() {
+            return Some(refused);
+        }
         if !incoming.brings_entries() {
             self.replica.step(incoming);
             return Some(refused);

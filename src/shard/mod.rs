@@ -48,6 +48,7 @@ use crate::shard::produce_answers::LastTemplate;
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::random::Random;
 use crate::shard::retention::RetentionTimer;
+use crate::shard::snapshot_transfer::member_reads::MemberReads;
 
 pub mod input;
 pub mod message;
@@ -74,6 +75,7 @@ pub mod produce;
 pub mod produce_answers;
 pub mod producer_ids;
 pub mod replay;
+pub mod snapshot_transfer;
 
 pub mod behind;
 pub mod chunks;
@@ -154,6 +156,8 @@ pub struct Shard<P: Page> {
     /// When Raft's clock ticks next.
     next_tick: Time,
     leadership: Leadership,
+    /// What is read for other nodes.
+    member_reads: MemberReads<P>,
     /// Clients that asked before this shard could answer.
     early_clients: Vec<ConnectionId>,
     events: Vec<(usize, GroupEvent)>,
@@ -219,6 +223,7 @@ impl<P: Page> Shard<P> {
             peers: Peers::new(&config, shared, now.time),
             next_tick: now.time + members::RAFT_TICK,
             leadership: Leadership::new(now.time),
+            member_reads: MemberReads::default(),
             early_clients: Vec::new(),
             events: Vec::new(),
             queue_waiters: Vec::new(),
@@ -272,7 +277,7 @@ impl<P: Page> Shard<P> {
                 self.on_segment_created(group, segment, result, now);
             }
             Input::CheckpointWritten { group, position, result } => {
-                self.on_checkpoint_written(group, position, result);
+                self.on_checkpoint_written(group, position, result, now);
             }
             Input::Shutdown => {
                 if self.state != State::Stopped {

@@ -118,6 +118,9 @@ impl<P: Page> Shard<P> {
     /// One group's turn: Raft's work, the queue, commit, responses.
     pub(super) fn turn_group(&mut self, index: usize, now: Now) {
         self.groups.at_mut(index).retry_space(now.time);
+        if self.fill(index, now) {
+            return;
+        }
         self.work(index, now);
         self.fail_if_deposed(index);
         self.append(index, now);
@@ -279,6 +282,9 @@ impl<P: Page> Shard<P> {
     fn take_checkpoint(&mut self, index: usize, now: Now) {
         let stopping = self.state == State::Stopping;
         let group = self.groups.at_mut(index);
+        if group.is_filling() {
+            return;
+        }
         let applied = group.applied().end;
         let settled = group.is_settled();
         let last = stopping
@@ -294,6 +300,7 @@ impl<P: Page> Shard<P> {
         }
         let catalog = holds_catalog(group.id).then_some(&self.control.catalog);
         let bytes = Bytes::from(checkpoint::encode(group, catalog));
+        group.snapshots.keep(group.journal.start(), group.applied(), &bytes);
         let group = group.id;
         self.outputs.push_back(Output::WriteCheckpoint { group, position: applied, bytes });
     }
@@ -303,7 +310,12 @@ impl<P: Page> Shard<P> {
         group: GroupId,
         position: Position,
         result: Result<(), IoFailure>,
+        now: Now,
     ) {
+        let index = self.groups.index(group).expect("it is of this shard");
+        if self.on_fill_checkpoint(index, &result, now) {
+            return;
+        }
         let written = result.is_ok();
         if let Err(failure) = result {
             let line = format!(
@@ -312,7 +324,6 @@ impl<P: Page> Shard<P> {
             );
             self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
         }
-        let index = self.groups.index(group).expect("it is of this shard");
         let group = self.groups.at_mut(index);
         group.checkpoint.done(position, written);
         if written {
@@ -360,7 +371,10 @@ impl<P: Page> Shard<P> {
                 }
             }
         }
-        let all_current = self.groups.iter().all(Group::is_current);
+        // A group that is being filled is served by its other members; but without the catalog
+        // nothing can be served.
+        let may_wait = |group: &Group<P>| group.is_filling() && !holds_catalog(group.id);
+        let all_current = self.groups.iter().all(|group| group.is_current() || may_wait(group));
         let hosts_catalog = self.groups.iter().any(|group| holds_catalog(group.id));
         if all_current && hosts_catalog && !self.control.has_catalog() {
             self.control.publish(&self.cluster, &mut self.groups, &mut self.outputs);

@@ -3,6 +3,8 @@
 
 #[path = "../common/disk.rs"]
 mod disk;
+#[path = "upkeep.rs"]
+mod upkeep;
 
 use std::collections::VecDeque;
 
@@ -290,7 +292,7 @@ impl Cluster {
     }
 
     /// Sends a request and waits a while for its answer.
-    fn ask<R: Encodable + HeaderVersion>(
+    pub fn ask<R: Encodable + HeaderVersion>(
         &mut self,
         node: usize,
         key: i16,
@@ -342,8 +344,19 @@ impl Cluster {
 
     /// Produces a record.
     pub fn produce(&mut self, node: usize, topic: &str, acks: i16) -> Outcome {
-        let producer = Producer { id: -1, epoch: -1, base_sequence: -1 };
-        let batch = build_batch(&[(None, b"record")], 1_718_000_000_000, producer);
+        self.produce_as(Producer::NONE, b"record", node, topic, acks)
+    }
+
+    /// Produces a record as a producer that numbers its records.
+    pub fn produce_as(
+        &mut self,
+        producer: Producer,
+        value: &[u8],
+        node: usize,
+        topic: &str,
+        acks: i16,
+    ) -> Outcome {
+        let batch = build_batch(&[(None, value)], 1_718_000_000_000, producer);
         let data = PartitionProduceData::default().with_records(Some(batch.into()));
         let topic = TopicProduceData::default()
             .with_name(TopicName(StrBytes::from_string(topic.into())))

@@ -13,9 +13,9 @@ const BLOCK: usize = 4096;
 #[derive(Default)]
 pub struct Disk {
     blocks: BTreeMap<(u64, u64), Vec<u8>>,
-    segments: Vec<SegmentId>,
+    pub segments: Vec<SegmentId>,
     vote: Vec<u8>,
-    checkpoint: Option<Vec<u8>>,
+    pub checkpoint: Option<Vec<u8>>,
 }
 
 impl SegmentSource for Disk {
@@ -76,6 +76,11 @@ impl Disk {
             Output::WriteCheckpoint { group, position, bytes } => {
                 self.checkpoint = Some(bytes.to_vec());
                 Input::CheckpointWritten { group, position, result: Ok(()) }
+            }
+            Output::RemoveSegment { segment, .. } => {
+                self.segments.retain(|it| *it != segment);
+                self.blocks.retain(|(of, _), _| *of != segment.0);
+                return None;
             }
             _ => return None,
         })

@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use crate::model::fields::{BadEnd, Fields};
 use crate::model::ids::{GroupId, NodeId, ShardId};
-use crate::model::position::{LogIndex, Position, Term};
+use crate::model::position::{LogIndex, Term};
 use crate::shard::group::Chain;
+use crate::shard::peers::snapshot_wire::{Offer, PartHead, Standing};
 
 /// The version of everything here and in `replica/wire`. Nodes of different versions refuse each
 /// other.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// What the first request of a connection begins with. As the head of a Kafka request it would be
 /// Produce version 0, which is refused, with a client id longer than any hello.
@@ -22,6 +23,9 @@ const RAFT: u8 = 1;
 const LEADS: u8 = 2;
 const PROPOSE: u8 = 3;
 const WHERE: u8 = 4;
+const OFFER: u8 = 10;
+const PART: u8 = 11;
+const STANDING: u8 = 12;
 
 /// The longest text: a host, a cluster id, a reason.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -72,10 +76,26 @@ pub enum Request<'a> {
     Where {
         group: GroupId,
     },
+    /// A group's leader could bring the receiver up by a snapshot.
+    Offer {
+        group: GroupId,
+        offer: Offer,
+    },
+    /// A part of one; its bytes may as well be sent behind it.
+    Part {
+        group: GroupId,
+        head: PartHead,
+        bytes: &'a [u8],
+    },
+    /// How the sender stands with a group whose leader hasn't asked for long.
+    Standing {
+        group: GroupId,
+        standing: Standing,
+    },
 }
 
-/// How far a journal reaches: the answer to `Where`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a journal reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     /// The last entry there is.
     pub last: Chain,
@@ -120,6 +140,22 @@ impl Request<'_> {
                 out.push(WHERE);
                 out.extend(group.0.to_le_bytes());
             }
+            Request::Offer { group, offer } => {
+                out.push(OFFER);
+                out.extend(group.0.to_le_bytes());
+                offer.encode(out);
+            }
+            Request::Part { group, head, bytes } => {
+                out.push(PART);
+                out.extend(group.0.to_le_bytes());
+                head.encode(out);
+                out.extend(*bytes);
+            }
+            Request::Standing { group, standing } => {
+                out.push(STANDING);
+                out.extend(group.0.to_le_bytes());
+                standing.encode(out);
+            }
         }
     }
 
@@ -138,6 +174,19 @@ impl Request<'_> {
             LEADS => Request::Leads { group: GroupId(reader.u32()?), term: Term(reader.u64()?) },
             PROPOSE => Request::Propose { command: rest },
             WHERE => Request::Where { group: GroupId(reader.u32()?) },
+            OFFER => {
+                let group = GroupId(reader.u32()?);
+                Request::Offer { group, offer: Offer::decode(&mut reader)? }
+            }
+            PART => {
+                let group = GroupId(reader.u32()?);
+                let head = PartHead::decode(&mut reader)?;
+                Request::Part { group, head, bytes: reader.rest }
+            }
+            STANDING => {
+                let group = GroupId(reader.u32()?);
+                Request::Standing { group, standing: Standing::decode(reader.rest)? }
+            }
             _ => return Err(NotUnderstood),
         })
     }
@@ -230,33 +279,6 @@ pub fn proposed(payload: &[u8]) -> Result<Option<u64>, NotUnderstood> {
     }
 }
 
-/// The answer to `Where`; `None` if the group isn't here.
-pub fn put_reach(reach: Option<Reach>, out: &mut Vec<u8>) {
-    for chain in reach.iter().flat_map(|reach| [reach.last, reach.applied]) {
-        out.extend(chain.index.0.to_le_bytes());
-        out.extend(chain.term.0.to_le_bytes());
-        out.extend(chain.crc.to_le_bytes());
-        out.extend(chain.end.0.to_le_bytes());
-    }
-}
-
-/// Reads the answer to `Where`.
-pub fn reach(payload: &[u8]) -> Result<Option<Reach>, NotUnderstood> {
-    if payload.is_empty() {
-        return Ok(None);
-    }
-    let mut reader = Reader::new(payload);
-    let mut chain = || -> Result<Chain, NotUnderstood> {
-        Ok(Chain {
-            index: LogIndex(reader.u64()?),
-            term: Term(reader.u64()?),
-            crc: reader.u32()?,
-            end: Position(reader.u64()?),
-        })
-    };
-    Ok(Some(Reach { last: chain()?, applied: chain()? }))
-}
-
 /// The part of `frames` that `payload`, a slice of it, is: shares the memory.
 pub fn share(frames: &Bytes, payload: &[u8]) -> Bytes {
     frames.slice_ref(payload)
@@ -337,14 +359,6 @@ mod tests {
             let mut bytes = Vec::new();
             put_proposed(version, &mut bytes);
             assert_eq!(proposed(&bytes), Ok(version));
-        }
-        let end = Position(3 << 12);
-        let last = Chain { index: LogIndex(8), term: Term(3), crc: 7, end };
-        let applied = Chain { index: LogIndex(6), term: Term(2), crc: 5, end: Position(4096) };
-        for there in [None, Some(Reach { last, applied })] {
-            let mut bytes = Vec::new();
-            put_reach(there, &mut bytes);
-            assert_eq!(reach(&bytes), Ok(there));
         }
     }
 
