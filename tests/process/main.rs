@@ -25,5 +25,6 @@ mod kills;
 mod metrics;
 mod restart_time;
 mod retention;
+mod snapshots;
 mod stops_and_refusals;
 mod verified;
