@@ -224,6 +224,7 @@ impl<P: Page> Group<P> {
         let Some(up) = self.catch_ups.members.get_mut(&from) else { return false };
         if index.0 > 0 && up.in_flight.front().is_some_and(|first| *first <= index) {
             up.heard = now;
+            self.snapshots.heard(from, now);
             while up.in_flight.front().is_some_and(|first| *first <= index) {
                 up.in_flight.pop_front();
             }

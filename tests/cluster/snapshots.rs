@@ -219,3 +219,132 @@ fn a_node_that_was_cut_off_gets_a_snapshot_while_it_serves() {
     assert_brought_up(&mut cluster);
     assert_eq!(cluster.said(leader, "node 0 goes on from the snapshot"), 1);
 }
+
+#[test]
+fn a_node_with_an_empty_disk_gets_a_snapshot() {
+    let mut cluster = cluster(3);
+    while_one_is_away(&mut cluster, 3);
+    cluster.wipe(0);
+    cluster.restart(0);
+    assert_brought_up(&mut cluster);
+    assert_eq!(cluster.said(0, "gives up its journal"), 1);
+}
+
+#[test]
+fn a_leader_that_dies_before_the_checkpoint_is_there_is_followed_by_one_that_begins_anew() {
+    let mut cluster = cluster(5);
+    let leader = while_one_is_away(&mut cluster, 5);
+    let mut next = leader;
+    cluster.restart(0);
+    // The marker is written in the turn in which the offer comes.
+    while !cluster.is_marked(0) {
+        cluster.run_ms(1);
+    }
+    cluster.kill(leader);
+    while next == leader {
+        cluster.run_ms(100);
+        next = cluster.leader_if_any().unwrap_or(leader);
+    }
+    cluster.run_ms(12_000);
+    assert_eq!(cluster.said(next, "is offered a snapshot"), 1);
+    assert_eq!(cluster.said(next, "node 0 goes on from the snapshot"), 1);
+    cluster.restart(leader);
+    assert_brought_up(&mut cluster);
+}
+
+/// What happens, drawn from a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Appends records, if somebody leads.
+fn append(cluster: &mut Cluster, count: u64, acknowledged: &mut i64) {
+    for _ in 0..count {
+        let Some(leader) = cluster.leader_if_any() else { return cluster.run_ms(300) };
+        let outcome = cluster.produce_as(Producer::NONE, &[b'x'; 3500], leader, "t", -1);
+        if let Outcome::At(offset) = outcome {
+            assert!(offset >= *acknowledged, "{offset} was given twice");
+            *acknowledged = offset + 1;
+        }
+    }
+}
+
+/// Something happens while a node is being brought up.
+fn disturb(cluster: &mut Cluster, dice: &mut Dice, victim: usize) {
+    let node = if dice.roll(2) == 0 { victim } else { dice.roll(3) as usize };
+    match dice.roll(6) {
+        0 if cluster.runs(node) => cluster.kill(node),
+        1 if cluster.runs(node) => cluster.stop(node),
+        2 => cluster.cut_off(node, true),
+        3 => (0..3).for_each(|node| cluster.cut_off(node, false)),
+        4 => cluster.stall_disk(victim, true),
+        _ => cluster.stall_disk(victim, false),
+    }
+    cluster.run_ms(dice.roll(40));
+    let down = (0..3).find(|node| !cluster.runs(*node));
+    if let Some(down) = down.filter(|_| dice.roll(2) == 0) {
+        cluster.restart(down);
+    }
+    let pause = [1, 5, 10, 100, 1500][dice.roll(5) as usize];
+    cluster.run_ms(pause);
+}
+
+fn calm_down(cluster: &mut Cluster) {
+    for node in 0..3 {
+        cluster.cut_off(node, false);
+        cluster.stall_disk(node, false);
+        if !cluster.runs(node) {
+            cluster.restart(node);
+        }
+    }
+    cluster.run_ms(12_000);
+}
+
+#[test]
+fn whatever_happens_meanwhile_what_was_acknowledged_is_there() {
+    let mut snapshots = 0;
+    for seed in 0..10 {
+        let mut dice = Dice(seed);
+        let mut cluster = cluster(3);
+        cluster.create_topic("t", 1);
+        let mut acknowledged = 0;
+        for _ in 0..3 {
+            let victim = dice.roll(3) as usize;
+            cluster.kill(victim);
+            cluster.run_ms(2000);
+            append(&mut cluster, 80, &mut acknowledged);
+            let leader = cluster.leader();
+            cluster.delete_records(leader, "t", acknowledged - 20);
+            for node in (0..3).filter(|node| *node != victim) {
+                cluster.run_ms(200);
+                cluster.stop(node);
+                cluster.restart(node);
+                cluster.run_ms(3000);
+            }
+            cluster.run_ms(11_000);
+            cluster.restart(victim);
+            cluster.run_ms(600 + dice.roll(100));
+            for _ in 0..8 {
+                disturb(&mut cluster, &mut dice, victim);
+                let count = dice.roll(3);
+                append(&mut cluster, count, &mut acknowledged);
+            }
+            calm_down(&mut cluster);
+            assert!((0..3).all(|node| !cluster.is_marked(node)), "seed {seed}");
+            cluster.assert_tails_agree();
+            let leader = cluster.leader();
+            let outcome = cluster.fetch(leader, "t", acknowledged - 10);
+            let Outcome::At(end) = outcome else { panic!("seed {seed}: {outcome:?}") };
+            assert!(end >= acknowledged, "seed {seed}: {end} of {acknowledged}");
+        }
+        let goes_on = "goes on from the snapshot of";
+        snapshots += (0..3).map(|node| cluster.said(node, goes_on)).sum::<usize>();
+    }
+    assert!(snapshots >= 30, "{snapshots} snapshots");
+}

@@ -42,6 +42,11 @@ impl Cluster {
 
     /// Deletes the records before an offset.
     pub fn delete_records(&mut self, node: usize, topic: &str, before: i64) {
+        assert_eq!(self.try_delete_records(node, topic, before), Some(before));
+    }
+
+    /// The same; returns the new log start if it has worked.
+    pub fn try_delete_records(&mut self, node: usize, topic: &str, before: i64) -> Option<i64> {
         let partition =
             DeleteRecordsPartition::default().with_partition_index(0).with_offset(before);
         let topic = DeleteRecordsTopic::default()
@@ -50,12 +55,11 @@ impl Cluster {
         let request =
             DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
         let (_, answer) = self.ask(node, 21, 2, &request);
-        let mut answer = answer.expect("an answer");
+        let mut answer = answer?;
         ResponseHeader::decode(&mut answer, DeleteRecordsResponse::header_version(2)).unwrap();
         let response = DeleteRecordsResponse::decode(&mut answer, 2).expect("a response");
         let partition = &response.topics[0].partitions[0];
-        assert_eq!(ErrorCode(partition.error_code), ErrorCode::NONE);
-        assert_eq!(partition.low_watermark, before);
+        (ErrorCode(partition.error_code) == ErrorCode::NONE).then_some(partition.low_watermark)
     }
 
     /// Commits an offset for a consumer group.
@@ -103,6 +107,22 @@ impl Cluster {
         self.nodes[node].disk.checkpoint.as_ref().is_some_and(|file| file.starts_with(b"HTFM"))
     }
 
+    /// Gives a node, which isn't running, an empty disk.
+    pub fn wipe(&mut self, node: usize) {
+        assert!(self.nodes[node].shard.is_none(), "it was killed");
+        self.nodes[node].disk = Default::default();
+    }
+
+    /// Whether a node runs.
+    pub fn runs(&self, node: usize) -> bool {
+        self.nodes[node].shard.is_some()
+    }
+
+    /// The one node that leads, if there is one.
+    pub fn leader_if_any(&self) -> Option<usize> {
+        (0..self.nodes.len()).find(|node| self.leads(*node))
+    }
+
     /// How often a node has logged a line with this in it.
     pub fn said(&self, node: usize, what: &str) -> usize {
         self.log_of(node).iter().filter(|line| line.contains(what)).count()
@@ -116,7 +136,12 @@ impl Cluster {
         let tails: Vec<Vec<u32>> =
             (0..self.nodes.len()).map(|node| self.tail_of(node, first)).collect();
         for (node, tail) in tails.iter().enumerate() {
-            assert_eq!(*tail, tails[0], "node {node} differs from node 0");
+            let differs = tail.iter().zip(&tails[0]).position(|(one, other)| one != other);
+            let (entries, others) = (tail.len(), tails[0].len());
+            assert!(
+                *tail == tails[0],
+                "node {node} with {entries} entries differs from node 0 with {others} at {differs:?}"
+            );
         }
         tails[0].len()
     }
@@ -134,6 +159,7 @@ impl Cluster {
             let mut at = BLOCK;
             while at < bytes.len()
                 && let Some(entry) = Entry::read(&bytes[at..], Position(base + at as u64))
+                && checksums.last().is_none_or(|last| *last == entry.header.previous_crc)
             {
                 checksums.push(entry.crc);
                 at = (entry.end().0 - base) as usize;

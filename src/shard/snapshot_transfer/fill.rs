@@ -202,10 +202,15 @@ impl<P: Page> Group<P> {
             Some(filling) => filling.stage != Stage::Finishing,
             None => self.may_be_filled() && helps(&offer.until, &self.reach()),
         };
-        if !is_sound || !takes_it {
-            return vec![FillWork::Answer { to: reply, standing: self.standing() }];
-        }
         let mut work = Vec::new();
+        if !is_sound || !takes_it {
+            if !is_sound {
+                let line = format!("node {from} offers a snapshot that can't be: {offer:?}");
+                work.push(FillWork::Note(LogLevel::Warn, line));
+            }
+            work.push(FillWork::Answer { to: reply, standing: self.standing() });
+            return work;
+        }
         if self.filling.is_none() {
             let line = format!(
                 "gives up its journal, which ends at position {}, for a snapshot of node {from}: \
