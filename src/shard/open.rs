@@ -195,11 +195,8 @@ pub fn replay_group(
 fn checkpoint_of(files: &GroupFiles) -> Result<Checkpoint, String> {
     let problem = match &files.checkpoint {
         Some(bytes) if is_marker(bytes) => {
-            return Err(format!(
-                "group {}: this node was being brought up by a snapshot when it ended, and has no \
-                 journal of it yet. Start it, and it goes on",
-                files.group
-            ));
+            let why = checkpoint::decode(bytes).err().unwrap_or_default();
+            return Err(format!("group {}: {why}", files.group));
         }
         Some(bytes) => match checkpoint::decode(bytes) {
             Ok(checkpoint) => return Ok(checkpoint),

@@ -140,7 +140,7 @@ impl Cluster {
             let (entries, others) = (tail.len(), tails[0].len());
             assert!(
                 *tail == tails[0],
-                "node {node} with {entries} entries differs from node 0 with {others} at {differs:?}"
+                "node {node} ({entries} entries) differs from node 0 ({others}) at {differs:?}"
             );
         }
         tails[0].len()

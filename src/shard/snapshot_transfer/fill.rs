@@ -34,6 +34,10 @@ pub enum FillWork<P> {
         to: ReplyTo,
         standing: Standing,
     },
+    /// A message of Raft's is not taken in.
+    Refuse {
+        to: ReplyTo,
+    },
     WriteVote {
         write: WriteId,
         at: u64,
@@ -230,8 +234,7 @@ impl<P: Page> Group<P> {
         }
         filling.offered = Some(Offered { from, offer, reply: Some(reply) });
         (filling.heard, filling.began) = (now, now);
-        let abandoned = self.following.abandon();
-        self.filling_mut().answers.extend(abandoned);
+        work.extend(self.following.abandon().into_iter().map(|to| FillWork::Refuse { to }));
         work
     }
 
