@@ -4,20 +4,20 @@ use std::collections::VecDeque;
 
 use crate::coordinator::Store;
 use crate::journal::Journal;
-use crate::journal::format::{Entry, SEGMENT_HEADER_BYTES};
+use crate::journal::format::Entry;
 use crate::journal::page::Page;
 use crate::journal::recovery::{self, Cut, JournalFiles, RecoverError, Recovered};
 use crate::journal::source::{GroupFiles, SegmentSource};
 use crate::metadata::Catalog;
 use crate::metadata::placement;
 use crate::model::ids::{GroupId, NodeId};
-use crate::model::position::{Position, Term};
+use crate::model::position::Term;
 use crate::model::time::Time;
 use crate::replica::vote::VoteFile;
-use crate::replica::{Descriptor, Replica, ReplicaStart};
+use crate::replica::{Descriptor, Members, Replica, ReplicaStart};
 use crate::shard::ShardConfig;
 use crate::shard::checkpoint::{self, Checkpoint, CheckpointState};
-use crate::shard::group::{AppendedEntry, Chain, Group, GroupParts, Partitions};
+use crate::shard::group::{AppendedEntry, Chain, ControlItem, Group, GroupParts, Partitions};
 use crate::shard::replay::replay;
 
 /// A group that was recovered.
@@ -40,8 +40,16 @@ pub fn open_group<P: Page>(
 ) -> Result<Opened<P>, String> {
     let group = files.group;
     let vote_file = VoteFile::decode(&files.vote).map_err(|why| format!("group {group}: {why}"))?;
-    let Replayed { applied, catalog, partitions, consumer_groups, entries, raft, recovered } =
-        replay_group(config.node, config.segment_bytes, files, source)?;
+    let Replayed {
+        applied,
+        catalog,
+        partitions,
+        consumer_groups,
+        members,
+        entries,
+        raft,
+        recovered,
+    } = replay_group(config.node, config.segment_bytes, files, source)?;
     let notes = notes(group, raft.len(), recovered.cut);
     let mut journal = Journal::new(
         group,
@@ -51,10 +59,18 @@ pub fn open_group<P: Page>(
         config.journal_cache_bytes,
     );
     journal.prepare_segments();
-    let nodes: Vec<NodeId> = config.nodes.iter().map(|address| address.node).collect();
+    let members = match members.voters.is_empty() {
+        true => Members::formed(placement::replicas(group, &config.formed)),
+        false => members,
+    };
+    let control = entries.iter().flat_map(|entry| &entry.control);
+    let found = control.filter_map(|item| match item {
+        ControlItem::Members(members) => Some(members.clone()),
+        _ => None,
+    });
     let mut replica = Replica::new(ReplicaStart {
         node: config.node,
-        voters: placement::replicas(group, &nodes),
+        members: members.at_start(found.collect()),
         vote: vote_file.vote,
         applied: (applied.index, applied.term, applied.end),
         entries: raft,
@@ -87,6 +103,8 @@ pub struct Replayed {
     pub partitions: Partitions,
     /// The consumer groups as of the checkpoint.
     pub consumer_groups: Store,
+    /// The group's members as of the checkpoint; nobody if there is none.
+    pub members: Members,
     /// The entries behind the checkpoint.
     pub entries: VecDeque<AppendedEntry>,
     raft: Vec<(Term, Descriptor)>,
@@ -126,6 +144,7 @@ pub fn replay_group(
         catalog: start.catalog,
         partitions: replay.partitions,
         consumer_groups: start.consumer_groups,
+        members: start.members,
         entries: replay.entries,
         raft: replay.raft,
         recovered,
@@ -145,12 +164,7 @@ fn checkpoint_of(files: &GroupFiles) -> Result<Checkpoint, String> {
         let error = RecoverError::Checkpoint { group: files.group, first, problem };
         return Err(error.to_string());
     }
-    Ok(Checkpoint {
-        applied: Chain { end: Position(SEGMENT_HEADER_BYTES), ..Chain::default() },
-        partitions: Partitions::default(),
-        consumer_groups: Store::default(),
-        catalog: None,
-    })
+    Ok(Checkpoint::before_all(Members::default()))
 }
 
 fn notes(group: GroupId, replayed: usize, cut: Option<Cut>) -> Vec<String> {
