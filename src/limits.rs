@@ -114,6 +114,12 @@ pub const TOPIC_PARTITIONS_MAX: i32 = 100_000;
 /// Partitions of all topics.
 pub const PARTITIONS_MAX: usize = 1_000_000;
 
+/// Nodes of a cluster, those included that are on their way out.
+pub const NODES_MAX: usize = 128;
+
+/// The name or address of a host, in bytes.
+pub const HOST_BYTES_MAX: usize = 255;
+
 /// Groups a data directory may have.
 pub const GROUPS_MAX: u32 = 1024;
 

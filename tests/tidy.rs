@@ -42,7 +42,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // `metadata` which groups a node has.
     (
         "runtime",
-        &["config", "journal", "kafka::frame", "limits", "metadata::placement", "model", "shard"],
+        &[
+            "config",
+            "duplex",
+            "journal",
+            "kafka::frame",
+            "limits",
+            "metadata::placement",
+            "model",
+            "shard",
+        ],
     ),
     ("config", &["limits", "model"]),
     // Reads the files of a stopped node, so it knows what is in them, and recovers as a start does.
@@ -62,6 +71,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "shard",
         ],
     ),
+    // Asks nodes what no Kafka client may.
+    ("cli/cluster_cmd", &["config", "model", "runtime", "shard::peers"]),
     // A tool like any other client: of the broker it knows how to start it.
     ("cli", &["config", "limits", "model", "runtime"]),
     ("lib", &[]),

@@ -66,6 +66,12 @@ pub struct RawConfig {
     #[arg(long, value_name = "LIST")]
     pub peers: Option<PeerList>,
 
+    /// Join a cluster that is there, instead of forming one with --peers: waits until 'hutong
+    /// cluster add' has made this node one of it. Only an empty data directory is asked for it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", hide_possible_values = true)]
+    pub join: Option<bool>,
+
     /// Directory of the journals; made if it isn't there. Put it on a local disk: ext4 or XFS
     /// [default: ./hutong-data]
     #[arg(long, value_name = "DIR")]
@@ -204,6 +210,8 @@ pub struct Config {
     pub cluster_id: Option<String>,
     /// All nodes of the cluster in ascending order; none if this one was told of no cluster.
     pub peers: Vec<Peer>,
+    /// An empty data directory joins the cluster of the others.
+    pub join: bool,
     pub data_dir: PathBuf,
     /// Where shard 0 listens. With port 0 the system chooses.
     pub listen: SocketAddr,
@@ -264,6 +272,7 @@ impl Config {
         Ok(Config {
             node_id,
             cluster_id: peers::cluster_id(raw.cluster_id, &peers)?,
+            join: joins(raw.join, &peers)?,
             peers,
             data_dir: raw.data_dir.unwrap_or_else(|| PathBuf::from("./hutong-data")),
             listen,
@@ -373,6 +382,7 @@ impl RawConfig {
             node_id: self.node_id.or(below.node_id),
             cluster_id: self.cluster_id.or(below.cluster_id),
             peers: self.peers.or(below.peers),
+            join: self.join.or(below.join),
             data_dir: self.data_dir.or(below.data_dir),
             listen: self.listen.or(below.listen),
             advertise: self.advertise.or(below.advertise),
@@ -428,6 +438,16 @@ fn segment_bytes(size: Option<ByteSize>) -> Result<Option<u64>, ConfigError> {
 
 fn groups(groups: Option<u32>) -> Result<Option<u32>, ConfigError> {
     groups.map(|groups| within("--groups", Some(groups), 1, 1, GROUPS_MAX)).transpose()
+}
+
+/// Whether an empty data directory joins a cluster.
+fn joins(join: Option<bool>, peers: &[Peer]) -> Result<bool, ConfigError> {
+    if join == Some(true) && peers.len() < 2 {
+        return Err(ConfigError(
+            "--join needs --peers with this node and others of the cluster that it joins.".into(),
+        ));
+    }
+    Ok(join == Some(true))
 }
 
 /// Where to listen, and the host that clients are told. `own` is this node in --peers.

@@ -17,10 +17,13 @@ pub mod dial;
 pub mod driver;
 pub mod flush_task;
 pub mod frames;
+pub mod group_dirs;
 pub mod host;
 pub mod inbox;
+pub mod join;
 pub mod journal_files;
 pub mod journal_page;
+pub mod known_nodes;
 pub mod listener;
 pub mod logging;
 #[cfg(test)]
@@ -38,3 +41,4 @@ pub mod sync_probe;
 mod test_core;
 #[cfg(test)]
 mod tests;
+pub mod visitor;

@@ -55,6 +55,8 @@ pub enum CommandWaiter {
     Admin { request: usize, part: usize },
     /// The shard's next block of producer ids.
     ProducerIds,
+    /// A visitor, who asked for another layout.
+    Visitor(ReplyTo),
     /// Nothing: a topic that is created on the side.
     Nobody,
 }
@@ -320,6 +322,14 @@ impl Control {
     pub fn adopt_partitions<P: Page>(&self, groups: &mut Groups<P>) {
         if self.has_catalog {
             adopt(&self.catalog, groups);
+        }
+    }
+
+    /// A group was made here: it gets the partitions that it has by the catalog.
+    pub fn fill_group<P: Page>(&self, group: GroupId, groups: &mut Groups<P>) {
+        let placed = self.catalog.topics().flat_map(|topic| &topic.partitions);
+        for placement in placed.filter(|placement| placement.group == group) {
+            add_partition(&self.catalog, placement.key, groups);
         }
     }
 

@@ -128,7 +128,9 @@ impl<P: Page> Group<P> {
             return Some(refused);
         }
         if !incoming.brings_entries() {
-            self.replica.step(incoming);
+            if !incoming.has_lead_taken() || self.may_campaign() {
+                self.replica.step(incoming);
+            }
             return Some(refused);
         }
         let following = &mut self.following;
@@ -277,6 +279,23 @@ impl<P: Page> Group<P> {
         self.following.cut = Some(to);
         self.note_truncation(to);
         self.cut_progress(to);
+    }
+
+    /// One tick of Raft's clock. A follower that may not campaign now waits with it; in a group
+    /// that is being filled there is none.
+    pub fn tick(&mut self) {
+        if self.is_filling() {
+            return;
+        }
+        if self.replica.is_leader() || self.may_campaign() {
+            self.replica.tick();
+        }
+    }
+
+    /// Whether all that is known to be committed is applied here, and so all changes of members
+    /// that are: with older members a majority might be none.
+    fn may_campaign(&self) -> bool {
+        self.applied().index >= self.replica.committed().0
     }
 
     /// Another node can't be reached.

@@ -1,11 +1,13 @@
 //! The part of a turn that deals with other nodes: what they have said, what a group's Raft has
 //! for them, and what a change of leaders means here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::journal::page::Page;
-use crate::metadata::placement;
+use crate::metadata::Layout;
 use crate::model::ids::{GroupId, NodeId, ReadId};
 use crate::model::position::{LogIndex, Term};
 use crate::model::time::{Now, Time};
@@ -13,7 +15,7 @@ use crate::replica::{Incoming, Outgoing};
 use crate::shard::catch_up::CatchUpWork;
 use crate::shard::cluster::{Leader, Node};
 use crate::shard::control::{CATALOG_GROUP, CATALOG_SHARD};
-use crate::shard::follow::{GroupWork, ReceivedAnswer};
+use crate::shard::follow::{GroupWork, ReceivedAnswer, ReplyTo};
 use crate::shard::group::{ControlItem, Group};
 use crate::shard::message::ShardMessage;
 use crate::shard::output::{LogLevel, Output, Part};
@@ -21,24 +23,25 @@ use crate::shard::peers::snapshot_wire::Standing;
 use crate::shard::peers::{PeerEvent, wire};
 use crate::shard::produce::ProduceOutcome;
 use crate::shard::snapshot_transfer::send::SNAPSHOT_READ;
-use crate::shard::{Shard, ShardConfig, State};
+use crate::shard::{Shard, State};
 
 /// One tick of Raft's clock. A leader is heard every tick; who hears nothing for ten to twenty
 /// stands for election.
 pub const RAFT_TICK: Duration = Duration::from_millis(30);
 
-/// The groups of this shard that each other node holds as well.
+/// The groups of this shard that each other node holds or shall hold as well. Those of a group that
+/// this node has and shall not, or the other way, have something to say to each other, too.
 pub(super) fn shared_groups(
-    config: &ShardConfig,
-    groups: impl Iterator<Item = GroupId>,
+    layout: &Layout,
+    own: NodeId,
+    groups: &[GroupId],
 ) -> BTreeMap<NodeId, Vec<GroupId>> {
-    let nodes: Vec<NodeId> = config.nodes.iter().map(|address| address.node).collect();
     let mut shared = BTreeMap::<NodeId, Vec<GroupId>>::new();
     for group in groups {
-        for node in placement::replicas(group, &nodes) {
-            if node != config.node {
-                shared.entry(node).or_default().push(group);
-            }
+        let Some(place) = layout.groups.get(group.0 as usize) else { continue };
+        let nodes: BTreeSet<NodeId> = place.nodes.iter().chain(&place.born).copied().collect();
+        for node in nodes.into_iter().filter(|node| *node != own) {
+            shared.entry(node).or_default().push(*group);
         }
     }
     shared
@@ -47,20 +50,20 @@ pub(super) fn shared_groups(
 impl<P: Page> Shard<P> {
     /// Hears what other nodes have said, and lets Raft's clock tick.
     pub(super) fn hear_members(&mut self, now: Now) {
-        if !self.cluster.has_others() {
+        if !self.cluster.has_others() && self.peers.has_no_links() {
             return;
         }
-        if self.next_tick <= now.time {
+        if self.cluster.has_others() && self.next_tick <= now.time {
             // One tick, however late: a process that was paused must not stand for election at
             // once, before it has read what its leader has sent.
             self.next_tick = now.time + RAFT_TICK;
-            let with_raft = self.groups.iter_mut().filter(|group| !group.is_filling());
-            with_raft.for_each(|group| group.replica.tick());
+            self.groups.iter_mut().for_each(Group::tick);
             for index in 0..self.groups.len() {
                 let work = self.groups.at_mut(index).catch_up(now.time);
                 self.do_catch_up(index, work);
             }
             self.nudge_leaders(now.time);
+            self.tend_members(now.time);
             self.balance_leaders(now.time);
         }
         self.peers.advance(now.time, &mut self.outputs);
@@ -132,17 +135,7 @@ impl<P: Page> Shard<P> {
                 }
             }
             PeerEvent::Raft { from, group, message, reply } => {
-                let mut rest = &message[..];
-                let incoming = Incoming::decode(from, &mut rest);
-                let payload = message.slice_ref(rest);
-                let refused = ReceivedAnswer { to: reply, term: Term(0), index: LogIndex(0) };
-                let answer = match (self.groups.get_mut(group), incoming) {
-                    (Some(group), Ok(incoming)) => group.on_peer_message(incoming, payload, reply),
-                    _ => Some(refused),
-                };
-                if let Some(answer) = answer {
-                    self.answer_received(answer);
-                }
+                self.on_raft(from, group, &message, reply);
             }
             PeerEvent::Received { from, group, term, index } => {
                 if let Some(at) = self.groups.index(group) {
@@ -167,6 +160,13 @@ impl<P: Page> Shard<P> {
             PeerEvent::Part { group, head, bytes, reply } => {
                 self.on_part(group, head, bytes, reply, now);
             }
+            PeerEvent::AsksMembers { group, reply } => {
+                let group = self.groups.get(group).filter(|group| group.is_serving());
+                let members = group.map(|group| group.replica.group_members());
+                self.peers.answer(reply, |out| wire::put_members(members, out));
+            }
+            PeerEvent::Members { group, members } => self.on_members(group, &members),
+            PeerEvent::Visit { visit, reply } => self.on_visit(visit, reply),
             PeerEvent::Leads { node, group, term } => {
                 self.learn_leader(group, Leader { node, term })
             }
@@ -180,6 +180,20 @@ impl<P: Page> Shard<P> {
             PeerEvent::Note(line) => {
                 self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
             }
+        }
+    }
+
+    fn on_raft(&mut self, from: NodeId, group: GroupId, message: &Bytes, reply: ReplyTo) {
+        let mut rest = &message[..];
+        let incoming = Incoming::decode(from, &mut rest);
+        let payload = message.slice_ref(rest);
+        let refused = ReceivedAnswer { to: reply, term: Term(0), index: LogIndex(0) };
+        let answer = match (self.groups.get_mut(group), incoming) {
+            (Some(group), Ok(incoming)) => group.on_peer_message(incoming, payload, reply),
+            _ => Some(refused),
+        };
+        if let Some(answer) = answer {
+            self.answer_received(answer);
         }
     }
 
@@ -278,6 +292,8 @@ impl<P: Page> Shard<P> {
             ControlItem::LogStart { .. } => {}
             // Whoever waits is answered when the coordinator is dropped, in the next turn.
             ControlItem::Coordinator { .. } => {}
+            // Whoever leads makes another one if it is still wanted.
+            ControlItem::Members(_) => {}
         }
     }
 

@@ -15,10 +15,10 @@ use crate::model::ids::{GroupId, NodeId, SegmentId};
 use crate::model::position::{Position, Term};
 use crate::model::time::Time;
 use crate::replica::vote::VoteFile;
-use crate::replica::{Descriptor, Replica, ReplicaStart};
+use crate::replica::{Descriptor, Members, Replica, ReplicaStart};
 use crate::shard::ShardConfig;
 use crate::shard::checkpoint::{self, Checkpoint, CheckpointState};
-use crate::shard::group::{AppendedEntry, Chain, Group, GroupParts, Partitions};
+use crate::shard::group::{AppendedEntry, Chain, ControlItem, Group, GroupParts, Partitions};
 use crate::shard::replay::replay;
 use crate::shard::snapshot_transfer::fill::Filling;
 use crate::shard::snapshot_transfer::is_marker;
@@ -46,8 +46,16 @@ pub fn open_group<P: Page>(
     if files.checkpoint.as_ref().is_some_and(|file| is_marker(file)) {
         return Ok(open_filling(config, files, vote_file));
     }
-    let Replayed { applied, catalog, partitions, consumer_groups, entries, raft, recovered } =
-        replay_group(config.node, config.segment_bytes, files, source)?;
+    let Replayed {
+        applied,
+        catalog,
+        partitions,
+        consumer_groups,
+        members,
+        entries,
+        raft,
+        recovered,
+    } = replay_group(config.node, config.segment_bytes, files, source)?;
     let notes = notes(group, raft.len(), recovered.cut);
     let mut journal = Journal::new(
         group,
@@ -57,7 +65,13 @@ pub fn open_group<P: Page>(
         config.journal_cache_bytes,
     );
     journal.prepare_segments();
-    let mut replica = start_replica(config, group, &vote_file, applied, raft);
+    let control = entries.iter().flat_map(|entry| &entry.control);
+    let found = control.filter_map(|item| match item {
+        ControlItem::Members(members) => Some(members.clone()),
+        _ => None,
+    });
+    let members = known_members(config, group, members).at_start(found.collect());
+    let mut replica = start_replica(config, group, &vote_file, members, applied, raft);
     if replica.is_alone() {
         replica.campaign();
     }
@@ -75,17 +89,25 @@ pub fn open_group<P: Page>(
     Ok(Opened { group, catalog, notes })
 }
 
+/// A group's members as a checkpoint has them, or those that it was formed with.
+fn known_members(config: &ShardConfig, group: GroupId, members: Members) -> Members {
+    match members.voters.is_empty() {
+        true => Members::formed(placement::replicas(group, &config.formed)),
+        false => members,
+    }
+}
+
 fn start_replica(
     config: &ShardConfig,
     group: GroupId,
     vote_file: &VoteFile,
+    members: Members,
     applied: Chain,
     entries: Vec<(Term, Descriptor)>,
 ) -> Replica {
-    let nodes: Vec<NodeId> = config.nodes.iter().map(|address| address.node).collect();
     Replica::new(ReplicaStart {
         node: config.node,
-        voters: placement::replicas(group, &nodes),
+        members,
         vote: vote_file.vote,
         applied: (applied.index, applied.term, applied.end),
         entries,
@@ -104,10 +126,11 @@ fn open_filling<P: Page>(
     let segments = Segments::new(config.segment_bytes, SegmentId(0), SegmentId(0));
     let tail = JournalTail { append: Position(0), last_crc: 0 };
     let nothing = Chain { end: Position(SEGMENT_HEADER_BYTES), ..Chain::default() };
+    let members = known_members(config, id, Members::default());
     let mut group = Group::new(GroupParts {
         id,
         journal: Journal::new(id, config.node, segments, tail, cache_bytes),
-        replica: start_replica(config, id, &vote_file, nothing, Vec::new()),
+        replica: start_replica(config, id, &vote_file, members, nothing, Vec::new()),
         partitions: Partitions::default(),
         consumer_groups: Store::default(),
         vote_file,
@@ -130,8 +153,10 @@ pub fn go_on_from<P: Page>(
     group: &mut Group<P>,
     checkpoint: Checkpoint,
 ) -> Option<Catalog> {
-    let Checkpoint { applied, partitions, consumer_groups, catalog } = checkpoint;
-    group.replica = start_replica(config, group.id, &group.vote_file(), applied, Vec::new());
+    let Checkpoint { applied, partitions, consumer_groups, members, catalog } = checkpoint;
+    let members = known_members(config, group.id, members);
+    let vote_file = group.vote_file();
+    group.replica = start_replica(config, group.id, &vote_file, members, applied, Vec::new());
     group.go_on_from(applied, partitions, consumer_groups);
     catalog
 }
@@ -146,6 +171,8 @@ pub struct Replayed {
     pub partitions: Partitions,
     /// The consumer groups as of the checkpoint.
     pub consumer_groups: Store,
+    /// The group's members as of the checkpoint; nobody if there is none.
+    pub members: Members,
     /// The entries behind the checkpoint.
     pub entries: VecDeque<AppendedEntry>,
     raft: Vec<(Term, Descriptor)>,
@@ -185,6 +212,7 @@ pub fn replay_group(
         catalog: start.catalog,
         partitions: replay.partitions,
         consumer_groups: start.consumer_groups,
+        members: start.members,
         entries: replay.entries,
         raft: replay.raft,
         recovered,
@@ -208,12 +236,7 @@ fn checkpoint_of(files: &GroupFiles) -> Result<Checkpoint, String> {
         let error = RecoverError::Checkpoint { group: files.group, first, problem };
         return Err(error.to_string());
     }
-    Ok(Checkpoint {
-        applied: Chain { end: Position(SEGMENT_HEADER_BYTES), ..Chain::default() },
-        partitions: Partitions::default(),
-        consumer_groups: Store::default(),
-        catalog: None,
-    })
+    Ok(Checkpoint::before_all(Members::default()))
 }
 
 fn notes(group: GroupId, replayed: usize, cut: Option<Cut>) -> Vec<String> {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::model::ids::{ConnectionId, GroupId, ReadId, SegmentId, ShardId, WriteId};
 use crate::model::position::Position;
+use crate::shard::NodeAddress;
 use crate::shard::message::ShardMessage;
 
 /// One action. The driver may do those of a turn in any order and at the same time; only what
@@ -39,6 +40,12 @@ pub enum Output<P> {
     RemoveSegment { group: GroupId, segment: SegmentId },
     /// Put this in the place of the group's checkpoint, atomically. One at a time for a group.
     WriteCheckpoint { group: GroupId, position: Position, bytes: Bytes },
+    /// Make a group's directory, with an empty vote file unless it has one, and this checkpoint.
+    CreateGroup { group: GroupId, checkpoint: Bytes },
+    /// The group is held here no more: delete all but its vote. Nothing of it is under way.
+    RemoveGroup { group: GroupId },
+    /// Keep which nodes there are and where, for the next start.
+    RememberNodes { nodes: Vec<NodeAddress> },
     /// Something a person should read in the log.
     Log { level: LogLevel, line: String },
     /// This shard has its groups and its catalog and serves clients. Given out once.

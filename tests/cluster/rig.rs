@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use disk::Disk;
+use hutong::duplex::{Kind, Serial, put};
 use hutong::journal::format::Entry;
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::SegmentSource;
@@ -20,6 +21,7 @@ use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::Input;
 use hutong::shard::output::{Output, Part};
+use hutong::shard::peers::visit::{self, Change, Visit};
 use hutong::shard::{NodeAddress, Shard, ShardConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -69,6 +71,22 @@ pub struct Cluster {
     late: Vec<(usize, ConnectionId)>,
 }
 
+impl Node {
+    fn with(config: ShardConfig) -> Node {
+        Node {
+            shard: None,
+            config,
+            disk: Disk::default(),
+            disk_stalls: false,
+            writes: VecDeque::new(),
+            inputs: VecDeque::new(),
+            cut_off: false,
+            log: Vec::new(),
+            connections: 0,
+        }
+    }
+}
+
 impl Cluster {
     pub fn start(count: usize) -> Cluster {
         Cluster::start_with(count, |_, _| {})
@@ -80,6 +98,7 @@ impl Cluster {
                 node: NodeId(node as u32),
                 host: node.to_string(),
                 port: 9092,
+                directory: 0,
             })
             .collect();
         let nodes = (0..count).map(|node| {
@@ -89,7 +108,9 @@ impl Cluster {
                 shards: 1,
                 groups: 1,
                 cluster_id: "test".into(),
+                formed: addresses.iter().map(|address| address.node).collect(),
                 nodes: addresses.clone(),
+                directory: 1 + node as u128,
                 advertised_host: node.to_string(),
                 base_port: 9092,
                 data_directory: "/data".into(),
@@ -100,17 +121,7 @@ impl Cluster {
                 seed: 7 + 1000 * node as u64,
             };
             change(node, &mut config);
-            Node {
-                shard: None,
-                config,
-                disk: Disk::default(),
-                disk_stalls: false,
-                writes: VecDeque::new(),
-                inputs: VecDeque::new(),
-                cut_off: false,
-                log: Vec::new(),
-                connections: 0,
-            }
+            Node::with(config)
         });
         let mut cluster = Cluster {
             nodes: nodes.collect(),
@@ -123,6 +134,54 @@ impl Cluster {
         // Until each group is led by the node that should lead it.
         cluster.run_ms(5000);
         cluster
+    }
+
+    /// Starts another node, which has nothing and joins the others.
+    pub fn join(&mut self, node: usize) {
+        assert_eq!(node, self.nodes.len(), "nodes are numbered one by one");
+        let mut config = self.nodes[0].config.clone();
+        config.node = NodeId(node as u32);
+        config.advertised_host = node.to_string();
+        config.directory = 1 + node as u128;
+        config.seed = 7 + 1000 * node as u64;
+        let (host, port) = (node.to_string(), 9092);
+        config.nodes.push(NodeAddress { node: config.node, host, port, directory: 0 });
+        self.nodes.push(Node::with(config));
+        self.restart(node);
+    }
+
+    /// Takes all from a stopped node's disk.
+    pub fn wipe(&mut self, node: usize) {
+        let this = &mut self.nodes[node];
+        assert!(this.shard.is_none(), "it was killed");
+        this.disk = Disk::default();
+        this.config.directory += 1000;
+        this.config.nodes.iter_mut().for_each(|address| address.directory = 0);
+    }
+
+    /// Asks a node for a change of the cluster.
+    pub fn change(&mut self, node: usize, change: Change) -> Result<(), String> {
+        let connection = self.new_connection(node);
+        let mut frames = Vec::new();
+        put(&mut frames, Kind::Request, Serial::default(), &Visit::Change(change).encode());
+        self.nodes[node].inputs.push_back(Input::Frames { connection, frames: frames.into() });
+        for _ in 0..2000 {
+            self.run_ms(1);
+            if let Some(answer) = self.take_answer(node, connection) {
+                // Behind the serial.
+                return visit::answer(&answer[4..]).expect("an answer").map(drop);
+            }
+        }
+        Err("no answer".into())
+    }
+
+    /// Who votes in group 0 and who learns, as its leader knows.
+    pub fn members(&self) -> (Vec<u32>, Vec<u32>) {
+        let leader = (0..self.nodes.len()).find(|node| self.leads(*node)).expect("one leads");
+        let shard = self.nodes[leader].shard.as_ref().expect("it runs");
+        let members = shard.groups().iter().next().expect("group 0").replica.group_members();
+        let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+        (ids(&members.voters), ids(&members.learners))
     }
 
     /// Starts a node from what is on its disk.
@@ -175,7 +234,10 @@ impl Cluster {
 
     pub fn leads(&self, node: usize) -> bool {
         let shard = self.nodes[node].shard.as_ref();
-        shard.is_some_and(|shard| shard.groups().iter().all(|group| group.is_serving()))
+        let leads = |shard: &Shard<MemoryPage>| {
+            !shard.groups().is_empty() && shard.groups().iter().all(|group| group.is_serving())
+        };
+        shard.is_some_and(leads)
     }
 
     /// The one node that leads.
@@ -226,6 +288,8 @@ impl Cluster {
             Output::Respond { connection, parts } => self.respond(node, connection, &parts),
             Output::CloseConnection { connection } => self.close(node, connection),
             Output::Log { line, .. } => this.log.push(line),
+            Output::RememberNodes { nodes } => this.config.nodes = nodes,
+            Output::RemoveGroup { .. } => this.disk = Disk::default(),
             Output::Fatal { reason } => panic!("node {node}: {reason}"),
             output => this.inputs.extend(this.disk.perform(output)),
         }
@@ -233,7 +297,7 @@ impl Cluster {
 
     fn dial(&mut self, from: usize, connection: ConnectionId, to: usize) {
         let reaches = |node: &Node| node.shard.is_some() && !node.cut_off;
-        if !reaches(&self.nodes[from]) || !reaches(&self.nodes[to]) {
+        if !reaches(&self.nodes[from]) || !self.nodes.get(to).is_some_and(reaches) {
             let reason = "nobody is there".to_string();
             self.nodes[from].inputs.push_back(Input::DialFailed { connection, reason });
             return;
@@ -330,10 +394,12 @@ impl Cluster {
     }
 
     pub fn create_topic_at(&mut self, node: usize, name: &str, partitions: i32) {
+        // There is one group, which all nodes have; a smaller factor would want another.
+        let factor = if self.nodes.len() > 3 { self.nodes.len() as i16 } else { -1 };
         let topic = CreatableTopic::default()
             .with_name(TopicName(StrBytes::from_string(name.into())))
             .with_num_partitions(partitions)
-            .with_replication_factor(-1);
+            .with_replication_factor(factor);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
         let (_, answer) = self.ask(node, 19, 7, &request);
         let mut answer = answer.expect("an answer");

@@ -1,6 +1,8 @@
 //! A node comes back when the others have let go of what it lacks.
 
 use hutong::kafka::record_batch::Producer;
+use hutong::model::ids::NodeId;
+use hutong::shard::peers::visit::Change;
 
 use crate::rig::{Cluster, Outcome};
 
@@ -221,13 +223,26 @@ fn a_node_that_was_cut_off_gets_a_snapshot_while_it_serves() {
 }
 
 #[test]
-fn a_node_with_an_empty_disk_gets_a_snapshot() {
+fn a_node_that_joins_gets_a_snapshot_and_then_a_vote() {
     let mut cluster = cluster(3);
     while_one_is_away(&mut cluster, 3);
-    cluster.wipe(0);
     cluster.restart(0);
     assert_brought_up(&mut cluster);
-    assert_eq!(cluster.said(0, "gives up its journal"), 1);
+    let (host, node) = ("3".to_string(), NodeId(3));
+    cluster.change(0, Change::Add { node, host, port: 9092 }).expect("it is added");
+    cluster.join(3);
+    cluster.run_ms(6000);
+    assert_eq!(cluster.said(3, "goes on from the snapshot"), 1);
+    assert_eq!(cluster.members(), (vec![0, 1, 2, 3], vec![]));
+    // Its vote is needed now.
+    cluster.kill(0);
+    cluster.run_ms(3000);
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", RECORDS - KEPT), Outcome::At(RECORDS + 1));
+    assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(RECORDS + 1));
+    cluster.restart(0);
+    cluster.run_ms(6000);
+    cluster.assert_tails_agree();
 }
 
 #[test]

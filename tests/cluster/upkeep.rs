@@ -107,12 +107,6 @@ impl Cluster {
         self.nodes[node].disk.checkpoint.as_ref().is_some_and(|file| file.starts_with(b"HTFM"))
     }
 
-    /// Gives a node, which isn't running, an empty disk.
-    pub fn wipe(&mut self, node: usize) {
-        assert!(self.nodes[node].shard.is_none(), "it was killed");
-        self.nodes[node].disk = Default::default();
-    }
-
     /// Whether a node runs.
     pub fn runs(&self, node: usize) -> bool {
         self.nodes[node].shard.is_some()

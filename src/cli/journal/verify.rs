@@ -18,6 +18,7 @@ use crate::kafka::record_batch;
 use crate::metadata::Command;
 use crate::model::ids::{GroupId, PartitionKey, SegmentId};
 use crate::model::position::{LogIndex, Position, Term};
+use crate::replica::Members;
 use crate::replica::vote::VoteFile;
 use crate::shard::checkpoint::{self, Checkpoint};
 use crate::shard::control::CATALOG_GROUP;
@@ -49,7 +50,7 @@ pub struct VerifyArgs {
 pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let stopped = Stopped::open(&args.directory)?;
     let mut checked = Vec::new();
-    for group in stopped.groups() {
+    for group in stopped.groups()? {
         checked.push(check_group(&stopped, &stopped.files(group)?));
     }
     if args.json {
@@ -158,6 +159,9 @@ impl Checked {
                     .map(drop)
                     .map_err(|error| format!("a command that can't be read: {error}")),
                 RunKind::LogStart => Ok(()),
+                RunKind::Members => Members::decode(&mut entry.data(data))
+                    .map(drop)
+                    .map_err(|error| error.to_string()),
                 RunKind::Coordinator => Record::decode_all(entry.data(data))
                     .try_for_each(|record| record.map(drop))
                     .map_err(|error| format!("a record that can't be read: {error}")),

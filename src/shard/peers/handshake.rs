@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::model::ids::{ConnectionId, NodeId, shard_of_group};
 use crate::model::time::Time;
+use crate::shard::NodeAddress;
 use crate::shard::follow::ReplyTo;
-use crate::shard::peers::link::Place;
+use crate::shard::peers::link::{Peer, Place};
 use crate::shard::peers::wire::{self, Hello};
 use crate::shard::peers::{PeerEvent, Peers};
 
@@ -81,7 +82,8 @@ impl<P> Peers<P> {
     fn connected(&mut self, connection: ConnectionId, hello: &Hello, now: Time) {
         let place = Place { node: hello.node, shard: hello.shard };
         let Some(link) = self.links.get_mut(&connection) else { return };
-        link.peer = Some((place, hello.incarnation));
+        let Hello { incarnation, directory, .. } = *hello;
+        link.peer = Some(Peer { place, incarnation, directory });
         if let Some(old) = self.up.insert(place, connection)
             && old != connection
         {
@@ -89,6 +91,12 @@ impl<P> Peers<P> {
             self.up.insert(place, connection);
         }
         self.shards.insert(hello.node, hello.shards);
+        self.addresses.entry(hello.node).or_insert_with(|| NodeAddress {
+            node: hello.node,
+            host: hello.host.clone(),
+            port: hello.port,
+            directory,
+        });
         self.plan(hello.node, now);
         self.events.push(PeerEvent::Up {
             node: hello.node,
@@ -118,8 +126,19 @@ impl<P> Peers<P> {
         if hello.node == own.node {
             return Some(format!("two nodes have the id {}: give each its own", own.node));
         }
-        if !self.addresses.contains_key(&hello.node) {
-            return Some(format!("node {} is not in --peers of node {}", hello.node, own.node));
+        if !self.members.contains(&hello.node) {
+            return Some(format!(
+                "node {} is not of the cluster that node {} knows: 'hutong cluster add' adds one",
+                hello.node, own.node
+            ));
+        }
+        if self.directories.get(&hello.node).is_some_and(|known| *known != hello.directory) {
+            return Some(format!(
+                "node {0} comes with another data directory than the one the cluster knows, so \
+                 what it held and whom it voted for is lost. Start it with its own directory; if \
+                 that is gone, 'hutong cluster remove {0}' and add a node under a new id",
+                hello.node
+            ));
         }
         if hello.groups != own.groups || hello.segment_bytes != own.segment_bytes {
             return Some(format!(
@@ -135,10 +154,9 @@ impl<P> Peers<P> {
             ));
         }
         let other = self.links.values().filter_map(|link| Some((link.peer?, link.last_heard)));
-        let twice = other.into_iter().any(|((place, incarnation), heard)| {
-            place.node == hello.node
-                && place.shard == hello.shard
-                && incarnation != hello.incarnation
+        let twice = other.into_iter().any(|(peer, heard)| {
+            peer.place == Place { node: hello.node, shard: hello.shard }
+                && peer.incarnation != hello.incarnation
                 && now.since(heard) < super::ALIVE
         });
         twice.then(|| {

@@ -19,6 +19,9 @@ pub enum Asked {
     Where {
         group: GroupId,
     },
+    Members {
+        group: GroupId,
+    },
     /// With the number of what waits for it.
     Propose {
         proposal: u64,
@@ -32,13 +35,22 @@ pub struct Place {
     pub shard: ShardId,
 }
 
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    pub place: Place,
+    /// See [`Hello`](super::wire::Hello).
+    pub incarnation: u64,
+    pub directory: u128,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub struct Link<P> {
     /// Whom it was dialed to reach; nobody if the other side dialed.
     pub dialed: Option<Place>,
     /// Who is there, once it has said so.
-    pub peer: Option<(Place, u64)>,
+    pub peer: Option<Peer>,
     pub outstanding: Outstanding<Asked>,
     pub incoming: Incoming,
     /// Frames that have come and not been looked at.

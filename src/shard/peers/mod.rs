@@ -13,14 +13,17 @@ use bytes::Bytes;
 
 use crate::duplex::{Frame, Frames, Kind};
 use crate::limits::FRAME_BYTES_MAX;
+use crate::metadata::Layout;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
 use crate::model::position::{LogIndex, Term};
 use crate::model::time::Time;
+use crate::replica::Members;
 use crate::shard::follow::ReplyTo;
 use crate::shard::output::{Output, Part};
 use crate::shard::peers::dials::Dials;
-use crate::shard::peers::link::{Asked, Link, Place};
+use crate::shard::peers::link::{Asked, Link, Peer, Place};
 use crate::shard::peers::snapshot_wire::{Offer, PartHead, Standing};
+use crate::shard::peers::visit::Visit;
 use crate::shard::peers::wire::{Hello, Request};
 use crate::shard::{NodeAddress, ShardConfig};
 
@@ -28,6 +31,7 @@ mod dials;
 mod handshake;
 pub mod link;
 pub mod snapshot_wire;
+pub mod visit;
 pub mod wire;
 
 /// A connection over which nothing came for so long, though something was asked, is given up.
@@ -56,6 +60,12 @@ pub enum PeerEvent {
     Offered { from: NodeId, group: GroupId, offer: Offer, reply: ReplyTo },
     /// A part of one has come.
     Part { group: GroupId, head: PartHead, bytes: Bytes, reply: ReplyTo },
+    /// Another node wants to know who belongs to a group that is led here.
+    AsksMembers { group: GroupId, reply: ReplyTo },
+    /// Who belongs to a group, as its leader says.
+    Members { group: GroupId, members: Members },
+    /// Someone who is no node asks for something.
+    Visit { visit: Visit, reply: ReplyTo },
     /// A node leads a group and serves it.
     Leads { node: NodeId, group: GroupId, term: Term },
     /// A command for the catalog.
@@ -70,7 +80,12 @@ pub enum PeerEvent {
 /// The connections of this shard to shards of other nodes.
 pub struct Peers<P> {
     hello: Hello,
+    /// The nodes of the cluster.
+    members: BTreeSet<NodeId>,
+    /// Where they are, as far as that was told.
     addresses: BTreeMap<NodeId, NodeAddress>,
+    /// What each node's data directory drew, as far as the cluster knows.
+    directories: BTreeMap<NodeId, u128>,
     /// How many shards each node said it has.
     shards: BTreeMap<NodeId, u16>,
     /// The groups of this shard that each node shares.
@@ -100,6 +115,11 @@ pub struct PeerMetrics {
     pub sent_bytes: u64,
 }
 
+fn known_directories(config: &ShardConfig) -> BTreeMap<NodeId, u128> {
+    let known = config.nodes.iter().filter(|address| address.directory != 0);
+    known.map(|address| (address.node, address.directory)).collect()
+}
+
 impl<P> Peers<P> {
     /// Nobody is connected yet. `shared` says which groups of this shard each other node holds.
     pub fn new(
@@ -115,13 +135,21 @@ impl<P> Peers<P> {
                 node: config.node,
                 shard: config.shard,
                 incarnation: config.seed,
+                directory: config.directory,
                 shards: config.shards,
                 groups: config.groups,
                 segment_bytes: config.segment_bytes,
                 host: config.advertised_host.clone(),
                 port: config.base_port,
             },
+            members: config
+                .formed
+                .iter()
+                .chain(config.nodes.iter().map(|it| &it.node))
+                .copied()
+                .collect(),
             addresses: others.map(|address| (address.node, address.clone())).collect(),
+            directories: known_directories(config),
             shards: BTreeMap::new(),
             shared,
             links: BTreeMap::new(),
@@ -140,6 +168,52 @@ impl<P> Peers<P> {
             peers.plan(node, now);
         }
         peers
+    }
+
+    /// Nodes or groups have come or gone. Those that are gone are talked to no more; where a node
+    /// is somewhere else, the next dial goes there.
+    pub fn follow(
+        &mut self,
+        layout: &Layout,
+        addresses: &[NodeAddress],
+        shared: BTreeMap<NodeId, Vec<GroupId>>,
+        now: Time,
+    ) {
+        let known = layout.nodes.iter().filter(|(_, node)| node.directory != 0);
+        self.directories.extend(known.map(|(id, node)| (*id, node.directory)));
+        let others = addresses.iter().filter(|address| address.node != self.hello.node);
+        self.addresses = others.map(|address| (address.node, address.clone())).collect();
+        self.shared = shared;
+        self.members = layout.nodes.keys().copied().collect();
+        let nodes: Vec<NodeId> = self.members.iter().copied().collect();
+        let gone: Vec<ConnectionId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.peer.as_ref().is_some_and(|peer| !self.is_welcome(peer)))
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in gone {
+            self.note(format!("{} isn't of this cluster any more", self.who(connection)));
+            self.close(connection, now);
+        }
+        self.dials.forget_all_but(&nodes);
+        for node in nodes {
+            self.plan(node, now);
+        }
+    }
+
+    /// Whether a node that is connected is of the cluster, and is the one that the cluster knows.
+    fn is_welcome(&self, peer: &Peer) -> bool {
+        let known = self.directories.get(&peer.place.node);
+        self.members.contains(&peer.place.node)
+            && known.is_none_or(|known| *known == peer.directory)
+    }
+
+    /// Asks a node that leads a group who belongs to it.
+    pub fn ask_members(&mut self, to: NodeId, group: GroupId) -> bool {
+        let place = Place { node: to, shard: self.shard_of(to, group) };
+        let request = Request::Members { group };
+        self.ask(place, Asked::Members { group }, |out| request.encode(out), Vec::new())
     }
 
     /// Whether this connection is one to another node.
@@ -215,7 +289,7 @@ impl<P> Peers<P> {
                 self.events.push(PeerEvent::Proposed { proposal, version: None });
             }
         }
-        if let Some((place, _)) = link.peer
+        if let Some(Peer { place, .. }) = link.peer
             && self.up.get(&place) == Some(&connection)
         {
             self.up.remove(&place);
@@ -228,6 +302,17 @@ impl<P> Peers<P> {
     /// Whether any connection to a node is there.
     pub fn is_up(&self, node: NodeId) -> bool {
         self.up.keys().any(|place| place.node == node)
+    }
+
+    /// Whether there is no connection to anybody.
+    pub fn has_no_links(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// What the data directories of the nodes that can be talked to have drawn.
+    pub fn seen_directories(&self) -> impl Iterator<Item = (NodeId, u128)> {
+        let peers = self.up.values().filter_map(|connection| self.links.get(connection)?.peer);
+        peers.map(|peer| (peer.place.node, peer.directory))
     }
 
     /// Shards of other nodes that can be talked to.
@@ -420,16 +505,24 @@ impl<P> Peers<P> {
     ) -> Result<(), String> {
         let request = Request::decode(frame.payload).map_err(|error| error.to_string())?;
         let reply = ReplyTo { connection, serial: frame.serial };
-        if let Request::Hello(hello) = request {
-            self.on_hello(reply, hello, now);
-            return Ok(());
-        }
+        let request = match request {
+            Request::Hello(hello) => {
+                self.on_hello(reply, hello, now);
+                return Ok(());
+            }
+            Request::Visit(visit) => {
+                self.events.push(PeerEvent::Visit { visit, reply });
+                return Ok(());
+            }
+            request => request,
+        };
         let from = self.links.get(&connection).and_then(|link| link.peer);
-        let Some((Place { node: from, .. }, _)) = from else {
+        let Some(Peer { place: Place { node: from, .. }, .. }) = from else {
             return Err("it speaks before it says who it is".into());
         };
         match request {
-            Request::Hello(_) => {}
+            Request::Hello(_) | Request::Visit(_) => {}
+            Request::Members { group } => self.events.push(PeerEvent::AsksMembers { group, reply }),
             Request::Raft { group, message } => {
                 let message = wire::share(bytes, message);
                 self.events.push(PeerEvent::Raft { from, group, message, reply });
@@ -467,7 +560,7 @@ impl<P> Peers<P> {
         now: Time,
     ) -> Result<(), String> {
         let link = self.links.get(&connection).expect("it was just looked at");
-        let from = link.peer.map(|(place, _)| place.node);
+        let from = link.peer.map(|peer| peer.place.node);
         match (asked, from) {
             (Asked::Raft { group }, Some(from)) => {
                 let (term, index) = wire::received(payload).map_err(|error| error.to_string())?;
@@ -486,6 +579,12 @@ impl<P> Peers<P> {
                 let unasked = false;
                 self.events.push(PeerEvent::Stands { from, group, standing, unasked });
             }
+            (Asked::Members { group }, _) => {
+                let members = wire::members(payload).map_err(|error| error.to_string())?;
+                if let Some(members) = members {
+                    self.events.push(PeerEvent::Members { group, members });
+                }
+            }
             (Asked::Leads, _) | (Asked::Raft { .. } | Asked::Where { .. }, None) => {}
         }
         Ok(())
@@ -501,10 +600,10 @@ impl<P> Peers<P> {
 
     fn who(&self, connection: ConnectionId) -> String {
         let link = self.links.get(&connection);
-        let place = link.and_then(|link| link.peer.map(|(place, _)| place).or(link.dialed));
+        let place = link.and_then(|link| link.peer.map(|peer| peer.place).or(link.dialed));
         match place {
             Some(Place { node, shard }) => format!("node {node}, shard {shard}"),
-            None => "a node that hasn't said who it is".into(),
+            None => "somebody who hasn't said who it is".into(),
         }
     }
 

@@ -244,7 +244,7 @@ impl<P: Page> Group<P> {
         }
         let mut work = self.snapshots.offer(now);
         if self.is_serving() && self.snapshots.wants_checkpoint(now) {
-            self.checkpoint.force();
+            self.checkpoint.hurry(self.applied().end);
         }
         work.extend(self.send_checkpoints());
         work.extend(self.read_for_snapshots());
