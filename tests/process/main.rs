@@ -22,6 +22,7 @@ mod crowds;
 mod damage;
 mod full_disk;
 mod kills;
+mod membership;
 mod metrics;
 mod restart_time;
 mod retention;
