@@ -46,11 +46,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("config", &["limits", "model"]),
     // Reads the files of a stopped node, so it knows what is in them, and recovers as a start does.
+    // Asks one that runs for checksums, as another node would.
     (
         "cli/journal",
         &[
             "config",
             "coordinator",
+            "duplex",
             "journal",
             "kafka",
             "limits",

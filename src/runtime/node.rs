@@ -225,6 +225,7 @@ fn shard_config(
         data_directory: config.data_dir.display().to_string(),
         segment_bytes: dir.facts().segment_bytes,
         journal_cache_bytes: config.journal_cache_bytes,
+        scrub_bytes_per_second: config.scrub_bytes_per_second.div_ceil(u64::from(config.shards)),
         auto_create_topics: config.auto_create_topics,
         default_partitions: config.default_partitions,
         seed: u64::from_ne_bytes(random()?),

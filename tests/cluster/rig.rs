@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use disk::Disk;
-use hutong::journal::format::Entry;
+use hutong::journal::format::{Entry, RunKind};
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::SegmentSource;
 use hutong::kafka::error_code::ErrorCode;
@@ -18,6 +18,7 @@ use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::Input;
 use hutong::shard::output::{Output, Part};
+use hutong::shard::snapshot::ShardSnapshot;
 use hutong::shard::{NodeAddress, Shard, ShardConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -93,6 +94,7 @@ impl Cluster {
                 data_directory: "/data".into(),
                 segment_bytes: SEGMENT_BYTES,
                 journal_cache_bytes: 16 << 20,
+                scrub_bytes_per_second: 0,
                 auto_create_topics: false,
                 default_partitions: 1,
                 seed: 7 + 1000 * node as u64,
@@ -398,6 +400,44 @@ impl Cluster {
             ErrorCode::NONE => Outcome::At(last.map_or(from, |(_, batch)| batch.last_offset() + 1)),
             code => failed(code, part.current_leader.leader_id.0),
         }
+    }
+
+    /// Lets so much time pass at once, as if all nodes had been paused.
+    pub fn skip_ms(&mut self, milliseconds: u64) {
+        self.now += milliseconds * MILLISECOND;
+    }
+
+    /// Where the entry lies that has the record of a partition at an offset.
+    pub fn position_of(&mut self, node: usize, offset: i64) -> Position {
+        let holds = |entry: &Entry<'_>| {
+            let mut runs = entry.runs();
+            runs.any(|(run, _)| {
+                run.kind == RunKind::Records
+                    && run.base_offset.0 <= offset
+                    && offset <= run.last_offset.0
+            })
+        };
+        let mut position = Position(BLOCK as u64);
+        loop {
+            let mut bytes = vec![0; 1 << 20];
+            let disk = &mut self.nodes[node].disk;
+            disk.read(GroupId(0), SegmentId(0), position.0, &mut bytes).expect("it reads");
+            let entry = Entry::read(&bytes, position).expect("the record is on disk");
+            if holds(&entry) {
+                return position;
+            }
+            position = entry.end();
+        }
+    }
+
+    /// Bytes on a node's disk rot.
+    pub fn rot(&mut self, node: usize, position: Position, bytes: u64) {
+        self.nodes[node].disk.rot(SegmentId(0), position.0, bytes);
+    }
+
+    /// What a node tells of itself.
+    pub fn snapshot(&self, node: usize) -> ShardSnapshot {
+        self.nodes[node].shard.as_ref().expect("it runs").snapshot()
     }
 
     /// All journals that are on disk hold the same entries, byte for byte.

@@ -43,6 +43,15 @@ impl Disk {
         }
     }
 
+    /// Bytes rot: every bit of them turns over.
+    #[allow(dead_code, reason = "not every rig has damage")]
+    pub fn rot(&mut self, segment: SegmentId, at: u64, bytes: u64) {
+        for at in at..at + bytes {
+            let block = self.blocks.get_mut(&(segment.0, at / BLOCK as u64)).expect("written once");
+            block[at as usize % BLOCK] ^= 0xff;
+        }
+    }
+
     /// What a start finds.
     pub fn files(&self) -> GroupFiles {
         GroupFiles {

@@ -23,6 +23,7 @@ mod damage;
 mod full_disk;
 mod kills;
 mod metrics;
+mod repair;
 mod restart_time;
 mod retention;
 mod stops_and_refusals;

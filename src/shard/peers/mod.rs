@@ -14,18 +14,20 @@ use bytes::Bytes;
 use crate::duplex::{Frame, Frames, Kind};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
-use crate::model::position::{LogIndex, Term};
+use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
 use crate::shard::follow::ReplyTo;
 use crate::shard::output::{Output, Part};
 use crate::shard::peers::dials::Dials;
 use crate::shard::peers::link::{Asked, Link, Place};
+use crate::shard::peers::repair_wire::{JournalPlace, JournalQuestion};
 use crate::shard::peers::wire::{Hello, Reach, Request};
 use crate::shard::{NodeAddress, ShardConfig};
 
 mod dials;
 mod handshake;
 pub mod link;
+pub mod repair_wire;
 pub mod wire;
 
 /// A connection over which nothing came for so long, though something was asked, is given up.
@@ -57,6 +59,11 @@ pub enum PeerEvent {
     /// What became of a proposal: the catalog's version with it; or the node that was asked
     /// doesn't lead, or is gone and nobody knows.
     Proposed { proposal: u64, version: Option<u64> },
+    /// Somebody asks about a journal.
+    Asked { question: JournalQuestion, reply: ReplyTo },
+    /// A node's answer when it was asked for the entry of a journal that follows what ends at a
+    /// position: its bytes, or that it doesn't have it.
+    Entry { from: NodeId, group: GroupId, at: Position, bytes: Option<Bytes> },
     /// Something for the log.
     Note(String),
 }
@@ -336,6 +343,25 @@ impl<P> Peers<P> {
         self.ask(place, Asked::Where { group }, |out| request.encode(out), Vec::new())
     }
 
+    /// Asks a node for an entry of a journal. Returns whether that left.
+    pub fn ask_entry(&mut self, to: NodeId, place: JournalPlace) -> bool {
+        let JournalPlace { group, at, .. } = place;
+        let to = Place { node: to, shard: self.shard_of(to, group) };
+        let request = Request::Journal(JournalQuestion::Entry(place));
+        self.ask(to, Asked::Entry { group, at }, |out| request.encode(out), Vec::new())
+    }
+
+    /// Whether so much was given to a connection and not taken that nothing large goes there now.
+    pub fn is_choked(&self, connection: ConnectionId) -> bool {
+        self.links.get(&connection).is_none_or(Link::is_choked)
+    }
+
+    /// The nodes that can be talked to.
+    pub fn nodes_up(&self) -> impl Iterator<Item = NodeId> {
+        let nodes: BTreeSet<NodeId> = self.up.keys().map(|place| place.node).collect();
+        nodes.into_iter()
+    }
+
     /// Tells all other nodes that this one leads a group.
     pub fn tell_leads(&mut self, group: GroupId, term: Term) {
         let places: Vec<Place> = self.up.keys().copied().collect();
@@ -418,12 +444,19 @@ impl<P> Peers<P> {
             self.on_hello(reply, hello, now);
             return Ok(());
         }
-        let from = self.links.get(&connection).and_then(|link| link.peer);
+        let link = self.links.get(&connection);
+        if let Request::Journal(question) = request
+            && link.is_some_and(|link| link.visits || link.peer.is_some())
+        {
+            self.events.push(PeerEvent::Asked { question, reply });
+            return Ok(());
+        }
+        let from = link.and_then(|link| link.peer);
         let Some((Place { node: from, .. }, _)) = from else {
             return Err("it speaks before it says who it is".into());
         };
         match request {
-            Request::Hello(_) => {}
+            Request::Hello(_) | Request::Journal(_) => {}
             Request::Raft { group, message } => {
                 let message = wire::share(bytes, message);
                 self.events.push(PeerEvent::Raft { from, group, message, reply });
@@ -469,7 +502,12 @@ impl<P> Peers<P> {
                     self.events.push(PeerEvent::Reaches { from, group, reach });
                 }
             }
-            (Asked::Leads, _) | (Asked::Raft { .. } | Asked::Where { .. }, None) => {}
+            (Asked::Entry { group, at }, Some(from)) => {
+                let bytes = (!payload.is_empty()).then(|| Bytes::copy_from_slice(payload));
+                self.events.push(PeerEvent::Entry { from, group, at, bytes });
+            }
+            (Asked::Leads, _) => {}
+            (Asked::Raft { .. } | Asked::Where { .. } | Asked::Entry { .. }, None) => {}
         }
         Ok(())
     }
