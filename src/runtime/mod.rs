@@ -19,12 +19,14 @@ pub mod flush_task;
 pub mod frames;
 pub mod host;
 pub mod inbox;
+pub mod journal_client;
 pub mod journal_files;
 pub mod journal_page;
 pub mod listener;
 pub mod logging;
 #[cfg(test)]
 mod measure;
+pub mod mend_at_start;
 pub mod mesh;
 pub mod metrics;
 pub mod node;

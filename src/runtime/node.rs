@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -21,7 +22,9 @@ use crate::runtime::data_dir::{DataDir, random};
 use crate::runtime::driver::{Milestone, drive};
 use crate::runtime::host;
 use crate::runtime::journal_files::{Durability, JournalFiles};
+use crate::runtime::journal_page::JournalPage;
 use crate::runtime::listener::{accept_clients, bind_all};
+use crate::runtime::mend_at_start::mend_at_start;
 use crate::runtime::mesh::{ShardMail, receive_mail, start_guard};
 use crate::runtime::metrics::{self, NodeFacts};
 use crate::runtime::segment_files::FileHelper;
@@ -173,8 +176,7 @@ async fn run_shard(start: ShardStart) {
     let shard = start.config.shard;
     let has_peers = start.config.nodes.len() > 1;
     let news = start.news;
-    let mut source = DirSource::new(&start.data_dir);
-    let core = match Shard::open(start.config, start.groups, &mut source, start.clock.now()) {
+    let core = match open_shard(&start.config, &start.groups, &start.data_dir, start.clock) {
         Ok(core) => core,
         Err(reason) => {
             let _ = news.send(News::Shard(shard, Milestone::Fatal(reason)));
@@ -205,6 +207,22 @@ async fn run_shard(start: ShardStart) {
     })
     .await;
     futures_lite::future::pending().await
+}
+
+/// Recovers a shard's groups; what is damaged is fetched from other nodes, if there are any.
+fn open_shard(
+    config: &ShardConfig,
+    groups: &[GroupFiles],
+    data_dir: &Path,
+    clock: Clock,
+) -> Result<Shard<JournalPage>, String> {
+    loop {
+        let mut source = DirSource::new(data_dir);
+        let opened = Shard::open(config.clone(), groups.to_vec(), &mut source, clock.now());
+        if opened.is_ok() || !mend_at_start(config, groups, data_dir) {
+            return opened;
+        }
+    }
 }
 
 fn shard_config(

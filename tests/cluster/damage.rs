@@ -167,3 +167,58 @@ fn a_member_that_is_behind_gets_what_has_rotted_on_the_leader_as_well() {
     cluster.assert_journals_agree();
     assert_eq!(cluster.leader(), leader);
 }
+
+#[test]
+fn a_node_does_not_start_without_what_is_damaged_behind_its_checkpoint() {
+    for (first, last) in [(20, 20), (20, 24), (0, 30)] {
+        let mut cluster = filled(0);
+        let leader = cluster.leader();
+        let (away, other) = ((leader + 1) % 3, (leader + 2) % 3);
+        cluster.kill(away);
+        for offset in first..=last {
+            let position = cluster.position_of(leader, offset);
+            cluster.rot(away, position, 60);
+        }
+        assert!(!cluster.opens(away));
+        let mended = cluster.mend_at_start(away, other).expect("it is damaged");
+        assert_eq!(mended, Ok((last - first + 1) as u64));
+        assert_eq!(cluster.mend_at_start(away, other), None);
+        cluster.restart(away);
+        cluster.run_ms(1500);
+        cluster.assert_journals_agree();
+    }
+}
+
+#[test]
+fn what_nobody_else_has_is_waited_for_and_what_was_never_committed_is_let_go_of() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let old = cluster.leader();
+    assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
+    cluster.run_ms(100);
+    cluster.cut_off(old, true);
+    // On its own disk only.
+    for offset in 1..6 {
+        assert_eq!(cluster.produce(old, "t", 3), Outcome::At(offset));
+    }
+    let position = cluster.position_of(old, 3);
+    cluster.kill(old);
+    cluster.rot(old, position, 60);
+    assert!(!cluster.opens(old));
+    let others = [(old + 1) % 3, (old + 2) % 3];
+    assert_eq!(cluster.mend_at_start(old, others[0]), Some(Ok(0)), "it has nothing there yet");
+    cluster.run_ms(2000);
+    let new = others.into_iter().find(|node| cluster.leads(*node)).expect("a new leader");
+    for offset in 1..9 {
+        assert_eq!(cluster.produce(new, "t", -1), Outcome::At(offset));
+    }
+    cluster.run_ms(100);
+    assert!(matches!(cluster.mend_at_start(old, new), Some(Ok(1..))));
+    assert_eq!(cluster.mend_at_start(old, new), None);
+    cluster.cut_off(old, false);
+    cluster.restart(old);
+    cluster.run_ms(2000);
+    cluster.assert_journals_agree();
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(9));
+}

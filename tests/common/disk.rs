@@ -10,7 +10,7 @@ use hutong::shard::output::Output;
 
 const BLOCK: usize = 4096;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Disk {
     blocks: BTreeMap<(u64, u64), Vec<u8>>,
     segments: Vec<SegmentId>,

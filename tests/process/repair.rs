@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hutong::journal::format::checksum;
 use hutong::kafka::record_batch::{Producer, batches, build_batch};
@@ -24,6 +24,12 @@ fn value(number: i64) -> String {
     format!("record {number:03} {}", "filling ".repeat(100))
 }
 
+/// Milliseconds since 1970: what is older than a week goes.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    since.as_millis() as i64
+}
+
 /// The node that leads the topic's one partition, and a client of it.
 fn leader(nodes: &Nodes) -> (usize, RawClient) {
     let mut found = None;
@@ -40,13 +46,16 @@ fn leader(nodes: &Nodes) -> (usize, RawClient) {
 /// Three nodes with `RECORDS` records, each in an entry of its own.
 fn filled(flags: &[&str]) -> (Nodes, usize) {
     let nodes = Nodes::start(3, flags);
+    wait_until("each node leads a group", CHANGE_TIMEOUT, || {
+        nodes.all.iter().all(|node| Scrape::of(node).sum("hutong_group_leader", &[]) == 1.0)
+    });
     RawClient::connect(&nodes.all[0].address()).create_topic("t", 1, &[]);
     let mut numbers = 0..RECORDS;
     let mut client = leader(&nodes).1;
     let mut number = numbers.next();
     wait_until("all records are there", CHANGE_TIMEOUT, || {
         while let Some(now) = number {
-            let batch = build_batch(&[(None, value(now).as_bytes())], 1, Producer::NONE);
+            let batch = build_batch(&[(None, value(now).as_bytes())], now_ms(), Producer::NONE);
             if client.produce("t", 0, batch).0 != 0 {
                 // Leaders are being spread over the nodes.
                 client = leader(&nodes).1;
@@ -209,7 +218,7 @@ fn a_copy_of_a_node_is_compared_as_well() {
     let mut client = RawClient::connect(&broker.address());
     client.create_topic("t", 1, &[]);
     for number in 0..RECORDS {
-        let batch = build_batch(&[(None, value(number).as_bytes())], 1, Producer::NONE);
+        let batch = build_batch(&[(None, value(number).as_bytes())], now_ms(), Producer::NONE);
         assert_eq!(client.produce("t", 0, batch), (0, number));
     }
     assert!(broker.stop().0.success());
@@ -236,4 +245,42 @@ fn a_copy_of_a_node_is_compared_as_well() {
     let (said, code) = verify(&[&dir(&other), "--against", &address]);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("refuses: "), "{said}");
+}
+
+#[test]
+fn a_node_that_finds_damage_at_its_start_takes_part_when_another_has_mended_it() {
+    let flags = ["--metrics", "127.0.0.1:0", "--scrub-per-second", "0"];
+    let (mut nodes, leads) = filled(&flags);
+    let (away, other) = ((leads + 1) % 3, (leads + 2) % 3);
+    wait_until("it has all", CHANGE_TIMEOUT, || {
+        let lag = |of| Scrape::of(&nodes.all[of]).sum("hutong_group_position_bytes", of_applied());
+        lag(away) == lag(leads)
+    });
+    // No checkpoint is taken, so the start reads all.
+    nodes.all[away].kill();
+    for number in [20, 21] {
+        flip(&find(&nodes.all[away].data_dir(), number));
+    }
+    // One of the others is enough: a majority is there with this node only.
+    nodes.all[other].kill();
+    let ready = nodes.all[away].said().matches("hutong ready:").count();
+    nodes.all[away].spawn();
+    wait_until("it says what is damaged", CHANGE_TIMEOUT, || {
+        nodes.all[away].said().contains("this node takes part in nothing before")
+    });
+    nodes.all[other].spawn();
+    wait_until("it is ready", CHANGE_TIMEOUT, || {
+        nodes.all[away].said().matches("hutong ready:").count() > ready
+    });
+    let said = nodes.all[away].said();
+    assert!(said.contains("2 damaged entries from position"), "{said}");
+    let against = nodes.all[leads].address();
+    let (said, code) = verify(&["--node", &nodes.all[away].address(), "--against", &against]);
+    assert_eq!(code, 0, "{said}");
+    let mut client = leader(&nodes).1;
+    assert_eq!(client.fetch("t", 0, 0).1, RECORDS);
+}
+
+fn of_applied() -> &'static [(&'static str, &'static str)] {
+    &[("position", "apply")]
 }

@@ -5,17 +5,51 @@
 
 use std::collections::VecDeque;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::remote::Remote;
+use super::super::UsageError;
 use crate::model::ids::GroupId;
 use crate::model::position::Position;
+use crate::runtime::journal_client::JournalClient;
 use crate::shard::peers::repair_wire::{EntrySum, JournalPlace};
+
+/// Connects to the node at an address that somebody has typed, of the cluster with this id unless
+/// it is empty.
+///
+/// # Errors
+/// A sentence that names the address.
+pub fn connect(address: &str, cluster_id: &str) -> Result<JournalClient> {
+    let parts = address.rsplit_once(':');
+    let parsed = parts.and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let Some((host, port)) = parsed else {
+        let what = "is not the address of a node; write it as HOST:PORT";
+        return Err(UsageError(format!("{address:?} {what}")).into());
+    };
+    JournalClient::connect(host, port, cluster_id)
+}
+
+/// Sees to it that something was compared.
+///
+/// # Errors
+/// A sentence, if the other node has a replica of none of the groups.
+pub fn check_kept<'a>(
+    remote: &JournalClient,
+    mut all: impl Iterator<Item = &'a Compared>,
+) -> Result<()> {
+    if !all.any(Compared::is_kept) {
+        let (address, node) = (remote.address(), remote.hello().node);
+        bail!(
+            "{address} is node {node} and has a replica of none of these groups: compare with \
+             another node"
+        );
+    }
+    Ok(())
+}
 
 /// One group's journal against that of another node.
 pub struct Against<'a> {
-    remote: &'a mut Remote,
+    remote: &'a mut JournalClient,
     group: GroupId,
     /// What lies before is committed here for sure.
     committed: Position,
@@ -61,7 +95,7 @@ enum Verdict {
 
 impl<'a> Against<'a> {
     /// Nothing is compared yet. What lies before `committed` is committed here for sure.
-    pub fn new(remote: &'a mut Remote, group: GroupId, committed: Position) -> Against<'a> {
+    pub fn new(remote: &'a mut JournalClient, group: GroupId, committed: Position) -> Against<'a> {
         let compared = Compared {
             against: remote.address().to_owned(),
             entries: 0,

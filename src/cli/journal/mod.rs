@@ -8,7 +8,6 @@ mod contents;
 mod entries;
 mod inspect;
 mod inspect_report;
-mod remote;
 mod running;
 mod stopped;
 mod verify;

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::super::FoundBad;
 use super::super::output::{print, print_json};
-use super::against::{Against, Compared};
-use super::remote::Remote;
+use super::against::{Against, Compared, check_kept, connect};
 use crate::model::ids::GroupId;
 use crate::model::position::Position;
+use crate::runtime::journal_client::JournalClient;
 use crate::shard::peers::repair_wire::{EntrySum, JournalPlace};
 
 /// One group of the first node, and what came of it.
@@ -25,14 +25,14 @@ struct Walked {
 /// A sentence, if a node can't be asked or they have no group in common; [`FoundBad`] if they
 /// differ.
 pub fn compare(node: &str, against: &str, json: bool) -> Result<()> {
-    let mut here = Remote::connect(node, "")?;
-    let mut there = Remote::connect(against, &here.hello().cluster_id)?;
+    let mut here = connect(node, "")?;
+    let mut there = connect(against, &here.hello().cluster_id)?;
     there.check_shape(here.hello().segment_bytes)?;
     let mut walked = Vec::new();
     for group in (0..here.hello().groups).map(GroupId) {
         walked.extend(walk(&mut here, &mut there, group)?);
     }
-    there.check_kept(walked.iter().map(|group| &group.compared))?;
+    check_kept(&there, walked.iter().map(|group| &group.compared))?;
     let is_ok = walked.iter().all(|group| group.damaged.is_none() && group.compared.is_equal());
     if json {
         let groups: Vec<Value> = walked.iter().map(Walked::to_json).collect();
@@ -44,7 +44,11 @@ pub fn compare(node: &str, against: &str, json: bool) -> Result<()> {
 }
 
 /// One group; `None` if the first node has no replica of it.
-fn walk(here: &mut Remote, there: &mut Remote, group: GroupId) -> Result<Option<Walked>> {
+fn walk(
+    here: &mut JournalClient,
+    there: &mut JournalClient,
+    group: GroupId,
+) -> Result<Option<Walked>> {
     let mut place = JournalPlace { group, at: Position(0), previous_crc: None };
     // All that the first node tells of is committed.
     let mut against = Against::new(there, group, Position(u64::MAX));

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::FoundBad;
 use super::super::output::{human_bytes, human_count, print, print_json};
-use super::against::{Against, Compared};
-use super::remote::Remote;
+use super::against::{Against, Compared, check_kept, connect};
 use super::running;
 use super::stopped::Stopped;
 use super::walk::{BadPlace, walk};
@@ -22,6 +21,7 @@ use crate::metadata::Command;
 use crate::model::ids::{GroupId, PartitionKey, SegmentId};
 use crate::model::position::{LogIndex, Position, Term};
 use crate::replica::vote::VoteFile;
+use crate::runtime::journal_client::JournalClient;
 use crate::shard::checkpoint::{self, Checkpoint};
 use crate::shard::control::CATALOG_GROUP;
 use crate::shard::peers::repair_wire::EntrySum;
@@ -70,7 +70,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let stopped = Stopped::open(directory)?;
     let facts = stopped.facts();
     let mut remote = match &args.against {
-        Some(address) => Some(Remote::connect(address, &facts.cluster_id)?),
+        Some(address) => Some(connect(address, &facts.cluster_id)?),
         None => None,
     };
     if let Some(remote) = &remote {
@@ -81,7 +81,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
         checked.push(check_group(&stopped, &stopped.files(group)?, remote.as_mut())?);
     }
     if let Some(remote) = &remote {
-        remote.check_kept(checked.iter().filter_map(|group| group.compared.as_ref()))?;
+        check_kept(remote, checked.iter().filter_map(|group| group.compared.as_ref()))?;
     }
     if args.json {
         let groups: Vec<Value> = checked.iter().map(Checked::to_json).collect();
@@ -119,7 +119,7 @@ struct Checked {
 fn check_group(
     stopped: &Stopped,
     files: &GroupFiles,
-    remote: Option<&mut Remote>,
+    remote: Option<&mut JournalClient>,
 ) -> anyhow::Result<Checked> {
     let segment_bytes = stopped.facts().segment_bytes;
     let mut checked = Checked::new(files.group, segment_bytes);

@@ -24,6 +24,7 @@ use crate::shard::group::Group;
 use crate::shard::repair::look::Look;
 use crate::shard::repair::scrub::Scrub;
 
+pub mod at_start;
 mod look;
 mod mend;
 mod questions;

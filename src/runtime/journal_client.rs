@@ -1,4 +1,5 @@
-//! The journals of a node that runs, as it tells of them over the peer protocol.
+//! The journals of another node that runs, as it tells of them over the peer protocol. Waits for
+//! each answer: for tools, and for a shard that can't begin without.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -7,8 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::super::UsageError;
-use super::against::Compared;
 use crate::duplex::{self, Frames, Kind, Outstanding};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::model::ids::{GroupId, ShardId, shard_of_group};
@@ -24,8 +23,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const BUSY_TRIES: u32 = 100;
 
 /// A node, with a connection to each of its shards that was asked something.
-pub struct Remote {
-    /// As the user wrote it.
+pub struct JournalClient {
     address: String,
     host: String,
     /// Where its shard 0 listens.
@@ -39,31 +37,26 @@ struct Connection {
     outstanding: Outstanding<()>,
 }
 
-impl Remote {
-    /// Connects to any shard of a node, which must be of the cluster with this id if one is given.
+impl JournalClient {
+    /// Connects to any shard of a node, which must be of the cluster with this id unless it is
+    /// empty.
     ///
     /// # Errors
     /// A sentence that names the address.
-    pub fn connect(address: &str, cluster_id: &str) -> Result<Remote> {
-        let (host, port) = address
-            .rsplit_once(':')
-            .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
-            .ok_or_else(|| {
-                let what = "is not the address of a node; write it as HOST:PORT";
-                UsageError(format!("{address:?} {what}"))
-            })?;
-        let mut connection = Connection::open(address, host, port)?;
-        let hello = connection.say_hello(address, cluster_id)?;
+    pub fn connect(host: &str, port: u16, cluster_id: &str) -> Result<JournalClient> {
+        let address = format!("{host}:{port}");
+        let mut connection = Connection::open(&address, host, port)?;
+        let hello = connection.say_hello(&address, cluster_id)?;
         let shard = hello.shard;
         let first = port.checked_sub(shard.0).with_context(|| {
             format!("{address} says that it is shard {shard}, which can't be on that port")
         })?;
         let connections = BTreeMap::from([(shard, connection)]);
-        let (address, host) = (address.to_owned(), host.to_owned());
-        Ok(Remote { address, host, port: first, hello, connections })
+        let host = host.to_owned();
+        Ok(JournalClient { address, host, port: first, hello, connections })
     }
 
-    /// As it was given.
+    /// Where it is, as it was given.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -89,22 +82,6 @@ impl Remote {
         }
     }
 
-    /// That something was compared.
-    ///
-    /// # Errors
-    /// A sentence, if the node has a replica of none of the groups.
-    pub fn check_kept<'a>(&self, mut all: impl Iterator<Item = &'a Compared>) -> Result<()> {
-        match all.any(Compared::is_kept) {
-            true => Ok(()),
-            false => bail!(
-                "{} is node {} and has a replica of none of these groups: compare with another \
-                 node",
-                self.address,
-                self.hello.node
-            ),
-        }
-    }
-
     /// The checksums of entries from a place on; `None` if the node has no replica of the group.
     ///
     /// # Errors
@@ -122,6 +99,17 @@ impl Remote {
             }
         }
         bail!("{} has had too much to do to answer: try again later", self.address)
+    }
+
+    /// The entry that follows a place, byte for byte; `None` if the node doesn't have it.
+    ///
+    /// # Errors
+    /// A sentence, if it can't be asked.
+    pub fn entry(&mut self, place: JournalPlace) -> Result<Option<Vec<u8>>> {
+        let address = self.address.clone();
+        let question = Request::Journal(JournalQuestion::Entry(place));
+        let answer = self.connection(place.group)?.ask(&address, &question)?;
+        Ok(Some(answer).filter(|answer| !answer.is_empty()))
     }
 
     fn connection(&mut self, group: GroupId) -> Result<&mut Connection> {
