@@ -162,7 +162,7 @@ pub fn damage_at_start(
     let recovered = recover(config.node, segment_bytes, files, applied, source, visit);
     let (group, segments) = (files.group, files.segments.clone());
     let is_damaged = matches!(recovered, Err(RecoverError::Damaged { .. }));
-    is_damaged.then(|| DamageAtStart { group, segments, segment_bytes, believed })
+    is_damaged.then_some(DamageAtStart { group, segments, segment_bytes, believed })
 }
 
 /// Where replay begins: at the checkpoint, or at the very beginning.
