@@ -1,6 +1,8 @@
 //! Three nodes of one shard, by their inputs and outputs: who leads, what is acknowledged when, and
 //! what is left when one dies. `cluster/rig.rs` is the network, the disks and the clients.
 
+#[path = "cluster/damage.rs"]
+mod damage;
 #[path = "cluster/rig.rs"]
 mod rig;
 

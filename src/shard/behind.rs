@@ -72,6 +72,11 @@ impl Behind {
         self.reading
     }
 
+    /// Whether a chunk is being read, after which all look again.
+    pub fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
     /// The read is done: all who waited look again.
     pub fn go_on(&mut self) {
         self.reading = None;

@@ -19,6 +19,7 @@ use crate::shard::message::ShardMessage;
 use crate::shard::output::{LogLevel, Output, Part};
 use crate::shard::peers::{PeerEvent, wire};
 use crate::shard::produce::ProduceOutcome;
+use crate::shard::repair::FoundBy;
 use crate::shard::{Shard, State};
 
 /// One tick of Raft's clock. A leader is heard every tick; who hears nothing for ten to twenty
@@ -46,8 +47,9 @@ pub(super) fn shared_groups(
 impl<P: Page> Shard<P> {
     /// Hears what other nodes have said, and lets Raft's clock tick.
     pub(super) fn hear_members(&mut self, now: Now) {
-        if !self.cluster.has_others() && self.peers.has_no_links() {
-            return;
+        if !self.cluster.has_others() {
+            // A tool may ask, also of a node that is alone.
+            return self.hear_peers(now);
         }
         if self.cluster.has_others() && self.next_tick <= now.time {
             // One tick, however late: a process that was paused must not stand for election at
@@ -61,6 +63,10 @@ impl<P: Page> Shard<P> {
             self.tend_members(now.time);
             self.balance_leaders(now.time);
         }
+        self.hear_peers(now);
+    }
+
+    fn hear_peers(&mut self, now: Now) {
         self.peers.advance(now.time, &mut self.outputs);
         for event in self.peers.take_events() {
             self.on_peer_event(event, now);
@@ -81,6 +87,11 @@ impl<P: Page> Shard<P> {
                     let to = message.to;
                     let entries = entries.into_iter().collect();
                     self.peers.send_raft(to, group, |out| message.encode(out), entries);
+                }
+                CatchUpWork::Damaged { at, previous_crc } => {
+                    let own = self.groups.at(index);
+                    let (crc, outputs) = (Some(previous_crc), &mut self.outputs);
+                    self.repairs.damaged(own, at, crc, FoundBy::CatchUp, outputs);
                 }
                 CatchUpWork::Note(line) => {
                     let line = format!("group {group}: {line}");
@@ -167,6 +178,8 @@ impl<P: Page> Shard<P> {
                 let (cluster, outputs) = (&self.cluster, &mut self.outputs);
                 self.control.on_proposed(proposal, version, cluster, outputs);
             }
+            PeerEvent::Asked { question, reply } => self.on_journal_question(question, reply),
+            PeerEvent::Entry { from, group, at, bytes } => self.on_entry(from, group, at, bytes),
             PeerEvent::Note(line) => {
                 self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
             }

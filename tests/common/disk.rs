@@ -10,7 +10,7 @@ use hutong::shard::output::Output;
 
 const BLOCK: usize = 4096;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Disk {
     blocks: BTreeMap<(u64, u64), Vec<u8>>,
     segments: Vec<SegmentId>,
@@ -40,6 +40,15 @@ impl Disk {
     pub fn write(&mut self, segment: SegmentId, at: u64, bytes: &[u8]) {
         for (number, block) in (at / BLOCK as u64..).zip(bytes.chunks(BLOCK)) {
             self.blocks.insert((segment.0, number), block.to_vec());
+        }
+    }
+
+    /// Bytes rot: every bit of them turns over.
+    #[allow(dead_code, reason = "not every rig has damage")]
+    pub fn rot(&mut self, segment: SegmentId, at: u64, bytes: u64) {
+        for at in at..at + bytes {
+            let block = self.blocks.get_mut(&(segment.0, at / BLOCK as u64)).expect("written once");
+            block[at as usize % BLOCK] ^= 0xff;
         }
     }
 

@@ -24,6 +24,7 @@ mod full_disk;
 mod kills;
 mod membership;
 mod metrics;
+mod repair;
 mod restart_time;
 mod retention;
 mod stops_and_refusals;

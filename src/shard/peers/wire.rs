@@ -10,6 +10,7 @@ use crate::model::ids::{GroupId, NodeId, ShardId};
 use crate::model::position::{LogIndex, Position, Term};
 use crate::replica::Members;
 use crate::shard::group::Chain;
+use crate::shard::peers::repair_wire::{self, JournalQuestion};
 use crate::shard::peers::visit::{self, Visit};
 
 /// The version of everything here and in `replica/wire`. Nodes of different versions refuse each
@@ -28,6 +29,10 @@ const MEMBERS: u8 = 5;
 
 /// The longest text: a host, a cluster id, a reason.
 const TEXT_BYTES_MAX: usize = 1024;
+
+/// The node id in the hello of a tool, which belongs to no cluster: it may ask about journals, and
+/// for nothing else.
+pub const VISITOR: NodeId = NodeId(u32::MAX);
 
 /// Bytes that mean nothing. The other side runs other code: close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +88,8 @@ pub enum Request<'a> {
     Members {
         group: GroupId,
     },
+    /// What does the receiver's journal of a group hold at some place?
+    Journal(JournalQuestion),
 }
 
 /// How far a journal reaches: the answer to `Where`.
@@ -137,6 +144,7 @@ impl Request<'_> {
                 out.push(MEMBERS);
                 out.extend(group.0.to_le_bytes());
             }
+            Request::Journal(question) => question.encode(out),
         }
     }
 
@@ -159,12 +167,32 @@ impl Request<'_> {
             PROPOSE => Request::Propose { command: rest },
             WHERE => Request::Where { group: GroupId(reader.u32()?) },
             MEMBERS => Request::Members { group: GroupId(reader.u32()?) },
+            kind if repair_wire::is_question(kind) => {
+                Request::Journal(JournalQuestion::decode(kind, rest)?)
+            }
             _ => return Err(NotUnderstood),
         })
     }
 }
 
 impl Hello {
+    /// The hello of a tool: of the cluster with this id, or of whichever if it is empty.
+    pub fn of_visitor(cluster_id: &str) -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            cluster_id: cluster_id.into(),
+            node: VISITOR,
+            shard: ShardId(0),
+            incarnation: 0,
+            directory: 0,
+            shards: 1,
+            groups: 0,
+            segment_bytes: 0,
+            host: String::new(),
+            port: 0,
+        }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.version.to_le_bytes());
         put_text(&self.cluster_id, out);
