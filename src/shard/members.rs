@@ -48,7 +48,10 @@ impl<P: Page> Shard<P> {
     pub(super) fn hear_members(&mut self, now: Now) {
         if !self.cluster.has_others() {
             // A tool may ask about the journals of a node that is alone, too.
-            return self.hear_peers(now);
+            if self.peers.has_links() {
+                self.hear_peers(now);
+            }
+            return;
         }
         if self.next_tick <= now.time {
             // One tick, however late: a process that was paused must not stand for election at

@@ -148,6 +148,11 @@ impl<P> Peers<P> {
         self.links.contains_key(&connection)
     }
 
+    /// Whether there is any such connection.
+    pub fn has_links(&self) -> bool {
+        !self.links.is_empty()
+    }
+
     /// A connection that was dialed is there: says hello.
     pub fn on_opened(&mut self, connection: ConnectionId, now: Time) {
         let Some(place) = self.dials.opened(connection) else { return };
