@@ -72,9 +72,9 @@ impl Behind {
         self.reading
     }
 
-    /// Whether a chunk is being read, after which all look again.
-    pub fn is_reading(&self) -> bool {
-        self.reading.is_some()
+    /// The chunk that is being read, after which all look again.
+    pub fn reading(&self) -> Option<(GroupId, Position)> {
+        self.reading
     }
 
     /// The read is done: all who waited look again.

@@ -415,7 +415,7 @@ impl<P: Page> Fetches<P> {
                 continue;
             };
             job.lacking -= 1;
-            let reads = job.behind.is_reading();
+            let reads = job.behind.reading().is_some();
             match mended {
                 true => job.behind.put(at_part, group, position, !reads),
                 false => part.error = ErrorCode::KAFKA_STORAGE_ERROR,
@@ -444,6 +444,9 @@ impl<P: Page> Fetches<P> {
             parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
             for id in &readers {
                 if let Some(job) = self.jobs.get_mut(*id) {
+                    if let Some((group, position)) = job.behind.reading() {
+                        parts.repairs.unreadable(group, position);
+                    }
                     for part in job.behind.failed() {
                         job.parts[part].error = ErrorCode::KAFKA_STORAGE_ERROR;
                     }

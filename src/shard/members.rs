@@ -49,9 +49,12 @@ impl<P: Page> Shard<P> {
     pub(super) fn hear_members(&mut self, now: Now) {
         if !self.cluster.has_others() {
             // A tool may ask, also of a node that is alone.
-            return self.hear_peers(now);
+            if self.peers.has_links() {
+                self.hear_peers(now);
+            }
+            return;
         }
-        if self.cluster.has_others() && self.next_tick <= now.time {
+        if self.next_tick <= now.time {
             // One tick, however late: a process that was paused must not stand for election at
             // once, before it has read what its leader has sent.
             self.next_tick = now.time + RAFT_TICK;

@@ -59,6 +59,26 @@ fn a_consumer_gets_what_has_rotted_on_the_leader_from_another_node() {
 }
 
 #[test]
+fn what_the_disk_can_not_read_any_more_is_mended_for_who_asks_again() {
+    let mut cluster = filled(0);
+    let leader = cluster.leader();
+    for offset in [10, 20] {
+        let position = cluster.position_of(leader, offset);
+        cluster.lose(leader, position);
+    }
+    // One at a time: behind the first nothing has been looked at.
+    for _ in 0..2 {
+        assert_eq!(cluster.fetch(leader, "t", 0), STORAGE);
+        cluster.run_ms(100);
+    }
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
+    assert_eq!(repairs(&cluster, leader), (2, 2));
+    let said = cluster.log_of(leader).join("\n");
+    assert_eq!(said.matches("the disk can't read it").count(), 2, "{said}");
+    cluster.assert_journals_agree();
+}
+
+#[test]
 fn a_reader_that_begins_at_the_damage_gets_it_too() {
     let mut cluster = filled(0);
     let leader = cluster.leader();

@@ -542,6 +542,11 @@ impl Cluster {
         self.nodes[node].disk.rot(SegmentId(0), position.0, bytes);
     }
 
+    /// A node's disk can't read the block at a position any more.
+    pub fn lose(&mut self, node: usize, position: Position) {
+        self.nodes[node].disk.lose(SegmentId(0), position.0);
+    }
+
     /// What a node tells of itself.
     pub fn snapshot(&self, node: usize) -> ShardSnapshot {
         self.nodes[node].shard.as_ref().expect("it runs").snapshot()

@@ -222,6 +222,11 @@ impl<P> Peers<P> {
         self.links.contains_key(&connection)
     }
 
+    /// Whether there is any such connection.
+    pub fn has_links(&self) -> bool {
+        !self.links.is_empty()
+    }
+
     /// A connection that was dialed is there: says hello.
     pub fn on_opened(&mut self, connection: ConnectionId, now: Time) {
         let Some(place) = self.dials.opened(connection) else { return };
@@ -303,11 +308,6 @@ impl<P> Peers<P> {
     /// Whether any connection to a node is there.
     pub fn is_up(&self, node: NodeId) -> bool {
         self.up.keys().any(|place| place.node == node)
-    }
-
-    /// Whether there is no connection to anybody.
-    pub fn has_no_links(&self) -> bool {
-        self.links.is_empty()
     }
 
     /// What the data directories of the nodes that can be talked to have drawn.

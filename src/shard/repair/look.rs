@@ -141,3 +141,6 @@ fn follow(
     }
     (heads, end)
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,6 +115,7 @@ fn told<P: Page>(group: &Group<P>, at: Position, found_by: FoundBy, is_mendable:
         }
         FoundBy::CatchUp => "a member that is behind needs it".to_string(),
         FoundBy::Scrub => "the scrub has found it".to_string(),
+        FoundBy::Disk => "the disk can't read it".to_string(),
     };
     let place = format!("group {id}: damaged entry in segment {segment} at position {at}");
     match is_mendable {
@@ -161,6 +162,7 @@ impl<P: Page> Shard<P> {
         if self.repairs.due.is_none_or(|due| due > now.time) {
             return;
         }
+        self.look_into_unreadable();
         let keys: Vec<_> = self.repairs.places.keys().copied().collect();
         let mut under_way = self.repairs.under_way();
         for (group, at) in keys {
@@ -321,6 +323,7 @@ impl<P: Page> Shard<P> {
         match self.repairs.reads.remove(&read) {
             Some(Reading::Compare { group, at }) => self.on_compared(group, at, page, now),
             Some(Reading::Scrub(look)) => self.on_scrub_read(look, page, now),
+            Some(Reading::Unreadable { look, from }) => self.on_unreadable_read(look, page, from),
             Some(Reading::Question { mut look, reply, sums }) => {
                 let Some(own) = self.groups.get(group) else { return };
                 let looked = look.on_read(&own.journal, limit(own), page);

@@ -29,6 +29,7 @@ mod look;
 mod mend;
 mod questions;
 pub mod scrub;
+mod unreadable;
 
 /// Set in the numbers of reads made here, and in no others.
 pub const REPAIR_READ: u64 = 1 << 62;
@@ -50,6 +51,8 @@ pub struct Repairs {
     places: BTreeMap<(GroupId, Position), Damage>,
     reads: BTreeMap<ReadId, Reading>,
     next_read: u64,
+    /// Chunks of journals that the disk can't read, and whether they are being looked at.
+    unreadable: BTreeMap<(GroupId, Position), bool>,
     /// Places that were mended, or of which it is known that they can't be now.
     outcomes: Vec<(GroupId, Position, bool)>,
     /// When something is to be done for a place.
@@ -107,9 +110,21 @@ enum State {
 /// What a read is for.
 #[derive(Debug)]
 enum Reading {
-    Question { look: Look, reply: ReplyTo, sums: bool },
+    Question {
+        look: Look,
+        reply: ReplyTo,
+        sums: bool,
+    },
     Scrub(Look),
-    Compare { group: GroupId, at: Position },
+    /// Of a chunk that begins at `from`.
+    Unreadable {
+        look: Look,
+        from: Position,
+    },
+    Compare {
+        group: GroupId,
+        at: Position,
+    },
 }
 
 /// Who came upon damage.
@@ -123,6 +138,8 @@ pub enum FoundBy {
     /// The leader, when it read for a member that lacks entries.
     CatchUp,
     Scrub,
+    /// A consumer, from whose chunk the disk could not read it.
+    Disk,
 }
 
 impl Repairs {
@@ -134,6 +151,7 @@ impl Repairs {
             places: BTreeMap::new(),
             reads: BTreeMap::new(),
             next_read: 0,
+            unreadable: BTreeMap::new(),
             outcomes: Vec::new(),
             due: None,
             scrub: Scrub::new(scrub_bytes_per_second, now),
