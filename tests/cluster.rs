@@ -2,6 +2,7 @@
 //! what is left when one dies. `cluster/rig.rs` is the network, the disks and the clients.
 
 #[path = "cluster/rig.rs"]
+#[allow(dead_code, reason = "consumer groups ask for more: `consumer_protocol.rs`")]
 mod rig;
 
 use rig::{Cluster, Outcome};
