@@ -14,6 +14,8 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::Offset;
 
 use crate::broker::{Broker, wait_until};
+use crate::nodes::Nodes;
+use crate::raw::RawClient;
 use crate::records::{config, create_topic};
 
 const TOPIC: &str = "shared";
@@ -142,9 +144,9 @@ fn committed(bootstrap: &str) -> Vec<i64> {
 }
 
 /// Sessions as short as they must be for a test.
-fn shorten_sessions(bootstrap: &str) {
+fn shorten_sessions(bootstrap: &str, broker: i32) {
     let admin: AdminClient<DefaultClientContext> = config(bootstrap).create().unwrap();
-    let wanted = AlterConfig::new(ResourceSpecifier::Broker(0))
+    let wanted = AlterConfig::new(ResourceSpecifier::Broker(broker))
         .set("group.consumer.session.timeout.ms", "6000")
         .set("group.consumer.heartbeat.interval.ms", "500");
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
@@ -166,7 +168,7 @@ fn share_and_go_on(protocol: Protocol) {
     let mut broker = Broker::start(2, &["--segment-bytes", "32MiB"]);
     let bootstrap = broker.address();
     create_topic(&bootstrap, TOPIC, PARTITIONS);
-    shorten_sessions(&bootstrap);
+    shorten_sessions(&bootstrap, 0);
     produce(&bootstrap, 0, 300);
     let seen = Seen::default();
     let first = Member::start(&bootstrap, protocol, &seen);
@@ -235,4 +237,55 @@ fn the_command_line_sees_it(broker: &Broker, protocol: Protocol) {
     assert!(!done && said.contains("GROUP_ID_NOT_FOUND"), "{said}");
     let (done, said) = hutong(broker, &["group", "delete", "nobody"]);
     assert!(!done && said.contains("can't delete group nobody"), "{said}");
+}
+
+/// The broker that coordinates the group.
+fn coordinator(nodes: &Nodes) -> Option<usize> {
+    let node = nodes.all.iter().find(|node| node.runs())?;
+    let (_, described) = hutong(node, &["group", "describe", GROUP, "--json"]);
+    let described: serde_json::Value = serde_json::from_str(&described).ok()?;
+    // Nodes are numbered from 1, and so is their first broker, in thousands.
+    Some(described[0]["coordinator"].as_u64()? as usize / 1000 - 1)
+}
+
+#[test]
+fn classic_members_go_on_where_another_node_coordinates() {
+    go_on_elsewhere(Protocol::Classic);
+}
+
+#[test]
+fn members_of_the_new_protocol_go_on_where_another_node_coordinates() {
+    go_on_elsewhere(Protocol::Consumer);
+}
+
+fn go_on_elsewhere(protocol: Protocol) {
+    let mut nodes = Nodes::start(3, &[]);
+    let addresses: Vec<String> = nodes.all.iter().map(Broker::address).collect();
+    let bootstrap = addresses.join(",");
+    RawClient::connect(&addresses[0]).create_topic(TOPIC, PARTITIONS, &[]);
+    shorten_sessions(&bootstrap, 1000);
+    produce(&bootstrap, 0, 300);
+    let seen = Seen::default();
+    let first = Member::start(&bootstrap, protocol, &seen);
+    let second = Member::start(&bootstrap, protocol, &seen);
+    wait_until("two members share", PATIENCE, || share(&[&first, &second]));
+    wait_until("all is read", PATIENCE, || seen.has_all(300));
+    wait_until("all is committed", PATIENCE, || committed(&bootstrap) == vec![50; 6]);
+    for round in 0..2 {
+        wait_until("somebody coordinates", PATIENCE, || coordinator(&nodes).is_some());
+        let node = coordinator(&nodes).unwrap();
+        nodes.all[node].kill();
+        assert_eq!(committed(&bootstrap), vec![50 + 50 * round; 6], "offsets are there at once");
+        let read = 600 + 300 * round as usize;
+        produce(&bootstrap, read - 300, read);
+        wait_until("all is read elsewhere", PATIENCE, || seen.has_all(read));
+        wait_until("they share again", PATIENCE, || share(&[&first, &second]));
+        wait_until("all is committed", PATIENCE, || {
+            committed(&bootstrap) == vec![100 + 50 * round; 6]
+        });
+        nodes.all[node].spawn();
+    }
+    drop(first);
+    let all: BTreeSet<i32> = (0..PARTITIONS).collect();
+    wait_until("the one that is left has all", PATIENCE, || second.owns() == all);
 }
