@@ -205,8 +205,12 @@ pub const TOPIC_REGEX_COMPILED_BYTES_MAX: usize = 256 << 10;
 /// Different regular expressions in one consumer group.
 pub const CONSUMER_GROUP_REGEXES_MAX: usize = 32;
 
-/// Records of a consumer group's state that are written as one.
-pub const CONSUMER_GROUP_RECORDS_MAX: usize = 4 * CONSUMER_GROUP_MEMBERS_MAX;
+/// Records of a consumer group's state that are written as one: a group of the largest size that
+/// is switched to the new protocol, and everybody's target with it.
+pub const CONSUMER_GROUP_RECORDS_MAX: usize = 4 * CONSUMER_GROUP_MEMBERS_MAX + 64;
+
+/// The bytes of those records. They must fit into a journal entry beside others.
+pub const CONSUMER_GROUP_BATCH_BYTES_MAX: usize = 2 * CONSUMER_GROUP_BYTES_MAX;
 
 const _: () = {
     assert!(2 * CONSUMER_GROUP_BYTES_MAX + 2 * ENTRY_BYTES_TARGET <= ENTRY_BYTES_MAX);

@@ -4,6 +4,7 @@
 #[path = "cluster/damage.rs"]
 mod damage;
 #[path = "cluster/rig.rs"]
+#[allow(dead_code, reason = "consumer groups ask for more: `consumer_protocol.rs`")]
 mod rig;
 
 use hutong::model::ids::{GroupId, NodeId};

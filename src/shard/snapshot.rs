@@ -49,7 +49,8 @@ pub struct ShardSnapshot {
     pub groups: Vec<GroupSnapshot>,
     /// The consumer groups that are coordinated here.
     pub consumer_groups: Vec<ConsumerGroupSnapshot>,
-    /// High watermarks of the partitions here, by key, as of the groups that this node leads.
+    /// High watermarks of the partitions here, by key, as far as this node knows: a consumer group
+    /// may be coordinated where the partitions it reads are followed only.
     pub watermarks: Vec<(u32, i64)>,
 }
 
@@ -165,7 +166,9 @@ impl<P: Page> Shard<P> {
                     let topic = topic.name.to_string();
                     Some(OffsetSnapshot { key: key.0, topic, partition, committed: offset.offset })
                 };
-                let members = coordinator.classic.group(id).map_or(0, |g| g.members().len());
+                let live = coordinator.classic.group(id).map(|group| group.members().len());
+                let members = live
+                    .unwrap_or_else(|| stored.modern().map_or(0, |state| state.members().len()));
                 let offsets = stored.offsets.iter().filter_map(offset).collect();
                 told.push(ConsumerGroupSnapshot { id: id.to_owned(), members, offsets });
             }
@@ -174,8 +177,7 @@ impl<P: Page> Shard<P> {
     }
 
     fn watermarks(&self) -> Vec<(u32, i64)> {
-        let led = self.groups.iter().filter(|group| group.replica.is_leader());
-        let partitions = led.flat_map(|group| group.partitions.iter());
+        let partitions = self.groups.iter().flat_map(|group| group.partitions.iter());
         partitions
             .take(METRICS_WATERMARKS_MAX)
             .map(|partition| (partition.key.0, partition.high_watermark().0))

@@ -31,7 +31,7 @@ use kafka_protocol::messages::{
     CreateTopicsRequest, CreateTopicsResponse, FetchRequest, FetchResponse, ProduceRequest,
     ProduceResponse, RequestHeader, ResponseHeader, TopicName,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 const SEGMENT_BYTES: u64 = 32 << 20;
 const BLOCK: usize = 4096;
@@ -403,6 +403,29 @@ impl Cluster {
         Now { time: Time(self.now), wallclock }
     }
 
+    /// Sends a request over a connection of its own.
+    pub fn send<R: Request>(&mut self, node: usize, version: i16, request: &R) -> ConnectionId {
+        self.send_frame(node, R::KEY, version, request)
+    }
+
+    /// The answer to what was sent, if it comes within so many milliseconds.
+    pub fn answer<R: Request>(
+        &mut self,
+        node: usize,
+        connection: ConnectionId,
+        version: i16,
+        milliseconds: u64,
+    ) -> Option<R::Response> {
+        for _ in 0..=milliseconds {
+            if let Some(mut answer) = self.take_answer(node, connection) {
+                ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
+                return Some(R::Response::decode(&mut answer, version).expect("a response"));
+            }
+            self.run_ms(1);
+        }
+        None
+    }
+
     /// Sends a request and waits a while for its answer.
     fn ask<R: Encodable + HeaderVersion>(
         &mut self,
@@ -411,6 +434,23 @@ impl Cluster {
         version: i16,
         request: &R,
     ) -> (ConnectionId, Option<Bytes>) {
+        let connection = self.send_frame(node, key, version, request);
+        for _ in 0..100 {
+            self.run_ms(1);
+            if let Some(answer) = self.take_answer(node, connection) {
+                return (connection, Some(answer));
+            }
+        }
+        (connection, None)
+    }
+
+    fn send_frame<R: Encodable + HeaderVersion>(
+        &mut self,
+        node: usize,
+        key: i16,
+        version: i16,
+        request: &R,
+    ) -> ConnectionId {
         let connection = self.new_connection(node);
         let header =
             RequestHeader::default().with_request_api_key(key).with_request_api_version(version);
@@ -420,13 +460,7 @@ impl Cluster {
         let mut frames = (body.len() as i32).to_be_bytes().to_vec();
         frames.extend(body);
         self.nodes[node].inputs.push_back(Input::Frames { connection, frames: frames.into() });
-        for _ in 0..100 {
-            self.run_ms(1);
-            if let Some(answer) = self.take_answer(node, connection) {
-                return (connection, Some(answer));
-            }
-        }
-        (connection, None)
+        connection
     }
 
     fn take_answer(&mut self, node: usize, connection: ConnectionId) -> Option<Bytes> {
