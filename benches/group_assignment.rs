@@ -24,6 +24,10 @@ impl Topics for OneTopic {
         1
     }
 
+    fn partitions(&self) -> usize {
+        self.0 as usize
+    }
+
     fn topic(&self, name: &str) -> Option<(TopicId, i32)> {
         (name == "topic").then_some((TOPIC, self.0))
     }

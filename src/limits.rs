@@ -142,6 +142,22 @@ pub const READ_CHUNKS_KEPT: usize = 16;
 /// Chunks that are read ahead of the one in use.
 pub const READ_AHEAD_CHUNKS: u32 = 3;
 
+/// Damaged entries of one group that other nodes are asked for at the same time.
+pub const REPAIRS_IN_FLIGHT_MAX: usize = 4;
+
+/// Damaged places of one shard that are remembered. Readers of further ones get an error.
+pub const DAMAGED_PLACES_MAX: usize = 1024;
+
+/// Questions of other nodes and of tools about the journals of one shard that wait for its disk.
+/// What comes beyond gets no for an answer.
+pub const JOURNAL_QUESTIONS_MAX: usize = 16;
+
+/// What the scrub reads of a journal at a time.
+pub const SCRUB_READ_BYTES: usize = 256 << 10;
+
+/// What the scrub of a node reads in a second, unless told otherwise.
+pub const SCRUB_BYTES_PER_SECOND_DEFAULT: u64 = 4 << 20;
+
 /// Producer ids that a shard takes from the catalog at a time.
 pub const PRODUCER_IDS_PER_BLOCK: u32 = 1000;
 
@@ -194,8 +210,12 @@ pub const TOPIC_REGEX_COMPILED_BYTES_MAX: usize = 256 << 10;
 /// Different regular expressions in one consumer group.
 pub const CONSUMER_GROUP_REGEXES_MAX: usize = 32;
 
-/// Records of a consumer group's state that are written as one.
-pub const CONSUMER_GROUP_RECORDS_MAX: usize = 4 * CONSUMER_GROUP_MEMBERS_MAX;
+/// Records of a consumer group's state that are written as one: a group of the largest size that
+/// is switched to the new protocol, and everybody's target with it.
+pub const CONSUMER_GROUP_RECORDS_MAX: usize = 4 * CONSUMER_GROUP_MEMBERS_MAX + 64;
+
+/// The bytes of those records. They must fit into a journal entry beside others.
+pub const CONSUMER_GROUP_BATCH_BYTES_MAX: usize = 2 * CONSUMER_GROUP_BYTES_MAX;
 
 const _: () = {
     assert!(2 * CONSUMER_GROUP_BYTES_MAX + 2 * ENTRY_BYTES_TARGET <= ENTRY_BYTES_MAX);

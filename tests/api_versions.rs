@@ -174,6 +174,7 @@ fn body(key: i16, version: i16, id: Uuid) -> Option<Vec<u8>> {
             request.include_fenced_brokers = version >= 2;
             encode!(request)
         }
+        68 | 69 => consumer_body(key, version),
         75 => {
             use describe_topic_partitions_request::TopicRequest;
             let topics =
@@ -182,6 +183,25 @@ fn body(key: i16, version: i16, id: Uuid) -> Option<Vec<u8>> {
         }
         _ => None,
     }
+}
+
+/// The protocol of KIP-848: a member with a name of its own joins in each version.
+fn consumer_body(key: i16, version: i16) -> Option<Vec<u8>> {
+    if key == 69 {
+        let names = ["group", "new-0", "no-group"].map(|name| GroupId(text(name)));
+        let request = ConsumerGroupDescribeRequest::default().with_group_ids(names.to_vec());
+        return Some(request_frame(key, version, &request));
+    }
+    let mut request = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(GroupId(StrBytes::from_string(format!("new-{version}"))))
+        .with_rebalance_timeout_ms(1000)
+        .with_subscribed_topic_names(Some(vec![topic("there")]))
+        .with_topic_partitions(Some(Vec::new()));
+    if version >= 1 {
+        request.member_id = text("member");
+        request.subscribed_topic_regex = Some(text("t.*"));
+    }
+    Some(request_frame(key, version, &request))
 }
 
 /// OffsetCommit and OffsetFetch as the codec doesn't know them yet: partition 0 of a topic that is

@@ -1,7 +1,10 @@
 //! Three nodes of one shard, by their inputs and outputs: who leads, what is acknowledged when, and
 //! what is left when one dies. `cluster/rig.rs` is the network, the disks and the clients.
 
+#[path = "cluster/damage.rs"]
+mod damage;
 #[path = "cluster/rig.rs"]
+#[allow(dead_code, reason = "consumer groups ask for more: `consumer_protocol.rs`")]
 mod rig;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;

@@ -39,7 +39,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     // Of `limits` and `model` the words, of `journal` pages and sources, of `shard` the boundary,
     // of `kafka` only where a frame ends: sockets give bytes, and the shard takes whole frames. Of
-    // `metadata` which groups a node has.
+    // `metadata` which groups a node has. Of `duplex` the frames, for a shard that must ask other
+    // nodes before it can begin.
     (
         "runtime",
         &[

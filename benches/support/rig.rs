@@ -184,6 +184,7 @@ fn config(journal_cache_bytes: usize) -> ShardConfig {
         data_directory: "/data".into(),
         segment_bytes: 128 << 20,
         journal_cache_bytes,
+        scrub_bytes_per_second: 0,
         auto_create_topics: true,
         default_partitions: 1,
         seed: 1,

@@ -3,11 +3,13 @@
 //! The binaries in `fuzz_targets/` hand them what libFuzzer makes up; `tests/bounded.rs` runs a
 //! bounded number of random and mutated inputs on any toolchain. `README.md` tells how to do both.
 
+mod group_records;
 mod journal_recover;
 mod kafka_decode;
 mod pending_responses_ops;
 mod record_lookup;
 
+pub use group_records::group_records;
 pub use journal_recover::journal_recover;
 pub use kafka_decode::kafka_decode;
 pub use pending_responses_ops::pending_responses_ops;

@@ -96,6 +96,11 @@ fn record_lookup() {
 }
 
 #[test]
+fn group_records() {
+    fuzz(hutong_fuzz::group_records, &seeds::groups(), 30_000, 300);
+}
+
+#[test]
 fn journal_recover() {
     fuzz(hutong_fuzz::journal_recover, &[], 4_000, 2_000);
 }

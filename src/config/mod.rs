@@ -16,8 +16,8 @@ use serde::Deserialize;
 
 use crate::config::peers::{Peer, PeerList};
 use crate::limits::{
-    ENTRY_ALIGN_BYTES, GROUPS_MAX, JOURNAL_CACHE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT,
-    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX, TOPIC_PARTITIONS_MAX,
+    ENTRY_ALIGN_BYTES, GROUPS_MAX, JOURNAL_CACHE_BYTES_DEFAULT, SCRUB_BYTES_PER_SECOND_DEFAULT,
+    SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX, TOPIC_PARTITIONS_MAX,
 };
 use crate::model::ids::NodeId;
 
@@ -114,6 +114,11 @@ pub struct RawConfig {
     /// up are served [default: 48MiB]
     #[arg(long, value_name = "SIZE")]
     pub journal_cache: Option<ByteSize>,
+
+    /// How fast journals are read in the background to find what has rotted on the disk, for all
+    /// shards together; 0 turns that off [default: 4MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub scrub_per_second: Option<ByteSize>,
 
     /// Disk buffers of each shard, registered with the kernel; wants three times as much locked
     /// memory (ulimit -l) unless root [default: the journal cache and 16MiB]
@@ -223,6 +228,8 @@ pub struct Config {
     /// `None`: as the data directory says, or the default if it is new.
     pub segment_bytes: Option<u64>,
     pub journal_cache_bytes: usize,
+    /// Of all shards together; 0: none.
+    pub scrub_bytes_per_second: u64,
     /// Disk buffers wanted for each shard; what the system grants may be less.
     pub io_memory_bytes: usize,
     pub journal_sync: JournalSync,
@@ -282,6 +289,9 @@ impl Config {
             cpus,
             segment_bytes: segment_bytes(raw.segment_bytes)?,
             journal_cache_bytes: cache as usize,
+            scrub_bytes_per_second: raw
+                .scrub_per_second
+                .map_or(SCRUB_BYTES_PER_SECOND_DEFAULT, |size| size.0),
             io_memory_bytes: within(
                 "--io-memory",
                 raw.io_memory.map(|size| size.0),
@@ -392,6 +402,7 @@ impl RawConfig {
             no_pin: if placed { self.no_pin } else { below.no_pin },
             segment_bytes: self.segment_bytes.or(below.segment_bytes),
             journal_cache: self.journal_cache.or(below.journal_cache),
+            scrub_per_second: self.scrub_per_second.or(below.scrub_per_second),
             io_memory: self.io_memory.or(below.io_memory),
             journal_sync: self.journal_sync.or(below.journal_sync),
             no_auto_create_topics: self.no_auto_create_topics.or(below.no_auto_create_topics),

@@ -33,6 +33,9 @@ pub enum DecodeError {
     /// Items that must be in strictly ascending order and aren't.
     #[error("{0} are out of order")]
     OutOfOrder(&'static str),
+    /// Of a group of the new protocol, which has errors of its own.
+    #[error(transparent)]
+    Modern(#[from] super::modern::DecodeError),
 }
 
 impl From<BadEnd> for DecodeError {

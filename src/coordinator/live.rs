@@ -5,46 +5,51 @@
 //! when this shard becomes leader, and dropped when it no longer is.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-use crate::coordinator::classic::{Answer, Caller, Classic, Context, Fault, Proposal, Then};
+use crate::coordinator::classic::{Answer, Caller, Classic, Context, Fault, Then};
+use crate::coordinator::modern::{ConsumerGroup, Env, Groups};
 use crate::coordinator::record::{CommittedOffset, Record};
 use crate::coordinator::store::Store;
 use crate::limits::{CONSUMER_GROUPS_MAX, ENTRY_BYTES_TARGET};
 use crate::model::ids::PartitionKey;
-use crate::model::time::Time;
 
 /// The leader's state.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Coordinator {
     /// Groups that use the classic protocol and have members.
     pub classic: Classic,
+    /// Groups that use the new protocol.
+    pub modern: Groups,
     /// Who is to be answered with the last record that waits to be taken.
-    riders: Vec<Caller>,
+    riders: Vec<(Caller, Answer)>,
     /// The number of the next batch, and of the oldest that isn't applied.
     next_batch: u64,
     first_batch: u64,
     /// What is done when each of them is applied.
     unapplied: VecDeque<Batch>,
     unapplied_bytes: usize,
+    /// The number of the last record that was applied.
+    applied_record: u64,
 }
 
 #[derive(Debug)]
 struct Batch {
     bytes: usize,
+    records: u64,
     then: Vec<Then>,
 }
 
 impl Coordinator {
     /// Goes on where the last leader left off.
-    pub fn recover(store: &Store, now: Time) -> Coordinator {
-        Coordinator {
-            classic: Classic::recover(store, now),
-            riders: Vec::new(),
-            next_batch: 0,
-            first_batch: 0,
-            unapplied: VecDeque::new(),
-            unapplied_bytes: 0,
+    pub fn recover(store: &Store, env: &Env<'_>) -> Coordinator {
+        let mut modern = Groups::default();
+        for (id, stored) in store.groups() {
+            if let Some(state) = stored.modern() {
+                modern.insert(Rc::from(id), ConsumerGroup::take_over(state.clone(), env));
+            }
         }
+        Coordinator { classic: Classic::recover(store, env.now), modern, ..Coordinator::default() }
     }
 
     /// Commits offsets; the caller is answered when they are recorded. Whether it may was asked
@@ -59,8 +64,11 @@ impl Coordinator {
         group: String,
         offsets: Vec<(PartitionKey, CommittedOffset)>,
     ) -> Result<(), Fault> {
-        let is_new = context.store.group(&group).is_none() && self.classic.group(&group).is_none();
-        if is_new && context.store.len() >= CONSUMER_GROUPS_MAX {
+        let is_live = self.classic.group(&group).is_some() || self.modern.get(&group).is_some();
+        if !is_live
+            && context.store.group(&group).is_none()
+            && context.store.len() >= CONSUMER_GROUPS_MAX
+        {
             return Err(Fault::TooManyGroups);
         }
         self.propose(Record::OffsetsCommitted { group, offsets }, caller);
@@ -82,22 +90,25 @@ impl Coordinator {
         caller: Caller,
         group: String,
     ) -> Result<(), Fault> {
-        self.classic.may_delete(context, &group)?;
-        self.classic.deleted(&group);
+        if self.modern.with_members(&group).is_some() {
+            return Err(Fault::NotEmpty);
+        }
+        if self.classic.group(&group).is_some() || self.modern.get(&group).is_none() {
+            self.classic.may_delete(context, &group)?;
+            self.classic.deleted(&group);
+        }
+        self.modern.remove(&group);
         self.propose(Record::GroupDeleted { group }, caller);
         Ok(())
     }
 
     /// Records something that nobody waits for.
     pub fn record(&mut self, record: Record) {
-        self.classic.outbox.proposals.push(Proposal { record, then: Then::Nothing });
+        self.classic.outbox.propose(record, Then::Nothing);
     }
 
     fn propose(&mut self, record: Record, caller: Caller) {
-        self.classic
-            .outbox
-            .proposals
-            .push(Proposal { record, then: Then::Answer(caller, Answer::Done) });
+        self.classic.outbox.propose(record, Then::Answer(caller, Answer::Done));
     }
 
     /// The answers there are since the last call.
@@ -124,21 +135,22 @@ impl Coordinator {
         then.extend(self.classic.outbox.proposals.drain(..taken).map(|proposal| proposal.then));
         if self.classic.outbox.proposals.is_empty() {
             let riders = std::mem::take(&mut self.riders);
-            then.extend(riders.into_iter().map(|caller| Then::Answer(caller, Answer::Done)));
+            then.extend(riders.into_iter().map(|(caller, answer)| Then::Answer(caller, answer)));
         }
         let number = self.next_batch;
         self.next_batch += 1;
         self.unapplied_bytes += data.len();
-        self.unapplied.push_back(Batch { bytes: data.len(), then });
+        self.unapplied.push_back(Batch { bytes: data.len(), records: taken as u64, then });
         Some((number, data))
     }
 
     /// A batch has been applied, and with it all before.
     pub fn applied(&mut self, context: Context<'_>, batch: u64) {
         while self.first_batch <= batch
-            && let Some(Batch { bytes, then }) = self.unapplied.pop_front()
+            && let Some(Batch { bytes, records, then }) = self.unapplied.pop_front()
         {
             self.first_batch += 1;
+            self.applied_record += records;
             self.unapplied_bytes -= bytes;
             for then in then {
                 self.classic.applied(context, then);
@@ -158,12 +170,25 @@ impl Coordinator {
 
     /// Answers somebody when all that has been decided so far is applied.
     pub fn answer_when_settled(&mut self, caller: Caller) {
-        if !self.classic.outbox.proposals.is_empty() {
-            self.riders.push(caller);
-        } else if let Some(last) = self.unapplied.back_mut() {
-            last.then.push(Then::Answer(caller, Answer::Done));
+        self.answer_after_last(caller, Answer::Done);
+    }
+
+    /// Answers somebody when the record of this number is applied, or soon after.
+    pub(super) fn answer_after(&mut self, record: u64, caller: Caller, answer: Answer) {
+        if record <= self.applied_record {
+            self.classic.outbox.answers.push((caller, answer));
         } else {
-            self.classic.outbox.answers.push((caller, Answer::Done));
+            self.answer_after_last(caller, answer);
+        }
+    }
+
+    fn answer_after_last(&mut self, caller: Caller, answer: Answer) {
+        if !self.classic.outbox.proposals.is_empty() {
+            self.riders.push((caller, answer));
+        } else if let Some(last) = self.unapplied.back_mut() {
+            last.then.push(Then::Answer(caller, answer));
+        } else {
+            self.classic.outbox.answers.push((caller, answer));
         }
     }
 }

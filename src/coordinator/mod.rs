@@ -4,7 +4,9 @@
 //! replica has it, it changes only by [`Store::apply`], and it is what a new leader starts from.
 //! The live state is the leader's alone: who waits for what, and until when. [`classic`] is that
 //! of groups whose members assign partitions among themselves; [`modern`] is KIP-848's protocol,
-//! in which the coordinator assigns. They take events and the time, answer callers by numbers that
+//! in which the coordinator assigns. `consumer` has what members of the new protocol ask, `either`
+//! what those of the classic one ask of a group of either protocol, `switch` leads a group with its
+//! members from one to the other. They take events and the time, answer callers by numbers that
 //! mean nothing here, and hand out [`Record`]s to be appended; what depends on a record is
 //! answered when the record is applied.
 //!
@@ -12,12 +14,15 @@
 
 pub mod classic;
 mod codec;
+mod consumer;
+mod either;
 pub mod live;
 pub mod modern;
 pub mod record;
 pub mod store;
+mod switch;
 
 pub use codec::DecodeError;
 pub use live::Coordinator;
 pub use record::{ClassicMember, ClassicState, CommittedOffset, Record};
-pub use store::{Store, StoredGroup};
+pub use store::{Members, Store, StoredGroup};

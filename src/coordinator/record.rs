@@ -10,6 +10,7 @@
 //! 3 classic state      state
 //! 4 group deleted
 //! 5 offsets expired    list of: partition key u32 | committed at i64
+//! 6 members changed    a batch, as `modern/record` draws it
 //! offset    offset i64 | leader epoch i32 | metadata string | committed at i64 | ? expires at i64
 //! state     generation i32 | protocol type string | ? protocol string | ? leader string |
 //!           changed at i64 | list of members
@@ -23,6 +24,7 @@
 use bytes::Bytes;
 
 use super::codec::{DecodeError, Reader, put_bytes, put_count, put_optional};
+use super::modern::record::{ModernRecord, decode_batch, encode_batch};
 use crate::model::ids::PartitionKey;
 
 const FORMAT_VERSION: u8 = 1;
@@ -64,6 +66,14 @@ pub enum Record {
         /// The consumer group.
         group: String,
     },
+    /// What has changed in a group of the new protocol. If it was a classic one before, it no
+    /// longer is.
+    Modern {
+        /// The consumer group.
+        group: String,
+        /// All that one request has changed.
+        records: Vec<ModernRecord>,
+    },
 }
 
 /// How far a consumer group has read a partition.
@@ -90,7 +100,7 @@ pub struct ClassicState {
     pub protocol_type: String,
     /// The assignor they agreed on. `None` without members.
     pub protocol: Option<String>,
-    /// The member that assigns. `None` without members.
+    /// The member that assigns. `None` without members, and if they are to join again first.
     pub leader: Option<String>,
     /// When it got into this state, in milliseconds since 1970.
     pub changed_at: i64,
@@ -127,7 +137,8 @@ impl Record {
             | Record::OffsetsDeleted { group, .. }
             | Record::OffsetsExpired { group, .. }
             | Record::Classic { group, .. }
-            | Record::GroupDeleted { group } => group,
+            | Record::GroupDeleted { group }
+            | Record::Modern { group, .. } => group,
         }
     }
 
@@ -139,6 +150,7 @@ impl Record {
             Record::OffsetsExpired { .. } => "offsets expired",
             Record::Classic { .. } => "classic state",
             Record::GroupDeleted { .. } => "group deleted",
+            Record::Modern { .. } => "members changed",
         }
     }
 
@@ -149,6 +161,7 @@ impl Record {
             Record::Classic { .. } => 3,
             Record::GroupDeleted { .. } => 4,
             Record::OffsetsExpired { .. } => 5,
+            Record::Modern { .. } => 6,
         }
     }
 
@@ -179,6 +192,7 @@ impl Record {
             }
             Record::Classic { state, .. } => state.encode(out),
             Record::GroupDeleted { .. } => {}
+            Record::Modern { records, .. } => encode_batch(records, out),
         }
         let length = u32::try_from(out.len() - at - 4).expect("limits keep records small");
         out[at..at + 4].copy_from_slice(&length.to_le_bytes());
@@ -231,6 +245,10 @@ impl Record {
                     offsets.push((PartitionKey(reader.u32()?), reader.i64()?));
                 }
                 Record::OffsetsExpired { group, offsets }
+            }
+            6 => {
+                let records = decode_batch(std::mem::take(&mut reader.rest))?;
+                Record::Modern { group, records }
             }
             tag => return Err(DecodeError::UnknownTag { what: "record", tag }),
         };

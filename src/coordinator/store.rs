@@ -8,12 +8,15 @@
 //! ```text
 //! format version u8 | groups u32, in the order of their ids, each:
 //!     id string | list of, by ascending key: partition key u32 | offset
-//!     kind of its members u8: 0 none, 1 classic, followed by a classic state
+//!     kind of its members u8: 0 none, 1 classic, followed by a classic state, 2 new protocol,
+//!     followed by a list of byte strings: batches of records, as `modern/record` draws them
 //! ```
 
 use std::collections::BTreeMap;
 
 use super::codec::{DecodeError, Reader, put_bytes, put_count};
+use super::modern::ModernState;
+use super::modern::record::{decode_batch, encode_batch};
 use super::record::{ClassicState, CommittedOffset, Record};
 use crate::model::ids::PartitionKey;
 
@@ -30,19 +33,55 @@ pub struct Store {
 pub struct StoredGroup {
     /// How far it has read each partition.
     pub offsets: BTreeMap<PartitionKey, CommittedOffset>,
-    /// The members of a group that uses the classic protocol.
-    pub classic: Option<ClassicState>,
+    /// Its members, in the words of the protocol it uses.
+    pub members: Members,
+}
+
+/// The members of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Members {
+    /// It never had any.
+    #[default]
+    None,
+    /// Of a group that uses the classic protocol.
+    Classic(ClassicState),
+    /// Of one that uses the new protocol.
+    Modern(ModernState),
 }
 
 impl StoredGroup {
     fn is_empty(&self) -> bool {
-        self.offsets.is_empty() && self.classic.is_none()
+        self.offsets.is_empty() && self.members == Members::None
     }
 
     /// Whether it has neither offsets nor members.
     pub fn is_unused(&self) -> bool {
-        let members = self.classic.as_ref().map_or(0, |state| state.members.len());
-        self.offsets.is_empty() && members == 0
+        self.offsets.is_empty() && self.member_count() == 0
+    }
+
+    /// How many members it has.
+    pub fn member_count(&self) -> usize {
+        match &self.members {
+            Members::None => 0,
+            Members::Classic(state) => state.members.len(),
+            Members::Modern(state) => state.members().len(),
+        }
+    }
+
+    /// Its members, if it uses the classic protocol.
+    pub fn classic(&self) -> Option<&ClassicState> {
+        match &self.members {
+            Members::Classic(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Its members, if it uses the new protocol.
+    pub fn modern(&self) -> Option<&ModernState> {
+        match &self.members {
+            Members::Modern(state) => Some(state),
+            _ => None,
+        }
     }
 }
 
@@ -75,7 +114,16 @@ impl Store {
                 }
             }
             Record::Classic { group, state } => {
-                self.groups.entry(group).or_default().classic = Some(state);
+                self.groups.entry(group).or_default().members = Members::Classic(state);
+            }
+            Record::Modern { group, records } => {
+                let members = &mut self.groups.entry(group).or_default().members;
+                if !matches!(members, Members::Modern(_)) {
+                    *members = Members::Modern(ModernState::default());
+                }
+                if let Members::Modern(state) = members {
+                    records.iter().for_each(|record| state.apply(record));
+                }
             }
             Record::GroupDeleted { group } => {
                 self.groups.remove(&group);
@@ -114,11 +162,15 @@ impl Store {
                 out.extend(partition.0.to_le_bytes());
                 offset.encode(out);
             }
-            match &group.classic {
-                None => out.push(0),
-                Some(state) => {
+            match &group.members {
+                Members::None => out.push(0),
+                Members::Classic(state) => {
                     out.push(1);
                     state.encode(out);
+                }
+                Members::Modern(state) => {
+                    out.push(2);
+                    encode_modern(state, out);
                 }
             }
         }
@@ -157,10 +209,30 @@ fn decode_group(reader: &mut Reader<'_>) -> Result<StoredGroup, DecodeError> {
         }
         group.offsets.insert(partition, CommittedOffset::decode(reader)?);
     }
-    group.classic = match reader.u8()? {
-        0 => None,
-        1 => Some(ClassicState::decode(reader)?),
+    group.members = match reader.u8()? {
+        0 => Members::None,
+        1 => Members::Classic(ClassicState::decode(reader)?),
+        2 => Members::Modern(decode_modern(reader)?),
         tag => return Err(DecodeError::UnknownTag { what: "kind of group", tag }),
     };
     Ok(group)
+}
+
+fn encode_modern(state: &ModernState, out: &mut Vec<u8>) {
+    let batches = state.snapshot();
+    put_count(out, batches.len());
+    for batch in batches {
+        let mut bytes = Vec::new();
+        encode_batch(&batch, &mut bytes);
+        put_bytes(out, &bytes);
+    }
+}
+
+fn decode_modern(reader: &mut Reader<'_>) -> Result<ModernState, DecodeError> {
+    let mut state = ModernState::default();
+    for _ in 0..reader.u32()? {
+        let length = reader.u32()? as usize;
+        decode_batch(reader.take(length)?)?.iter().for_each(|record| state.apply(record));
+    }
+    Ok(state)
 }

@@ -297,6 +297,11 @@ impl<'a> Entry<'a> {
         Position(self.header.position.0 + align_up(self.bytes.len()) as u64)
     }
 
+    /// Its bytes without the padding.
+    pub fn used_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Each run with the place of its data in the entry, counted from the entry's first byte.
     /// Stops at a run whose kind this version doesn't know or whose data leaves the entry.
     pub fn runs(&self) -> impl Iterator<Item = (Run, std::ops::Range<usize>)> + use<'a> {

@@ -81,6 +81,8 @@ pub const APIS: &[ApiRange] = &[
     range(47, "OffsetDelete", 0, 0, i16::MAX),
     range(55, "DescribeQuorum", 0, 2, 0),
     range(60, "DescribeCluster", 0, 2, 0),
+    range(68, "ConsumerGroupHeartbeat", 0, 1, 0),
+    range(69, "ConsumerGroupDescribe", 0, 1, 0),
     range(75, "DescribeTopicPartitions", 0, 0, 0),
 ];
 
@@ -207,6 +209,8 @@ requests! {
     47 OffsetDelete OffsetDeleteRequest,
     55 DescribeQuorum DescribeQuorumRequest,
     60 DescribeCluster DescribeClusterRequest,
+    68 ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest,
+    69 ConsumerGroupDescribe ConsumerGroupDescribeRequest,
     75 DescribeTopicPartitions DescribeTopicPartitionsRequest,
 }
 

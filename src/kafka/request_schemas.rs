@@ -119,6 +119,8 @@ pub(super) fn of(api_key: i16) -> Option<&'static Struct> {
         47 => &OFFSET_DELETE,
         55 => &DESCRIBE_QUORUM,
         60 => &DESCRIBE_CLUSTER,
+        68 => &CONSUMER_GROUP_HEARTBEAT,
+        69 => &CONSUMER_GROUP_DESCRIBE,
         75 => &DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
     })
@@ -275,6 +277,22 @@ static DESCRIBE_QUORUM_TOPIC: Struct = fields(&[STRING, array(&DESCRIBE_QUORUM_P
 static DESCRIBE_QUORUM_PARTITION: Struct = fields(&[INT32]);
 
 static DESCRIBE_CLUSTER: Struct = fields(&[BOOL, INT8.since(1), BOOL.since(2)]);
+
+static CONSUMER_GROUP_HEARTBEAT: Struct = fields(&[
+    STRING,
+    STRING,
+    INT32,
+    NULLABLE_STRING,
+    NULLABLE_STRING,
+    INT32,
+    NULLABLE_STRINGS,
+    NULLABLE_STRING.since(1),
+    NULLABLE_STRING,
+    nullable_array(&CONSUMER_GROUP_TOPIC),
+]);
+static CONSUMER_GROUP_TOPIC: Struct = fields(&[UUID, INT32S]);
+
+static CONSUMER_GROUP_DESCRIBE: Struct = fields(&[STRINGS, BOOL]);
 
 static DESCRIBE_TOPIC_PARTITIONS: Struct =
     fields(&[array(&DESCRIBED_TOPIC), INT32, Field::new(Kind::OptionalStruct(&DESCRIBE_CURSOR))]);

@@ -1,7 +1,8 @@
 //! The error codes inside of responses, wherever each kind of response has them, to be counted.
 
 use kafka_protocol::messages::{
-    AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
+    AlterConfigsResponse, ApiVersionsResponse, ConsumerGroupDescribeResponse,
+    ConsumerGroupHeartbeatResponse, CreatePartitionsResponse, CreateTopicsResponse,
     DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse,
     DescribeConfigsResponse, DescribeGroupsResponse, DescribeLogDirsResponse,
     DescribeQuorumResponse, DescribeTopicPartitionsResponse, FindCoordinatorResponse,
@@ -39,6 +40,8 @@ macro_rules! error_codes {
 error_codes! {
     AlterConfigsResponse { ; responses => error_code }
     ApiVersionsResponse { error_code }
+    ConsumerGroupDescribeResponse { ; groups => error_code }
+    ConsumerGroupHeartbeatResponse { error_code }
     CreatePartitionsResponse { ; results => error_code }
     CreateTopicsResponse { ; topics => error_code }
     DeleteGroupsResponse { ; results => error_code }

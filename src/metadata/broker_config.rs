@@ -19,10 +19,19 @@ const GROUP_DELAY: &str = "group.initial.rebalance.delay.ms";
 const GROUP_SESSION_MIN: &str = "group.min.session.timeout.ms";
 const GROUP_SESSION_MAX: &str = "group.max.session.timeout.ms";
 const GROUP_SIZE_MAX: &str = "group.max.size";
+const CONSUMER_SESSION: &str = "group.consumer.session.timeout.ms";
+const CONSUMER_HEARTBEAT: &str = "group.consumer.heartbeat.interval.ms";
+const CONSUMER_SIZE_MAX: &str = "group.consumer.max.size";
+const CONSUMER_ASSIGNORS: &str = "group.consumer.assignors";
+const CONSUMER_MIGRATION: &str = "group.consumer.migration.policy";
 const OFFSETS_RETENTION: &str = "offsets.retention.minutes";
 const BROKER_ID: &str = "broker.id";
 const LISTENERS: &str = "advertised.listeners";
 const LOG_DIRS: &str = "log.dirs";
+
+/// What `group.consumer.assignors` may be; the first of a list goes to who doesn't ask for one.
+const ASSIGNORS: &[&str] = &["uniform,range", "range,uniform", "uniform", "range"];
+const MIGRATIONS: &[&str] = &["bidirectional", "upgrade", "downgrade", "disabled"];
 
 const AT_START: Rule = Rule::ReadOnly { why: "It is set when the broker is started" };
 const PER_TOPIC: Rule = Rule::ReadOnly { why: "Set it for each topic instead" };
@@ -85,6 +94,43 @@ const BROKER_SETTINGS: &[Setting] = &[
         documentation: "How many members a consumer group may have; never more than 10000.",
     },
     Setting {
+        name: CONSUMER_SESSION,
+        kind: ConfigKind::Int,
+        default: DefaultValue::Number(45_000),
+        rule: Rule::Number { min: 1, max: i32::MAX as i64 },
+        documentation: "How long a member of the consumer protocol may be silent.",
+    },
+    Setting {
+        name: CONSUMER_HEARTBEAT,
+        kind: ConfigKind::Int,
+        default: DefaultValue::Number(5_000),
+        rule: Rule::Number { min: 1, max: i32::MAX as i64 },
+        documentation: "How often members of the consumer protocol are to be heard of.",
+    },
+    Setting {
+        name: CONSUMER_SIZE_MAX,
+        kind: ConfigKind::Int,
+        default: DefaultValue::Number(CONSUMER_GROUP_MEMBERS_MAX as i64),
+        rule: Rule::Number { min: 1, max: i32::MAX as i64 },
+        documentation: "How many members a group of the consumer protocol may have; never more \
+                        than 10000.",
+    },
+    Setting {
+        name: CONSUMER_ASSIGNORS,
+        kind: ConfigKind::List,
+        default: DefaultValue::Text(ASSIGNORS[0]),
+        rule: Rule::OneOf(ASSIGNORS),
+        documentation: "The assignors of the consumer protocol, the default first.",
+    },
+    Setting {
+        name: CONSUMER_MIGRATION,
+        kind: ConfigKind::String,
+        default: DefaultValue::Text(MIGRATIONS[0]),
+        rule: Rule::OneOf(MIGRATIONS),
+        documentation: "Whether a group with members may go from the classic protocol to the \
+                        consumer protocol (upgrade), back (downgrade), or both.",
+    },
+    Setting {
         name: OFFSETS_RETENTION,
         kind: ConfigKind::Int,
         default: DefaultValue::Number(7 * 24 * 60),
@@ -126,6 +172,16 @@ pub struct ConsumerGroupConfig {
     pub session_timeout_ms_max: i64,
     /// `group.max.size`
     pub members_max: i64,
+    /// `group.consumer.session.timeout.ms`
+    pub consumer_session_timeout_ms: i64,
+    /// `group.consumer.heartbeat.interval.ms`
+    pub consumer_heartbeat_interval_ms: i64,
+    /// `group.consumer.max.size`
+    pub consumer_members_max: i64,
+    /// `group.consumer.assignors`: uniform, range, or both in either order.
+    pub consumer_assignors: &'static str,
+    /// `group.consumer.migration.policy`: bidirectional, upgrade, downgrade or disabled.
+    pub consumer_migration: &'static str,
     /// `offsets.retention.minutes`
     pub offsets_retention_minutes: i64,
 }
@@ -137,6 +193,11 @@ impl Default for ConsumerGroupConfig {
             session_timeout_ms_min: default_number(GROUP_SESSION_MIN),
             session_timeout_ms_max: default_number(GROUP_SESSION_MAX),
             members_max: default_number(GROUP_SIZE_MAX),
+            consumer_session_timeout_ms: default_number(CONSUMER_SESSION),
+            consumer_heartbeat_interval_ms: default_number(CONSUMER_HEARTBEAT),
+            consumer_members_max: default_number(CONSUMER_SIZE_MAX),
+            consumer_assignors: ASSIGNORS[0],
+            consumer_migration: MIGRATIONS[0],
             offsets_retention_minutes: default_number(OFFSETS_RETENTION),
         }
     }
@@ -176,6 +237,7 @@ impl BrokerConfig {
                 }
                 (AUTO_CREATE, Value::Boolean(enabled)) => config.auto_create_topics = Some(enabled),
                 (name, Value::Number(number)) => config.consumer_groups.set(name, number),
+                (name, Value::Text(text)) => config.consumer_groups.choose(name, text),
                 _ => {}
             }
             config.raw.insert(name.clone(), text.trim().to_owned());
@@ -221,7 +283,24 @@ impl ConsumerGroupConfig {
             GROUP_SESSION_MIN => self.session_timeout_ms_min = number,
             GROUP_SESSION_MAX => self.session_timeout_ms_max = number,
             GROUP_SIZE_MAX => self.members_max = number,
+            CONSUMER_SESSION => self.consumer_session_timeout_ms = number,
+            CONSUMER_HEARTBEAT => self.consumer_heartbeat_interval_ms = number,
+            CONSUMER_SIZE_MAX => self.consumer_members_max = number,
             OFFSETS_RETENTION => self.offsets_retention_minutes = number,
+            _ => {}
+        }
+    }
+
+    fn choose(&mut self, name: &str, text: &str) {
+        let one_of =
+            |choices: &[&'static str]| choices.iter().find(|choice| **choice == text).copied();
+        match name {
+            CONSUMER_ASSIGNORS => {
+                self.consumer_assignors = one_of(ASSIGNORS).unwrap_or(self.consumer_assignors);
+            }
+            CONSUMER_MIGRATION => {
+                self.consumer_migration = one_of(MIGRATIONS).unwrap_or(self.consumer_migration);
+            }
             _ => {}
         }
     }
@@ -267,6 +346,16 @@ mod tests {
         let config = set("group.initial.rebalance.delay.ms", "0").unwrap();
         assert_eq!(config.consumer_groups.initial_rebalance_delay_ms, 0);
         assert_eq!(BrokerConfig::default().consumer_groups.initial_rebalance_delay_ms, 3000);
+        let config = set("group.consumer.session.timeout.ms", "700").unwrap();
+        assert_eq!(config.consumer_groups.consumer_session_timeout_ms, 700);
+        let config = set("group.consumer.assignors", "range").unwrap().consumer_groups;
+        assert_eq!(
+            (config.consumer_assignors, config.consumer_migration),
+            ("range", "bidirectional")
+        );
+        let config = set("group.consumer.migration.policy", "disabled").unwrap();
+        assert_eq!(config.consumer_groups.consumer_migration, "disabled");
+        assert!(set("group.consumer.assignors", "sticky").is_err());
         assert!(set("num.partitions", "0").is_err());
         assert!(set("broker.id", "1").unwrap_err().0.contains("when the broker is started"));
         assert!(set("message.max.bytes", "1").unwrap_err().0.contains("for each topic"));

@@ -21,6 +21,7 @@ pub mod group_dirs;
 pub mod host;
 pub mod inbox;
 pub mod join;
+pub mod journal_client;
 pub mod journal_files;
 pub mod journal_page;
 pub mod known_nodes;
@@ -28,6 +29,7 @@ pub mod listener;
 pub mod logging;
 #[cfg(test)]
 mod measure;
+pub mod mend_at_start;
 pub mod mesh;
 pub mod metrics;
 pub mod node;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -23,7 +24,9 @@ use crate::runtime::driver::{Milestone, drive};
 use crate::runtime::host;
 use crate::runtime::join;
 use crate::runtime::journal_files::{Durability, JournalFiles};
+use crate::runtime::journal_page::JournalPage;
 use crate::runtime::listener::{accept_clients, bind_all};
+use crate::runtime::mend_at_start::mend_at_start;
 use crate::runtime::mesh::{ShardMail, receive_mail, start_guard};
 use crate::runtime::metrics::{self, NodeFacts};
 use crate::runtime::segment_files::FileHelper;
@@ -174,8 +177,7 @@ fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Resu
 async fn run_shard(start: ShardStart) {
     let shard = start.config.shard;
     let news = start.news;
-    let mut source = DirSource::new(&start.data_dir);
-    let core = match Shard::open(start.config, start.groups, &mut source, start.clock.now()) {
+    let core = match open_shard(&start.config, &start.groups, &start.data_dir, start.clock) {
         Ok(core) => core,
         Err(reason) => {
             let _ = news.send(News::Shard(shard, Milestone::Fatal(reason)));
@@ -201,6 +203,22 @@ async fn run_shard(start: ShardStart) {
     futures_lite::future::pending().await
 }
 
+/// Recovers a shard's groups; what is damaged is fetched from other nodes, if there are any.
+fn open_shard(
+    config: &ShardConfig,
+    groups: &[GroupFiles],
+    data_dir: &Path,
+    clock: Clock,
+) -> Result<Shard<JournalPage>, String> {
+    loop {
+        let mut source = DirSource::new(data_dir);
+        let opened = Shard::open(config.clone(), groups.to_vec(), &mut source, clock.now());
+        if opened.is_ok() || !mend_at_start(config, groups, data_dir) {
+            return opened;
+        }
+    }
+}
+
 fn shard_config(
     config: &Config,
     dir: &DataDir,
@@ -221,6 +239,7 @@ fn shard_config(
         data_directory: config.data_dir.display().to_string(),
         segment_bytes: dir.facts().segment_bytes,
         journal_cache_bytes: config.journal_cache_bytes,
+        scrub_bytes_per_second: config.scrub_bytes_per_second.div_ceil(u64::from(config.shards)),
         auto_create_topics: config.auto_create_topics,
         default_partitions: config.default_partitions,
         seed: u64::from_ne_bytes(random()?),

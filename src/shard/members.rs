@@ -22,6 +22,7 @@ use crate::shard::output::{LogLevel, Output, Part};
 use crate::shard::peers::snapshot_wire::Standing;
 use crate::shard::peers::{PeerEvent, wire};
 use crate::shard::produce::ProduceOutcome;
+use crate::shard::repair::FoundBy;
 use crate::shard::snapshot_transfer::send::SNAPSHOT_READ;
 use crate::shard::{Shard, State};
 
@@ -50,10 +51,14 @@ pub(super) fn shared_groups(
 impl<P: Page> Shard<P> {
     /// Hears what other nodes have said, and lets Raft's clock tick.
     pub(super) fn hear_members(&mut self, now: Now) {
-        if !self.cluster.has_others() && self.peers.has_no_links() {
+        if !self.cluster.has_others() {
+            // A tool may ask, also of a node that is alone.
+            if self.peers.has_links() {
+                self.hear_peers(now);
+            }
             return;
         }
-        if self.cluster.has_others() && self.next_tick <= now.time {
+        if self.next_tick <= now.time {
             // One tick, however late: a process that was paused must not stand for election at
             // once, before it has read what its leader has sent.
             self.next_tick = now.time + RAFT_TICK;
@@ -66,6 +71,10 @@ impl<P: Page> Shard<P> {
             self.tend_members(now.time);
             self.balance_leaders(now.time);
         }
+        self.hear_peers(now);
+    }
+
+    fn hear_peers(&mut self, now: Now) {
         self.peers.advance(now.time, &mut self.outputs);
         for event in self.peers.take_events() {
             self.on_peer_event(event, now);
@@ -93,6 +102,11 @@ impl<P: Page> Shard<P> {
                 }
                 CatchUpWork::Part { to, head, part } => {
                     self.peers.send_part(to, group, head, part);
+                }
+                CatchUpWork::Damaged { at, previous_crc } => {
+                    let own = self.groups.at(index);
+                    let (crc, outputs) = (Some(previous_crc), &mut self.outputs);
+                    self.repairs.damaged(own, at, crc, FoundBy::CatchUp, outputs);
                 }
                 CatchUpWork::Note(level, line) => {
                     let line = format!("group {group}: {line}");
@@ -177,6 +191,8 @@ impl<P: Page> Shard<P> {
                 let (cluster, outputs) = (&self.cluster, &mut self.outputs);
                 self.control.on_proposed(proposal, version, cluster, outputs);
             }
+            PeerEvent::Asked { question, reply } => self.on_journal_question(question, reply),
+            PeerEvent::Entry { from, group, at, bytes } => self.on_entry(from, group, at, bytes),
             PeerEvent::Note(line) => {
                 self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
             }

@@ -20,9 +20,9 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::journal::JournalOutput;
 use crate::journal::page::Page;
 use crate::journal::source::{GroupFiles, SegmentSource};
+use crate::journal::{JournalOutput, REPAIR_WRITE};
 use crate::metadata::Catalog;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
 use crate::model::time::{Now, Time};
@@ -47,6 +47,7 @@ use crate::shard::produce::MultiProduce;
 use crate::shard::produce_answers::LastTemplate;
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::random::Random;
+use crate::shard::repair::{REPAIR_READ, Repairs};
 use crate::shard::retention::RetentionTimer;
 use crate::shard::snapshot_transfer::member_reads::MemberReads;
 
@@ -83,6 +84,7 @@ pub mod chunks;
 pub mod fetch;
 pub mod list_offsets;
 pub mod reader;
+pub mod repair;
 
 pub mod admin;
 pub mod consumer_groups;
@@ -129,6 +131,8 @@ pub struct ShardConfig {
     pub segment_bytes: u64,
     /// Shared evenly by the shard's groups.
     pub journal_cache_bytes: usize,
+    /// Bytes of its journals that are read in a second to find what has rotted; 0: none.
+    pub scrub_bytes_per_second: u64,
     /// Create a topic when a client asks for one that isn't there.
     pub auto_create_topics: bool,
     /// Partitions of a topic that was created without a number.
@@ -149,6 +153,7 @@ pub struct Shard<P: Page> {
     /// Where the catalog has the topic that a batch was last sent for.
     last_topic: u32,
     fetches: Fetches<P>,
+    repairs: Repairs,
     admin_requests: AdminRequests,
     producer_ids: ProducerIds,
     consumer_groups: ConsumerGroups,
@@ -222,6 +227,7 @@ impl<P: Page> Shard<P> {
             produce_template: LastTemplate::default(),
             last_topic: 0,
             fetches: Fetches::default(),
+            repairs: Repairs::new(config.nodes.len() > 1, config.scrub_bytes_per_second, now.time),
             admin_requests: AdminRequests::default(),
             producer_ids: ProducerIds::default(),
             consumer_groups: ConsumerGroups::default(),
@@ -272,11 +278,15 @@ impl<P: Page> Shard<P> {
             }
             Input::FromShard { from, message } => self.on_message(from, message),
             Input::JournalWritten { group, write, result } => match result {
+                Ok(()) if write.0 & REPAIR_WRITE != 0 => self.on_repaired(group, write),
                 Ok(()) => self.with(group, |group| group.on_written(write, now.time)),
                 Err(failure) => self.fatal(group, "a journal write", failure),
             },
             Input::JournalRead { group, read, result } if read.0 & CATCH_UP_READ != 0 => {
                 self.on_catch_up_read(group, read, result.ok(), now);
+            }
+            Input::JournalRead { group, read, result } if read.0 & REPAIR_READ != 0 => {
+                self.on_repair_read(group, read, result.ok(), now);
             }
             Input::JournalRead { group, read, result } => {
                 let (fetches, mut parts) = self.fetch_parts();
@@ -319,6 +329,8 @@ impl<P: Page> Shard<P> {
         self.carry_out_events(now);
         self.carry_out_done();
         self.wake_fetches(now);
+        self.scrub(now);
+        self.mend(now);
         self.expire(now);
         self.retire(now);
         self.follow_layout(now);
@@ -350,6 +362,7 @@ impl<P: Page> Shard<P> {
         });
         let others = [
             self.fetches.next_deadline(),
+            self.repairs.next_deadline(),
             self.admin_requests.next_deadline(),
             self.consumer_groups.next_deadline(),
             Some(self.retention.next()),
@@ -399,6 +412,7 @@ impl<P: Page> Shard<P> {
             cluster: &self.cluster,
             groups: &self.groups,
             connections: &mut self.connections,
+            repairs: &mut self.repairs,
             outputs: &mut self.outputs,
         };
         (&mut self.fetches, parts)

@@ -19,6 +19,7 @@ use crate::replica::{Descriptor, Members, Replica, ReplicaStart};
 use crate::shard::ShardConfig;
 use crate::shard::checkpoint::{self, Checkpoint, CheckpointState};
 use crate::shard::group::{AppendedEntry, Chain, ControlItem, Group, GroupParts, Partitions};
+use crate::shard::repair::at_start::{Believed, DamageAtStart};
 use crate::shard::replay::replay;
 use crate::shard::snapshot_transfer::fill::Filling;
 use crate::shard::snapshot_transfer::is_marker;
@@ -193,17 +194,7 @@ pub fn replay_group(
     let start = checkpoint_of(files)?;
     let mut replay =
         Replay { partitions: start.partitions, entries: VecDeque::new(), raft: vec![] };
-    let vote_file = VoteFile::decode(&files.vote);
-    let journal_files = JournalFiles {
-        group: files.group,
-        node,
-        segment_bytes,
-        segments: &files.segments,
-        truncation: vote_file.ok().and_then(|file| file.truncation),
-    };
-    let Chain { index, term, crc, end } = start.applied;
-    let chain = recovery::Chain { index, term, crc };
-    let recovered = recovery::recover(&journal_files, end, Some(chain), source, |entry| {
+    let recovered = recover(node, segment_bytes, files, start.applied, source, |entry| {
         replay.entry(entry);
     })
     .map_err(|error| error.to_string())?;
@@ -217,6 +208,48 @@ pub fn replay_group(
         raft: replay.raft,
         recovered,
     })
+}
+
+/// Hands what is believed behind a checkpoint to `visit`, entry by entry.
+fn recover(
+    node: NodeId,
+    segment_bytes: u64,
+    files: &GroupFiles,
+    from: Chain,
+    source: &mut dyn SegmentSource,
+    visit: impl FnMut(&Entry<'_>),
+) -> Result<Recovered, RecoverError> {
+    let vote_file = VoteFile::decode(&files.vote);
+    let journal_files = JournalFiles {
+        group: files.group,
+        node,
+        segment_bytes,
+        segments: &files.segments,
+        truncation: vote_file.ok().and_then(|file| file.truncation),
+    };
+    let Chain { index, term, crc, end } = from;
+    let chain = recovery::Chain { index, term, crc };
+    recovery::recover(&journal_files, end, Some(chain), source, visit)
+}
+
+/// What keeps a group from being opened that other nodes may mend: damage in the middle of what
+/// lies behind its checkpoint. Changes nothing.
+pub fn damage_at_start(
+    config: &ShardConfig,
+    files: &GroupFiles,
+    source: &mut dyn SegmentSource,
+) -> Option<DamageAtStart> {
+    let applied = checkpoint_of(files).ok()?.applied;
+    let mut believed = vec![Believed { end: applied.end, term: applied.term, crc: applied.crc }];
+    let segment_bytes = config.segment_bytes;
+    let visit = |entry: &Entry<'_>| {
+        let (end, term, crc) = (entry.end(), entry.header.term, entry.crc);
+        believed.push(Believed { end, term, crc });
+    };
+    let recovered = recover(config.node, segment_bytes, files, applied, source, visit);
+    let (group, segments) = (files.group, files.segments.clone());
+    let is_damaged = matches!(recovered, Err(RecoverError::Damaged { .. }));
+    is_damaged.then_some(DamageAtStart { group, segments, segment_bytes, believed })
 }
 
 /// Where replay begins: at the checkpoint, or at the very beginning.

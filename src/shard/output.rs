@@ -26,7 +26,9 @@ pub enum Output<P> {
     /// A message to another shard of this node.
     SendShard { to: ShardId, message: ShardMessage },
     /// Write the whole page at byte `at` of the segment's file, and have it on disk. Up to
-    /// `JOURNAL_WRITES_IN_FLIGHT_MAX` are out at once for a group; they never overlap.
+    /// `JOURNAL_WRITES_IN_FLIGHT_MAX` are out at once for a group; they never overlap. Besides
+    /// those, damaged entries are written again in their places (`journal::REPAIR_WRITE` is set in
+    /// the number), up to `REPAIRS_IN_FLIGHT_MAX` at once.
     WriteJournal { group: GroupId, write: WriteId, segment: SegmentId, at: u64, page: P },
     /// Read `bytes` bytes at byte `at` of the segment's file. Both are aligned, and lie within it.
     ReadJournal { group: GroupId, read: ReadId, segment: SegmentId, at: u64, bytes: usize },

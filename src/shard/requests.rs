@@ -60,6 +60,10 @@ impl<P: Page> Shard<P> {
                 let client_id = header.client_id(&frame).unwrap_or_default();
                 self.coordination(now).join_group(ticket, header, client_id, request);
             }
+            Ok(Request::ConsumerGroupHeartbeat(request)) => {
+                let client_id = header.client_id(&frame).unwrap_or_default();
+                self.coordination(now).consumer_heartbeat(ticket, header, client_id, &request);
+            }
             Ok(request) => self.dispatch(now, ticket, header, request),
             Err(DecodeError::UnsupportedVersion { .. }) if header.api_key == API_VERSIONS_KEY => {
                 // Only this one can be answered: its version 0 is understood by every client.
@@ -143,6 +147,9 @@ impl<P: Page> Shard<P> {
             Request::DescribeGroups(request) => groups.describe_groups(ticket, header, &request),
             Request::ListGroups(request) => groups.list_groups(ticket, header, &request),
             Request::DeleteGroups(request) => groups.delete_groups(ticket, header, &request),
+            Request::ConsumerGroupDescribe(request) => {
+                groups.describe_consumer_groups(ticket, header, &request);
+            }
             request => self.dispatch_admin(now, ticket, header, request),
         }
     }

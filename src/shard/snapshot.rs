@@ -11,6 +11,8 @@ use crate::model::qos::Qos;
 use crate::shard::group::Group;
 use crate::shard::metrics::{ApiTraffic, FetchMetrics, Stages};
 use crate::shard::peers::PeerMetrics;
+use crate::shard::repair::RepairMetrics;
+use crate::shard::repair::scrub::Scrub;
 use crate::shard::snapshot_transfer::send::SnapshotMetrics;
 use crate::shard::{Shard, State};
 
@@ -34,6 +36,11 @@ pub struct ShardSnapshot {
     /// How often each API answered with each error, by their names.
     pub errors: Vec<(&'static str, &'static str, u64)>,
     pub fetch: FetchMetrics,
+    /// Entries that were found damaged, and those of them that are whole again.
+    pub repairs: RepairMetrics,
+    /// Rounds of the scrub through all journals, and the bytes it has read.
+    pub scrub_rounds: u64,
+    pub scrub_bytes: u64,
     /// Shards of other nodes that this one has a connection to.
     pub peers: usize,
     /// What went over those connections.
@@ -43,7 +50,8 @@ pub struct ShardSnapshot {
     pub groups: Vec<GroupSnapshot>,
     /// The consumer groups that are coordinated here.
     pub consumer_groups: Vec<ConsumerGroupSnapshot>,
-    /// High watermarks of the partitions here, by key, as of the groups that this node leads.
+    /// High watermarks of the partitions here, by key, as far as this node knows: a consumer group
+    /// may be coordinated where the partitions it reads are followed only.
     pub watermarks: Vec<(u32, i64)>,
 }
 
@@ -94,6 +102,8 @@ pub struct GroupSnapshot {
     pub append: u64,
     /// Where the journal cache begins.
     pub cache_start: u64,
+    /// How far the scrub has come in its round.
+    pub scrub: u64,
     pub partitions: usize,
     /// Batches that wait for the writer.
     pub queued: usize,
@@ -130,6 +140,9 @@ impl<P: Page> Shard<P> {
                 .map(|(api, error, count)| (api, error.name(), count))
                 .collect(),
             fetch: self.fetches.metrics,
+            repairs: self.repairs.metrics,
+            scrub_rounds: self.repairs.scrub.rounds,
+            scrub_bytes: self.repairs.scrub.bytes,
             peers: self.peers.count_up(),
             peer_bytes: self.peers.metrics,
             stages: vec![
@@ -139,7 +152,7 @@ impl<P: Page> Shard<P> {
                 ("order", self.connections.order_stage().clone()),
                 ("total", stages.total),
             ],
-            groups: self.groups.iter().map(Group::snapshot).collect(),
+            groups: self.groups.iter().map(|it| it.snapshot(&self.repairs.scrub)).collect(),
             consumer_groups: self.consumer_group_snapshots(),
             watermarks: self.watermarks(),
         }
@@ -158,7 +171,9 @@ impl<P: Page> Shard<P> {
                     let topic = topic.name.to_string();
                     Some(OffsetSnapshot { key: key.0, topic, partition, committed: offset.offset })
                 };
-                let members = coordinator.classic.group(id).map_or(0, |g| g.members().len());
+                let live = coordinator.classic.group(id).map(|group| group.members().len());
+                let members = live
+                    .unwrap_or_else(|| stored.modern().map_or(0, |state| state.members().len()));
                 let offsets = stored.offsets.iter().filter_map(offset).collect();
                 told.push(ConsumerGroupSnapshot { id: id.to_owned(), members, offsets });
             }
@@ -167,8 +182,7 @@ impl<P: Page> Shard<P> {
     }
 
     fn watermarks(&self) -> Vec<(u32, i64)> {
-        let led = self.groups.iter().filter(|group| group.replica.is_leader());
-        let partitions = led.flat_map(|group| group.partitions.iter());
+        let partitions = self.groups.iter().flat_map(|group| group.partitions.iter());
         partitions
             .take(METRICS_WATERMARKS_MAX)
             .map(|partition| (partition.key.0, partition.high_watermark().0))
@@ -177,7 +191,7 @@ impl<P: Page> Shard<P> {
 }
 
 impl<P: Page> Group<P> {
-    fn snapshot(&self) -> GroupSnapshot {
+    fn snapshot(&self, scrub: &Scrub) -> GroupSnapshot {
         let (progress, metrics) = (self.progress(), &self.metrics);
         let leaderships = self.replica.leaderships();
         GroupSnapshot {
@@ -199,6 +213,7 @@ impl<P: Page> Group<P> {
             flush: progress.flush.0,
             append: progress.append.0,
             cache_start: self.journal.cache_start().0,
+            scrub: scrub.reached(self.id).max(self.journal.start()).0,
             partitions: self.partitions.len(),
             queued: self.queue.len(),
             queued_bytes: self.queue.bytes(),

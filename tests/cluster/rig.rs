@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use disk::Disk;
 use hutong::duplex::{Kind, Serial, put};
-use hutong::journal::format::Entry;
+use hutong::journal::format::{Entry, EntryHead, RunKind};
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::SegmentSource;
 use hutong::kafka::error_code::ErrorCode;
@@ -20,8 +20,11 @@ use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::Input;
+use hutong::shard::open::damage_at_start;
 use hutong::shard::output::{Output, Part};
+use hutong::shard::peers::repair_wire::JournalPlace;
 use hutong::shard::peers::visit::{self, Change, Visit};
+use hutong::shard::snapshot::ShardSnapshot;
 use hutong::shard::{NodeAddress, Shard, ShardConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -30,7 +33,7 @@ use kafka_protocol::messages::{
     CreateTopicsRequest, CreateTopicsResponse, FetchRequest, FetchResponse, ProduceRequest,
     ProduceResponse, RequestHeader, ResponseHeader, TopicName,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 const SEGMENT_BYTES: u64 = 32 << 20;
 const BLOCK: usize = 4096;
@@ -116,6 +119,7 @@ impl Cluster {
                 data_directory: "/data".into(),
                 segment_bytes: SEGMENT_BYTES,
                 journal_cache_bytes: 16 << 20,
+                scrub_bytes_per_second: 0,
                 auto_create_topics: false,
                 default_partitions: 1,
                 seed: 7 + 1000 * node as u64,
@@ -193,6 +197,52 @@ impl Cluster {
         this.config.seed += 1;
         let opened = Shard::open(this.config.clone(), vec![files], &mut this.disk, now);
         this.shard = Some(opened.expect("it opens"));
+    }
+
+    /// Before a node is started: writes what another one has in the place of what is damaged behind
+    /// its checkpoint. Returns how many entries that were, or `None` if it has no such damage.
+    pub fn mend_at_start(&mut self, node: usize, from: usize) -> Option<Result<u64, String>> {
+        let entries = self.entries_of(from);
+        let this = &mut self.nodes[node];
+        let (files, mut source) = (this.disk.files(), this.disk.clone());
+        let mut damage = damage_at_start(&this.config, &files, &mut source)?;
+        let mut ask = |place: JournalPlace| {
+            let follows = |entry: &&Vec<u8>| {
+                let entry = EntryHead::read(entry, Position(position_in(entry)));
+                entry.map(|head| head.header.previous_crc) == place.previous_crc
+            };
+            Ok(entries.iter().find(follows).cloned())
+        };
+        let disk = &mut this.disk;
+        let mut write = |segment, at, bytes: &[u8]| {
+            disk.write(segment, at, bytes);
+            Ok(())
+        };
+        Some(damage.mend(&mut source, &mut ask, &mut write))
+    }
+
+    /// Whether a node would start from what is on its disk.
+    pub fn opens(&mut self, node: usize) -> bool {
+        let now = self.clocks();
+        let this = &mut self.nodes[node];
+        let files = vec![this.disk.files()];
+        Shard::<MemoryPage>::open(this.config.clone(), files, &mut this.disk, now).is_ok()
+    }
+
+    /// A node's entries, byte for byte.
+    fn entries_of(&mut self, node: usize) -> Vec<Vec<u8>> {
+        let mut position = Position(BLOCK as u64);
+        let mut entries = Vec::new();
+        let disk = &mut self.nodes[node].disk;
+        loop {
+            let mut bytes = vec![0; 1 << 20];
+            disk.read(GroupId(0), SegmentId(0), position.0, &mut bytes).expect("it reads");
+            let Some(entry) = Entry::read(&bytes, position) else { return entries };
+            let end = entry.end();
+            bytes.truncate((end.0 - position.0) as usize);
+            entries.push(bytes);
+            position = end;
+        }
     }
 
     /// Ends a node's process. Writes that are out never were.
@@ -355,6 +405,29 @@ impl Cluster {
         Now { time: Time(self.now), wallclock }
     }
 
+    /// Sends a request over a connection of its own.
+    pub fn send<R: Request>(&mut self, node: usize, version: i16, request: &R) -> ConnectionId {
+        self.send_frame(node, R::KEY, version, request)
+    }
+
+    /// The answer to what was sent, if it comes within so many milliseconds.
+    pub fn answer<R: Request>(
+        &mut self,
+        node: usize,
+        connection: ConnectionId,
+        version: i16,
+        milliseconds: u64,
+    ) -> Option<R::Response> {
+        for _ in 0..=milliseconds {
+            if let Some(mut answer) = self.take_answer(node, connection) {
+                ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
+                return Some(R::Response::decode(&mut answer, version).expect("a response"));
+            }
+            self.run_ms(1);
+        }
+        None
+    }
+
     /// Sends a request and waits a while for its answer.
     pub fn ask<R: Encodable + HeaderVersion>(
         &mut self,
@@ -363,6 +436,23 @@ impl Cluster {
         version: i16,
         request: &R,
     ) -> (ConnectionId, Option<Bytes>) {
+        let connection = self.send_frame(node, key, version, request);
+        for _ in 0..100 {
+            self.run_ms(1);
+            if let Some(answer) = self.take_answer(node, connection) {
+                return (connection, Some(answer));
+            }
+        }
+        (connection, None)
+    }
+
+    fn send_frame<R: Encodable + HeaderVersion>(
+        &mut self,
+        node: usize,
+        key: i16,
+        version: i16,
+        request: &R,
+    ) -> ConnectionId {
         let connection = self.new_connection(node);
         let header =
             RequestHeader::default().with_request_api_key(key).with_request_api_version(version);
@@ -372,13 +462,7 @@ impl Cluster {
         let mut frames = (body.len() as i32).to_be_bytes().to_vec();
         frames.extend(body);
         self.nodes[node].inputs.push_back(Input::Frames { connection, frames: frames.into() });
-        for _ in 0..100 {
-            self.run_ms(1);
-            if let Some(answer) = self.take_answer(node, connection) {
-                return (connection, Some(answer));
-            }
-        }
-        (connection, None)
+        connection
     }
 
     fn take_answer(&mut self, node: usize, connection: ConnectionId) -> Option<Bytes> {
@@ -479,6 +563,44 @@ impl Cluster {
         }
     }
 
+    /// Lets so much time pass at once, as if all nodes had been paused.
+    pub fn skip_ms(&mut self, milliseconds: u64) {
+        self.now += milliseconds * MILLISECOND;
+    }
+
+    /// Where the entry lies that has the record of a partition at an offset.
+    pub fn position_of(&mut self, node: usize, offset: i64) -> Position {
+        let holds = |entry: &Entry<'_>| {
+            let mut runs = entry.runs();
+            runs.any(|(run, _)| {
+                run.kind == RunKind::Records
+                    && run.base_offset.0 <= offset
+                    && offset <= run.last_offset.0
+            })
+        };
+        let entries = self.entries_of(node);
+        let found = entries.iter().find_map(|bytes| {
+            let position = Position(position_in(bytes));
+            holds(&Entry::of_page(bytes, position)).then_some(position)
+        });
+        found.expect("the record is on disk")
+    }
+
+    /// Bytes on a node's disk rot.
+    pub fn rot(&mut self, node: usize, position: Position, bytes: u64) {
+        self.nodes[node].disk.rot(SegmentId(0), position.0, bytes);
+    }
+
+    /// A node's disk can't read the block at a position any more.
+    pub fn lose(&mut self, node: usize, position: Position) {
+        self.nodes[node].disk.lose(SegmentId(0), position.0);
+    }
+
+    /// What a node tells of itself.
+    pub fn snapshot(&self, node: usize) -> ShardSnapshot {
+        self.nodes[node].shard.as_ref().expect("it runs").snapshot()
+    }
+
     /// All journals that are on disk hold the same entries, byte for byte.
     pub fn assert_journals_agree(&mut self) {
         let journals: Vec<Vec<u32>> =
@@ -491,17 +613,15 @@ impl Cluster {
 
     /// The checksums of a node's entries.
     fn journal_of(&mut self, node: usize) -> Vec<u32> {
-        let mut position = Position(BLOCK as u64);
-        let mut checksums = Vec::new();
-        let disk = &mut self.nodes[node].disk;
-        loop {
-            let mut bytes = vec![0; 1 << 20];
-            disk.read(GroupId(0), SegmentId(0), position.0, &mut bytes).expect("it reads");
-            let Some(entry) = Entry::read(&bytes, position) else { return checksums };
-            checksums.push(entry.crc);
-            position = entry.end();
-        }
+        let entries = self.entries_of(node);
+        let crc = |entry: &Vec<u8>| u32::from_le_bytes(entry[4..8].try_into().expect("four bytes"));
+        entries.iter().map(crc).collect()
     }
+}
+
+/// Where an entry says that it lies.
+fn position_in(entry: &[u8]) -> u64 {
+    u64::from_le_bytes(entry[16..24].try_into().expect("eight bytes"))
 }
 
 fn produced(mut frame: Bytes) -> Outcome {

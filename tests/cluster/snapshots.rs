@@ -191,6 +191,18 @@ fn another_leader_goes_on_with_what_is_missing() {
 }
 
 #[test]
+fn what_has_rotted_is_mended_before_it_is_sent() {
+    let mut cluster = cluster(3);
+    let leader = while_one_is_away(&mut cluster, 3);
+    let segment = cluster.first_segment(leader) + 2;
+    cluster.rot_in(leader, segment, 3);
+    cluster.restart(0);
+    assert_brought_up(&mut cluster);
+    let counted = cluster.snapshot(leader).repairs;
+    assert_eq!((counted.damaged, counted.repaired), (1, 1));
+}
+
+#[test]
 fn a_lost_connection_costs_what_was_on_its_way() {
     let mut cluster = cluster(3);
     let leader = while_one_is_away(&mut cluster, 3);

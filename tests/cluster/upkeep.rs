@@ -102,6 +102,12 @@ impl Cluster {
         self.nodes[node].disk.segments.iter().min().map_or(0, |segment| segment.0)
     }
 
+    /// A byte of an entry of a segment rots on a node's disk.
+    pub fn rot_in(&mut self, node: usize, segment: u64, entry: u64) {
+        let byte = BLOCK as u64 * (1 + entry) + 150;
+        self.nodes[node].disk.rot(SegmentId(segment), byte, 1);
+    }
+
     /// Whether a node's disk says that its group is being filled.
     pub fn is_marked(&self, node: usize) -> bool {
         self.nodes[node].disk.checkpoint.as_ref().is_some_and(|file| file.starts_with(b"HTFM"))

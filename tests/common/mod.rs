@@ -59,6 +59,7 @@ pub fn config() -> ShardConfig {
         data_directory: "/data".into(),
         segment_bytes: 64 << 20,
         journal_cache_bytes: 16 << 20,
+        scrub_bytes_per_second: 0,
         auto_create_topics: true,
         default_partitions: 1,
         seed: 1,

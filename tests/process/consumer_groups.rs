@@ -7,11 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::Message;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::Offset;
 
 use crate::broker::{Broker, wait_until};
+use crate::nodes::Nodes;
+use crate::raw::RawClient;
 use crate::records::{config, create_topic};
 
 const TOPIC: &str = "shared";
@@ -33,15 +37,28 @@ fn produce(bootstrap: &str, from: usize, to: usize) {
     producer.flush(PATIENCE).unwrap();
 }
 
-fn consumer(bootstrap: &str) -> BaseConsumer {
-    let consumer: BaseConsumer = config(bootstrap)
+/// How a group's members speak.
+#[derive(Clone, Copy, PartialEq)]
+enum Protocol {
+    Classic,
+    /// KIP-848: the broker assigns.
+    Consumer,
+}
+
+fn consumer(bootstrap: &str, protocol: Protocol) -> BaseConsumer {
+    let mut config = config(bootstrap);
+    config
         .set("group.id", GROUP)
-        .set("session.timeout.ms", "6000")
-        .set("heartbeat.interval.ms", "500")
         .set("auto.offset.reset", "earliest")
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
+        .set("enable.auto.commit", "false");
+    match protocol {
+        Protocol::Classic => {
+            config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "500")
+        }
+        // The broker says how long sessions are.
+        Protocol::Consumer => config.set("group.protocol", "consumer"),
+    };
+    let consumer: BaseConsumer = config.create().unwrap();
     consumer.subscribe(&[TOPIC]).unwrap();
     consumer
 }
@@ -64,13 +81,13 @@ struct Member {
 }
 
 impl Member {
-    fn start(bootstrap: &str, seen: &Seen) -> Member {
+    fn start(bootstrap: &str, protocol: Protocol, seen: &Seen) -> Member {
         let (stop, owns) =
             (Arc::new(AtomicBool::new(false)), Arc::<Mutex<BTreeSet<i32>>>::default());
         let (bootstrap, seen) = (bootstrap.to_owned(), seen.clone());
         let (stopped, owned) = (Arc::clone(&stop), Arc::clone(&owns));
         let thread = std::thread::spawn(move || {
-            let consumer = consumer(&bootstrap);
+            let consumer = consumer(&bootstrap, protocol);
             while !stopped.load(Ordering::Relaxed) {
                 // Errors are what a killed broker costs; librdkafka goes on by itself.
                 if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
@@ -126,15 +143,36 @@ fn committed(bootstrap: &str) -> Vec<i64> {
     offsets.elements().into_iter().map(offset).collect()
 }
 
+/// Sessions as short as they must be for a test.
+fn shorten_sessions(bootstrap: &str, broker: i32) {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create().unwrap();
+    let wanted = AlterConfig::new(ResourceSpecifier::Broker(broker))
+        .set("group.consumer.session.timeout.ms", "6000")
+        .set("group.consumer.heartbeat.interval.ms", "500");
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let altered = futures_lite::future::block_on(admin.alter_configs([&wanted], &options)).unwrap();
+    assert!(altered.iter().all(Result::is_ok), "{altered:?}");
+}
+
 #[test]
 fn members_share_and_go_on_while_the_broker_and_members_are_killed() {
+    share_and_go_on(Protocol::Classic);
+}
+
+#[test]
+fn members_of_the_new_protocol_share_and_go_on_as_well() {
+    share_and_go_on(Protocol::Consumer);
+}
+
+fn share_and_go_on(protocol: Protocol) {
     let mut broker = Broker::start(2, &["--segment-bytes", "32MiB"]);
     let bootstrap = broker.address();
     create_topic(&bootstrap, TOPIC, PARTITIONS);
+    shorten_sessions(&bootstrap, 0);
     produce(&bootstrap, 0, 300);
     let seen = Seen::default();
-    let first = Member::start(&bootstrap, &seen);
-    let second = Member::start(&bootstrap, &seen);
+    let first = Member::start(&bootstrap, protocol, &seen);
+    let second = Member::start(&bootstrap, protocol, &seen);
     wait_until("two members share", PATIENCE, || share(&[&first, &second]));
     wait_until("all is read", PATIENCE, || seen.has_all(300));
     wait_until("all is committed", PATIENCE, || committed(&bootstrap) == vec![50; 6]);
@@ -148,7 +186,7 @@ fn members_share_and_go_on_while_the_broker_and_members_are_killed() {
     wait_until("they share again", PATIENCE, || share(&[&first, &second]));
 
     // Another one comes; then one is gone, and the others have its share.
-    let third = Member::start(&bootstrap, &seen);
+    let third = Member::start(&bootstrap, protocol, &seen);
     wait_until("three members share", PATIENCE, || share(&[&first, &second, &third]));
     drop(second);
     wait_until("two are left", PATIENCE, || share(&[&first, &third]));
@@ -157,7 +195,7 @@ fn members_share_and_go_on_while_the_broker_and_members_are_killed() {
     wait_until("all is committed", PATIENCE, || committed(&bootstrap) == vec![150; 6]);
     drop((first, third));
 
-    the_command_line_sees_it(&broker);
+    the_command_line_sees_it(&broker, protocol);
     assert!(broker.stop().0.success());
     broker.restart();
     assert_eq!(committed(&bootstrap), vec![20; 6], "a stop keeps what was set");
@@ -174,13 +212,15 @@ fn hutong(broker: &Broker, args: &[&str]) -> (bool, String) {
 }
 
 /// `hutong group` on the group that everybody has left.
-fn the_command_line_sees_it(broker: &Broker) {
+fn the_command_line_sees_it(broker: &Broker, protocol: Protocol) {
     let list = || hutong(broker, &["group", "list"]).1;
     wait_until("the group is empty", PATIENCE, || {
         list().lines().any(|line| line.starts_with(GROUP) && line.contains("Empty"))
     });
     let (_, described) = hutong(broker, &["group", "describe", GROUP, "--json"]);
     let described: serde_json::Value = serde_json::from_str(&described).unwrap();
+    let kind = if protocol == Protocol::Classic { "classic" } else { "consumer" };
+    assert_eq!(described[0]["type"], kind, "{described}");
     let partitions = described[0]["partitions"].as_array().unwrap();
     assert_eq!(partitions.len(), PARTITIONS as usize, "{described}");
     assert!(partitions.iter().all(|p| p["lag"] == 0 && p["committed"] == 150), "{described}");
@@ -197,4 +237,55 @@ fn the_command_line_sees_it(broker: &Broker) {
     assert!(!done && said.contains("GROUP_ID_NOT_FOUND"), "{said}");
     let (done, said) = hutong(broker, &["group", "delete", "nobody"]);
     assert!(!done && said.contains("can't delete group nobody"), "{said}");
+}
+
+/// The broker that coordinates the group.
+fn coordinator(nodes: &Nodes) -> Option<usize> {
+    let node = nodes.all.iter().find(|node| node.runs())?;
+    let (_, described) = hutong(node, &["group", "describe", GROUP, "--json"]);
+    let described: serde_json::Value = serde_json::from_str(&described).ok()?;
+    // Nodes are numbered from 1, and so is their first broker, in thousands.
+    Some(described[0]["coordinator"].as_u64()? as usize / 1000 - 1)
+}
+
+#[test]
+fn classic_members_go_on_where_another_node_coordinates() {
+    go_on_elsewhere(Protocol::Classic);
+}
+
+#[test]
+fn members_of_the_new_protocol_go_on_where_another_node_coordinates() {
+    go_on_elsewhere(Protocol::Consumer);
+}
+
+fn go_on_elsewhere(protocol: Protocol) {
+    let mut nodes = Nodes::start(3, &[]);
+    let addresses: Vec<String> = nodes.all.iter().map(Broker::address).collect();
+    let bootstrap = addresses.join(",");
+    RawClient::connect(&addresses[0]).create_topic(TOPIC, PARTITIONS, &[]);
+    shorten_sessions(&bootstrap, 1000);
+    produce(&bootstrap, 0, 300);
+    let seen = Seen::default();
+    let first = Member::start(&bootstrap, protocol, &seen);
+    let second = Member::start(&bootstrap, protocol, &seen);
+    wait_until("two members share", PATIENCE, || share(&[&first, &second]));
+    wait_until("all is read", PATIENCE, || seen.has_all(300));
+    wait_until("all is committed", PATIENCE, || committed(&bootstrap) == vec![50; 6]);
+    for round in 0..2 {
+        wait_until("somebody coordinates", PATIENCE, || coordinator(&nodes).is_some());
+        let node = coordinator(&nodes).unwrap();
+        nodes.all[node].kill();
+        assert_eq!(committed(&bootstrap), vec![50 + 50 * round; 6], "offsets are there at once");
+        let read = 600 + 300 * round as usize;
+        produce(&bootstrap, read - 300, read);
+        wait_until("all is read elsewhere", PATIENCE, || seen.has_all(read));
+        wait_until("they share again", PATIENCE, || share(&[&first, &second]));
+        wait_until("all is committed", PATIENCE, || {
+            committed(&bootstrap) == vec![100 + 50 * round; 6]
+        });
+        nodes.all[node].spawn();
+    }
+    drop(first);
+    let all: BTreeSet<i32> = (0..PARTITIONS).collect();
+    wait_until("the one that is left has all", PATIENCE, || second.owns() == all);
 }

@@ -511,6 +511,7 @@ fn open(shards: u16, disk: &mut Disk, now: Now) -> Shard<MemoryPage> {
         data_directory: "/data".into(),
         segment_bytes: SEGMENT_BYTES,
         journal_cache_bytes: 1 << 20,
+        scrub_bytes_per_second: 0,
         auto_create_topics: false,
         default_partitions: 1,
         seed: 1,

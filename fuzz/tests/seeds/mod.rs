@@ -40,6 +40,18 @@ pub fn requests() -> Vec<Vec<u8>> {
         44 messages::IncrementalAlterConfigsRequest::default(),
         55 messages::DescribeQuorumRequest::default(),
         60 messages::DescribeClusterRequest::default(),
+        8 messages::OffsetCommitRequest::default(),
+        9 messages::OffsetFetchRequest::default(),
+        11 messages::JoinGroupRequest::default(),
+        12 messages::HeartbeatRequest::default(),
+        13 messages::LeaveGroupRequest::default(),
+        14 messages::SyncGroupRequest::default(),
+        15 messages::DescribeGroupsRequest::default(),
+        42 messages::DeleteGroupsRequest::default(),
+        47 messages::OffsetDeleteRequest::default(),
+        68 heartbeat(),
+        69 messages::ConsumerGroupDescribeRequest::default()
+            .with_group_ids(vec![messages::GroupId(StrBytes::from_static_str("group"))]),
         75 messages::DescribeTopicPartitionsRequest::default(),
     }
     assert!(seeds.len() > APIS.len());
@@ -78,6 +90,15 @@ fn fetch() -> messages::FetchRequest {
     let partition = FetchPartition::default().with_fetch_offset(9).with_partition_max_bytes(1000);
     let topic = FetchTopic::default().with_topic(name()).with_partitions(vec![partition]);
     messages::FetchRequest::default().with_max_bytes(100_000).with_topics(vec![topic])
+}
+
+fn heartbeat() -> messages::ConsumerGroupHeartbeatRequest {
+    use messages::consumer_group_heartbeat_request::TopicPartitions;
+    messages::ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(messages::GroupId(StrBytes::from_static_str("group")))
+        .with_member_id(StrBytes::from_static_str("member"))
+        .with_subscribed_topic_names(Some(vec![name()]))
+        .with_topic_partitions(Some(vec![TopicPartitions::default().with_partitions(vec![0, 7])]))
 }
 
 fn list_offsets() -> messages::ListOffsetsRequest {
@@ -132,4 +153,80 @@ pub fn records() -> Vec<Vec<u8>> {
     ];
     let seed = |(codec, bytes): (u8, Vec<u8>)| [&[codec, records.len() as u8], &bytes[..]].concat();
     compressed.into_iter().map(seed).collect()
+}
+
+/// Records about consumer groups of both protocols, a store of them, and what consumers say.
+pub fn groups() -> Vec<Vec<u8>> {
+    use std::rc::Rc;
+
+    use hutong::coordinator::modern::member::{Current, MemberState, Profile, Subscription};
+    use hutong::coordinator::modern::{ModernRecord, TopicPartition};
+    use hutong::coordinator::{ClassicMember, ClassicState, CommittedOffset, Record, Store};
+    use hutong::model::ids::{PartitionKey, TopicId};
+
+    let group = || "group".to_owned();
+    let offset = CommittedOffset {
+        offset: 7,
+        leader_epoch: 1,
+        metadata: "here".to_owned(),
+        committed_at: 1000,
+        expires_at: Some(2000),
+    };
+    let member = ClassicMember { id: "classic".to_owned(), ..ClassicMember::default() };
+    let id: Rc<str> = Rc::from("member");
+    let profile = Profile {
+        instance_id: Some(Rc::from("instance")),
+        rack_id: None,
+        client_id: Rc::from("client"),
+        client_host: Rc::from(""),
+        subscription: Rc::new(Subscription::new(["b", "a"], Some("a.*"))),
+        server_assignor: Some(Rc::from("range")),
+        rebalance_timeout_ms: 1000,
+        classic: None,
+    };
+    let has = |from: i32| {
+        let each =
+            (from..from + 3).map(|n| TopicPartition { topic: TopicId([3; 16]), partition: n });
+        each.collect::<hutong::coordinator::modern::Partitions>()
+    };
+    let current = Current {
+        epoch: 2,
+        previous_epoch: 1,
+        state: MemberState::UnrevokedPartitions,
+        assigned: has(0),
+        pending: has(4),
+    };
+    let records = vec![
+        ModernRecord::Member { id: id.clone(), profile },
+        ModernRecord::Group { epoch: 2, topics_hash: 5 },
+        ModernRecord::Target { id: id.clone(), partitions: has(1) },
+        ModernRecord::AssignmentEpoch { epoch: 2 },
+        ModernRecord::Current { id: id.clone(), current },
+    ];
+    let key = PartitionKey(1);
+    let state = ClassicState { generation: 3, members: vec![member], ..ClassicState::default() };
+    let all = [
+        Record::OffsetsCommitted { group: group(), offsets: vec![(key, offset)] },
+        Record::Classic { group: group(), state },
+        Record::Modern { group: group(), records },
+        Record::Modern { group: group(), records: vec![ModernRecord::MemberGone { id }] },
+        Record::OffsetsExpired { group: group(), offsets: vec![(key, 1)] },
+        Record::OffsetsDeleted { group: group(), partitions: vec![PartitionKey(2)] },
+        Record::GroupDeleted { group: "another".to_owned() },
+    ];
+    let (mut bytes, mut seeds) = (Vec::new(), Vec::new());
+    let mut store = Store::default();
+    for record in all {
+        record.encode(&mut bytes);
+        seeds.push(bytes.clone());
+        store.apply(record);
+        let mut checkpoint = Vec::new();
+        store.encode(&mut checkpoint);
+        seeds.push(checkpoint);
+    }
+    seeds.push(
+        b"\0\x02\0\0\0\x01\0\x01t\0\0\0\0\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\x03\0\0\0\x05".to_vec(),
+    );
+    seeds.push(b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\0\0\0\0\x03\xff\xff\xff\xff".to_vec());
+    seeds
 }

@@ -2,22 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use kafka_protocol::messages::describe_groups_response::DescribedGroup;
-use kafka_protocol::messages::{DescribeGroupsRequest, TopicName};
+use kafka_protocol::messages::TopicName;
 use serde_json::{Value, json};
 
-use super::super::client::error_name;
 use super::super::cluster::Cluster;
 use super::super::output::{Table, plural, print, print_json, printable};
 use super::super::topic::offsets::{Offsets, offsets};
-use super::coordinator::{Committed, ask, committed, coordinator, group_id};
+use super::coordinator::{Committed, committed, coordinator};
 use super::list::or_dash;
-use super::members::{assigned, owners};
-
-/// The state of a group that isn't there, for brokers before they said so by an error.
-const DEAD: &str = "Dead";
+use super::members::{Group, group};
 
 #[derive(Debug, Args)]
 #[command(
@@ -42,7 +37,7 @@ pub struct DescribeArgs {
 /// A group with all that is to be told of it.
 struct Told {
     coordinator: i32,
-    group: DescribedGroup,
+    group: Group,
     committed: Committed,
     ends: Offsets,
 }
@@ -62,19 +57,9 @@ pub fn run(cluster: &mut Cluster, args: &DescribeArgs) -> anyhow::Result<()> {
 
 fn tell(cluster: &mut Cluster, id: &str) -> anyhow::Result<Told> {
     let coordinator = coordinator(cluster, id)?;
-    let request = DescribeGroupsRequest::default().with_groups(vec![group_id(id)]);
-    let answer = ask(cluster, id, &request, |answer| {
-        answer.groups.iter().map(|group| group.error_code).collect()
-    })?;
-    let group = answer.groups.into_iter().next().context("the answer names no group")?;
-    if group.error_code != 0 {
-        bail!("{}", error_name(group.error_code));
-    }
-    if group.group_state.as_str() == DEAD {
-        bail!("there is no such group");
-    }
+    let group = group(cluster, id)?;
     let committed = committed(cluster, id)?;
-    let owned = owners(&group);
+    let owned = group.owners();
     let topics: BTreeSet<String> =
         committed.keys().chain(owned.keys()).map(|(topic, _)| topic.0.to_string()).collect();
     let ends = if topics.is_empty() {
@@ -99,7 +84,7 @@ struct Row<'a> {
 }
 
 fn rows(told: &Told) -> Vec<Row<'_>> {
-    let owners = owners(&told.group);
+    let owners = told.group.owners();
     let keys: BTreeSet<(TopicName, i32)> =
         told.committed.keys().chain(owners.keys()).cloned().collect();
     let row = |key: &(TopicName, i32)| {
@@ -124,7 +109,7 @@ fn rows(told: &Told) -> Vec<Row<'_>> {
             continue;
         }
         let (committed, latest, lag) = row(&key);
-        let member = owners.get(&key).map(|member| member.member_id.as_str());
+        let member = owners.get(&key).map(|member| member.id.as_str());
         rows.push(Row { topic, partition: *partition, committed, latest, lag, member });
     }
     rows.sort_by(|a, b| (a.topic, a.partition).cmp(&(b.topic, b.partition)));
@@ -135,25 +120,27 @@ fn to_text(told: &Told) -> String {
     let group = &told.group;
     let rows = rows(told);
     let lag: i64 = rows.iter().filter_map(|row| row.lag).sum();
+    let epoch = group.epoch.map_or(String::new(), |epoch| format!("  epoch {epoch}"));
     let mut text = format!(
-        "{}  {}  {} {}  {}  coordinator {}  lag {lag}\n",
-        printable(&group.group_id),
-        or_dash(&group.group_state),
+        "{}  {}  {} {}{epoch}  {}  coordinator {}  lag {lag}\n",
+        printable(&group.id),
+        or_dash(&group.state),
         or_dash(&group.protocol_type),
-        or_dash(&group.protocol_data),
+        or_dash(&group.assignor),
         plural(group.members.len(), "member"),
         told.coordinator,
     );
     if !group.members.is_empty() {
-        let mut table = Table::new(2, &["MEMBER", "INSTANCE", "CLIENT", "HOST", "PARTITIONS"]);
+        let headings = ["MEMBER", "INSTANCE", "CLIENT", "HOST", "PROTOCOL", "PARTITIONS"];
+        let mut table = Table::new(2, &headings);
         for member in &group.members {
-            let instance = member.group_instance_id.as_deref().unwrap_or_default();
             table.row([
-                printable(&member.member_id),
-                or_dash(instance),
-                or_dash(&member.client_id),
-                or_dash(&member.client_host),
-                assigned(&member.member_assignment).len().to_string(),
+                printable(&member.id),
+                or_dash(member.instance.as_deref().unwrap_or_default()),
+                or_dash(&member.client),
+                or_dash(&member.host),
+                member.kind.to_owned(),
+                member.partitions.len().to_string(),
             ]);
         }
         text.push_str(&table.render());
@@ -181,11 +168,13 @@ fn to_json(told: &Told) -> Value {
     let group = &told.group;
     let members = group.members.iter().map(|member| {
         json!({
-            "member": member.member_id.to_string(),
-            "instance": member.group_instance_id.as_ref().map(ToString::to_string),
-            "client": member.client_id.to_string(),
-            "host": member.client_host.to_string(),
-            "partitions": assigned(&member.member_assignment).iter().map(|(topic, partition)| {
+            "member": member.id,
+            "instance": member.instance,
+            "client": member.client,
+            "host": member.host,
+            "protocol": member.kind,
+            "epoch": member.epoch,
+            "partitions": member.partitions.iter().map(|(topic, partition)| {
                 json!({ "topic": topic.0.to_string(), "partition": partition })
             }).collect::<Vec<_>>(),
         })
@@ -201,10 +190,12 @@ fn to_json(told: &Told) -> Value {
         })
     });
     json!({
-        "group": group.group_id.to_string(),
-        "state": group.group_state.to_string(),
-        "protocol_type": group.protocol_type.to_string(),
-        "protocol": group.protocol_data.to_string(),
+        "group": group.id,
+        "state": group.state,
+        "type": group.kind,
+        "protocol_type": group.protocol_type,
+        "protocol": group.assignor,
+        "epoch": group.epoch,
         "coordinator": told.coordinator,
         "members": members.collect::<Vec<_>>(),
         "partitions": partitions.collect::<Vec<_>>(),

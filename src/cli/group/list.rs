@@ -15,6 +15,8 @@ use super::super::output::{Table, print, print_json, printable};
 
 /// From here on groups can be asked for by their state.
 const STATES_FROM: i16 = 4;
+/// And from here on by the protocol they use.
+const TYPES_FROM: i16 = 5;
 
 #[derive(Debug, Args)]
 #[command(
@@ -25,9 +27,13 @@ const STATES_FROM: i16 = 4;
                   hutong group list --state empty --json"
 )]
 pub struct ListArgs {
-    /// Only groups in this state: Empty, PreparingRebalance, CompletingRebalance or Stable
+    /// Only groups in this state: Empty, PreparingRebalance, CompletingRebalance, Assigning,
+    /// Reconciling or Stable
     #[arg(long, value_name = "STATE")]
     state: Vec<String>,
+    /// Only groups that use this protocol: classic or consumer
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Vec<String>,
     /// Print JSON: an array with an object for each group
     #[arg(long)]
     json: bool,
@@ -36,7 +42,7 @@ pub struct ListArgs {
 /// Lists the groups in the order of their ids.
 pub fn run(cluster: &mut Cluster, args: &ListArgs) -> anyhow::Result<()> {
     let mut groups = BTreeMap::new();
-    for (broker, group) in groups_of_all(cluster, &args.state)? {
+    for (broker, group) in groups_of_all(cluster, args)? {
         groups.insert(group.group_id.to_string(), (broker, group));
     }
     if args.json {
@@ -65,19 +71,26 @@ pub fn run(cluster: &mut Cluster, args: &ListArgs) -> anyhow::Result<()> {
 
 fn groups_of_all(
     cluster: &mut Cluster,
-    states: &[String],
+    args: &ListArgs,
 ) -> anyhow::Result<Vec<(i32, ListedGroup)>> {
     let mut found = Vec::new();
     let brokers = cluster.metadata(Some(&[]))?.brokers;
     for broker in brokers.iter().map(|broker| *broker.node_id) {
         let connection = cluster.broker(broker)?;
         let mut request = ListGroupsRequest::default();
-        if !states.is_empty() {
-            if connection.version::<ListGroupsRequest>()? < STATES_FROM {
+        let version = connection.version::<ListGroupsRequest>()?;
+        let texts = |words: &[String]| words.iter().cloned().map(StrBytes::from_string).collect();
+        if !args.state.is_empty() {
+            if version < STATES_FROM {
                 bail!("broker {broker} is too old to tell groups by their states");
             }
-            request.states_filter =
-                states.iter().map(|state| StrBytes::from_string(state.clone())).collect();
+            request.states_filter = texts(&args.state);
+        }
+        if !args.kind.is_empty() {
+            if version < TYPES_FROM {
+                bail!("broker {broker} is too old to tell groups by their protocols");
+            }
+            request.types_filter = texts(&args.kind);
         }
         let answer = connection.send(&request)?;
         if answer.error_code != 0 {

@@ -3,6 +3,7 @@
 //! Asks its metrics endpoint now and then, and shows what happened in between: [`page`] reads the
 //! answer, [`rates`] makes differences, [`view`] draws them.
 
+mod consumers;
 mod page;
 mod rates;
 mod screen;

@@ -82,6 +82,19 @@ impl Page {
         self.samples(family, labels).map(|sample| sample.value).sum()
     }
 
+    /// All samples: the values of these labels, and the number.
+    pub fn labelled<'a, const N: usize>(
+        &'a self,
+        family: &Family,
+        labels: [&'static str; N],
+    ) -> impl Iterator<Item = ([&'a str; N], f64)> {
+        let samples = self.samples(family, &[]);
+        samples.map(move |sample| {
+            let value = |label| sample.labels.get(label).map_or("", String::as_str);
+            (labels.map(value), sample.value)
+        })
+    }
+
     /// The histogram with these labels, if there is one.
     pub fn histogram(&self, family: &Family, labels: &[(&str, &str)]) -> Option<Histogram<u64>> {
         json::decode(self.samples(family, labels).next()?.hdr.as_ref()?)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::cli::top::consumers::ConsumerRates;
 use crate::cli::top::page::Page;
 use crate::runtime::metrics::families::{self, Family};
 
@@ -23,6 +24,7 @@ pub struct Rates {
     pub cpu: f64,
     pub shards: Vec<ShardRates>,
     pub groups: Vec<GroupRates>,
+    pub consumer_groups: Vec<ConsumerRates>,
     /// Answers with errors: shard, API, error, and how many a second.
     pub errors: Vec<(String, String, String, f64)>,
 }
@@ -98,6 +100,7 @@ impl Rates {
             resident_bytes: now.number(families::RESIDENT, &[]),
             cpu: between.rate(families::CPU, &[]),
             groups: shards.iter().flat_map(|shard| between.groups(shard)).collect(),
+            consumer_groups: ConsumerRates::between(between.before, now, between.seconds),
             errors: shards.iter().flat_map(|shard| between.errors(shard)).collect(),
             shards: shards.iter().map(|shard| between.shard(shard)).collect(),
         }

@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use crate::cli::output::{Table, human_bytes, human_count, human_duration, plural, printable};
+use crate::cli::top::consumers;
 use crate::cli::top::rates::{GroupRates, Rates, ShardRates};
 
 /// The percentiles shown, and how.
@@ -61,6 +62,10 @@ pub fn text(rates: &Rates, at: &str) -> String {
     text.push_str(&times(&rates.shards));
     text.push('\n');
     text.push_str(&groups(&rates.groups));
+    if !rates.consumer_groups.is_empty() {
+        text.push('\n');
+        text.push_str(&consumers::text(&rates.consumer_groups));
+    }
     if !rates.errors.is_empty() {
         text.push('\n');
         text.push_str(&errors(rates));
@@ -265,6 +270,7 @@ pub fn json(rates: &Rates) -> Value {
         "data_dir_size_bytes": number(rates.disk_size),
         "shards": rates.shards.iter().map(shard_json).collect::<Vec<_>>(),
         "groups": rates.groups.iter().map(group_json).collect::<Vec<_>>(),
+        "consumer_groups": consumers::json(&rates.consumer_groups),
         "errors": rates.errors.iter().map(|(shard, api, error, rate)| {
             json!({ "shard": shard, "api": api, "error": error, "rate": rate })
         }).collect::<Vec<_>>(),

@@ -169,6 +169,10 @@ impl Group {
             };
             group.insert(member.id.clone(), recovered);
         }
+        if stored.leader.is_none() {
+            group.state = State::PreparingRebalance;
+            group.join_deadline = Some(now + group.rebalance_timeout());
+        }
         group
     }
 

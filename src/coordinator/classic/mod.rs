@@ -11,8 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::coordinator::record::Record;
-use crate::coordinator::store::Store;
+use crate::coordinator::record::{ClassicState, Record};
+use crate::coordinator::store::{Store, StoredGroup};
 use crate::limits::CONSUMER_GROUPS_MAX;
 use crate::model::time::{Now, Time};
 
@@ -27,13 +27,13 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use group::{Group, State};
+pub use group::{Group, Member, State};
 pub use words::{
     Answer, Caller, Fault, GroupSettings, Join, Joined, JoinedMember, MemberRef, Sync, Synced,
 };
 
 /// What every event is judged by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub now: Now,
     pub settings: &'a GroupSettings,
@@ -70,6 +70,16 @@ pub enum Then {
 pub struct Outbox {
     pub answers: Vec<(Caller, Answer)>,
     pub proposals: Vec<Proposal>,
+    /// How many records there have been so far: the number of the last.
+    pub last_record: u64,
+}
+
+impl Outbox {
+    /// Has a record appended.
+    pub fn propose(&mut self, record: Record, then: Then) {
+        self.last_record += 1;
+        self.proposals.push(Proposal { record, then });
+    }
 }
 
 /// The classic groups with members of one Raft group.
@@ -85,7 +95,7 @@ impl Classic {
     pub fn recover(store: &Store, now: Time) -> Classic {
         let mut classic = Classic::default();
         for (id, stored) in store.groups() {
-            let Some(state) = &stored.classic else { continue };
+            let Some(state) = stored.classic() else { continue };
             if state.members.is_empty() {
                 continue;
             }
@@ -101,9 +111,43 @@ impl Classic {
         self.groups.get(id)
     }
 
+    /// The same, with the id that all share.
+    pub fn group_with_id(&self, id: &str) -> Option<(&Rc<str>, &Group)> {
+        self.groups.get_key_value(id)
+    }
+
     /// All groups here, by their ids.
     pub fn groups(&self) -> impl Iterator<Item = (&str, &Group)> {
         self.groups.iter().map(|(id, group)| (&**id, group))
+    }
+
+    /// Takes over a group of the other protocol, with members who have what they were assigned
+    /// there, and asks them to join. `then` is done when all that is recorded.
+    pub fn adopt(&mut self, context: Context<'_>, id: &Rc<str>, group: Group, then: Then) {
+        // Whoever leads the group after us is to have them join as well: what the other protocol's
+        // members had is nobody's yet.
+        let state = ClassicState { leader: None, ..group.to_stored() };
+        self.groups.insert(Rc::clone(id), group);
+        self.schedule(id);
+        self.propose(Record::Classic { group: id.to_string(), state }, then);
+        self.prepare_rebalance(context, id);
+    }
+
+    /// Lets a group go that goes on in the other protocol. Whoever waits is to join again.
+    pub fn let_go(&mut self, id: &str) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let mut refused = Vec::new();
+        for (member_id, member) in group.members_mut() {
+            let fault = Fault::RebalanceInProgress;
+            if let Some(caller) = member.joining.take() {
+                refused.push((caller, Answer::Join(Joined::refused(fault, member_id.clone()))));
+            }
+            if let Some(caller) = member.syncing.take() {
+                refused.push((caller, Answer::Sync(Err(fault))));
+            }
+        }
+        self.outbox.answers.extend(refused);
+        self.forget(id);
     }
 
     /// Has a group looked at no later than its earliest deadline.
@@ -152,7 +196,7 @@ impl Classic {
         if stored.is_none() && known >= CONSUMER_GROUPS_MAX {
             return Err(Fault::TooManyGroups);
         }
-        let group = Group::empty(stored.and_then(|stored| stored.classic.as_ref()));
+        let group = Group::empty(stored.and_then(StoredGroup::classic));
         let id: Rc<str> = Rc::from(id);
         self.groups.insert(Rc::clone(&id), group);
         Ok(id)
@@ -164,7 +208,7 @@ impl Classic {
     }
 
     fn propose(&mut self, record: Record, then: Then) {
-        self.outbox.proposals.push(Proposal { record, then });
+        self.outbox.propose(record, then);
     }
 
     fn answer(&mut self, caller: Option<Caller>, answer: impl FnOnce() -> Answer) {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::coordinator::modern::{ErrorKind, GroupError, HeartbeatAnswer};
+
 /// Who is to be answered. A number of the shard's, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Caller(pub u64);
@@ -48,6 +50,33 @@ pub enum Fault {
     NotEmpty,
     /// The assignment is larger than what is kept.
     AssignmentTooLarge,
+    /// The member's epoch isn't the one it is in.
+    StaleEpoch,
+    /// The request is in words that such a member may not use.
+    UnsupportedVersion,
+    /// The request makes no sense.
+    Invalid,
+}
+
+/// What a group of the new protocol refuses, to those who speak the classic one.
+impl From<GroupError> for Fault {
+    fn from(error: GroupError) -> Fault {
+        match error.kind {
+            ErrorKind::UnknownMemberId => Fault::UnknownMember,
+            ErrorKind::FencedInstanceId | ErrorKind::UnreleasedInstanceId => Fault::FencedInstance,
+            ErrorKind::GroupMaxSizeReached => Fault::GroupFull,
+            ErrorKind::UnsupportedVersion => Fault::UnsupportedVersion,
+            ErrorKind::InconsistentGroupProtocol => Fault::InconsistentProtocol,
+            ErrorKind::IllegalGeneration => Fault::IllegalGeneration,
+            ErrorKind::RebalanceInProgress => Fault::RebalanceInProgress,
+            ErrorKind::GroupIdNotFound => Fault::NoSuchGroup,
+            ErrorKind::PolicyViolation => Fault::TooManyGroups,
+            ErrorKind::StaleMemberEpoch | ErrorKind::FencedMemberEpoch => Fault::StaleEpoch,
+            ErrorKind::InvalidRequest
+            | ErrorKind::UnsupportedAssignor
+            | ErrorKind::InvalidRegularExpression => Fault::Invalid,
+        }
+    }
 }
 
 /// A member wants to join, for the first time or again.
@@ -146,6 +175,10 @@ pub struct Synced {
 pub enum Answer {
     Join(Joined),
     Sync(Result<Synced, Fault>),
+    /// To a member of the new protocol.
+    Heartbeat(Result<HeartbeatAnswer, GroupError>),
+    /// To classic members that leave a group of the new protocol, in their order.
+    Left(Vec<Result<(), Fault>>),
     /// What was to be recorded is.
     Done,
 }

@@ -3,14 +3,14 @@
 //! **Up.** The first ConsumerGroupHeartbeat with epoch 0 that comes to a classic group of type
 //! "consumer": the caller parses its members' subscriptions and assignments, calls
 //! [`ConsumerGroup::from_classic`], and then the heartbeat on the new group. The records of both
-//! calls and whatever removes the classic group are one batch. JoinGroups and SyncGroups that wait
-//! in the classic group are answered REBALANCE_IN_PROGRESS; its timers end. From then on, classic
-//! members are served by `mixed`.
+//! calls are one batch, and take the place of the classic group. JoinGroups and SyncGroups that
+//! wait in the classic group are answered REBALANCE_IN_PROGRESS; its timers end. From then on,
+//! classic members are served by `mixed`.
 //!
 //! **Down.** When a member that speaks the new protocol has left or was removed and
 //! [`ConsumerGroup::can_downgrade`], the caller may call [`ConsumerGroup::to_classic`], make the
-//! classic group of what it returns, in the state Stable, and begin a rebalance there. The records
-//! of the removal, these, and those of the classic group are one batch.
+//! classic group of what it returns, in the state Stable, and begin a rebalance there. The record
+//! of the classic group takes the place of all that this one has, the removal included.
 //!
 //! A batch must fit into a journal entry: the caller refuses to switch if it doesn't.
 
@@ -115,16 +115,16 @@ impl ConsumerGroup {
             && self.protocol_of_all().is_some()
     }
 
-    /// The same group in the classic protocol, if it can be. Its record removes this one.
+    /// The same group in the classic protocol, if it can be. Its record takes this one's place.
     ///
     /// The generation is the highest epoch that a member has, so that those who have it are told
     /// to join again, and keep what they have until then.
-    pub fn to_classic(&mut self) -> Option<Outcome<ClassicGroup>> {
+    pub fn to_classic(&self) -> Option<ClassicGroup> {
         if !self.can_downgrade() {
             return None;
         }
         let members = self.state.members();
-        let classic = ClassicGroup {
+        Some(ClassicGroup {
             generation: members.values().map(|member| member.current.epoch).max()?.max(0),
             protocol: self.protocol_of_all(),
             members: members
@@ -134,11 +134,7 @@ impl ConsumerGroup {
                     Some(classic_member(id, &member.profile, classic, &member.current))
                 })
                 .collect(),
-        };
-        let mut records = Vec::new();
-        self.emit(&mut records, ModernRecord::GroupGone);
-        self.timers = Default::default();
-        Some(Outcome { records, answer: classic })
+        })
     }
 
     fn protocol_of_all(&self) -> Option<String> {

@@ -1,12 +1,13 @@
 //! What ConsumerGroupDescribe and ListGroups tell.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::assignor::Assignor;
-use super::group::ConsumerGroup;
 use super::member::Subscription;
 use super::partitions::Partitions;
-use super::state::GroupState;
+use super::pattern::Pattern;
+use super::state::{GroupState, ModernState};
 
 /// A group, as ConsumerGroupDescribe shows it. Topics are ids: names are looked up by whoever
 /// has the catalog, and a topic that is gone by then is left out.
@@ -49,10 +50,10 @@ pub struct DescribedMember {
     pub member_type: i8,
 }
 
-impl ConsumerGroup {
-    /// For ConsumerGroupDescribe. To be held like any answer, or it may tell what is lost again.
+impl ModernState {
+    /// For ConsumerGroupDescribe. To be asked of the applied state, or it may tell what is lost.
     pub fn describe(&self, default_assignor: Assignor) -> DescribedGroup {
-        let members = self.state.members().iter().map(|(id, member)| DescribedMember {
+        let members = self.members().iter().map(|(id, member)| DescribedMember {
             member_id: id.clone(),
             instance_id: member.profile.instance_id.clone(),
             rack_id: member.profile.rack_id.clone(),
@@ -61,20 +62,38 @@ impl ConsumerGroup {
             client_host: member.profile.client_host.clone(),
             subscription: member.profile.subscription.clone(),
             assignment: member.current.assigned.clone(),
-            target: self.state.target(id).clone(),
+            target: self.target(id).clone(),
             member_type: if member.is_classic() { 0 } else { 1 },
         });
         DescribedGroup {
-            state: self.state.group_state(),
-            epoch: self.state.epoch(),
-            assignment_epoch: self.state.assignment_epoch(),
+            state: self.group_state(),
+            epoch: self.epoch(),
+            assignment_epoch: self.assignment_epoch(),
             assignor: self.assignor(default_assignor).name(),
             members: members.collect(),
         }
     }
 
-    /// For ListGroups: how the group does. Its type is "consumer", its protocol type as well.
-    pub fn list_state(&self) -> GroupState {
-        self.state.group_state()
+    /// Whether a member reads this topic.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.subscriptions().any(|subscription| {
+            let named = |name: &String| name.as_str().cmp(topic);
+            let matches = |regex: &String| Pattern::compile(regex).is_ok_and(|p| p.matches(topic));
+            subscription.names.binary_search_by(named).is_ok()
+                || subscription.regex.as_ref().is_some_and(matches)
+        })
+    }
+
+    /// The one that most members would like; of equals the default, else the first by name.
+    pub(super) fn assignor(&self, default: Assignor) -> Assignor {
+        let mut votes: BTreeMap<Assignor, usize> = BTreeMap::new();
+        for member in self.members().values() {
+            let wanted = member.profile.server_assignor.as_deref();
+            if let Some(assignor) = wanted.and_then(Assignor::from_name) {
+                *votes.entry(assignor).or_default() += 1;
+            }
+        }
+        let best = votes.into_iter().max_by_key(|(assignor, votes)| (*votes, *assignor == default));
+        best.map_or(default, |(assignor, _)| assignor)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::assignor::{Assignor, Plan, PlanMember};
+use super::assignor::{Plan, PlanMember};
 use super::member::{Current, Member, MemberState, Profile, Subscription};
 use super::partitions::Partitions;
 use super::reconcile::{Goal, reconcile};
@@ -20,7 +20,7 @@ use crate::model::time::Time;
 
 /// A consumer group of the new protocol, as its leader has it. See the module's text for what is
 /// to be done with records and answers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ConsumerGroup {
     pub(super) state: ModernState,
     pub(super) timers: Timers,
@@ -81,17 +81,6 @@ impl ConsumerGroup {
         let gone: Vec<_> = answer.iter().map(|(id, _)| id.clone()).collect();
         self.remove_members(&gone, env, &mut records);
         Outcome { records, answer }
-    }
-
-    /// Whether the group may be deleted (DeleteGroups): its tombstone, or NON_EMPTY_GROUP.
-    pub fn delete(&mut self) -> Outcome<Result<(), GroupError>> {
-        let mut records = Vec::new();
-        if !self.state.members().is_empty() {
-            let error = GroupError::new(ErrorKind::NonEmptyGroup, "The group has members.");
-            return Outcome { records, answer: Err(error) };
-        }
-        self.emit(&mut records, ModernRecord::GroupGone);
-        Outcome { records, answer: Ok(()) }
     }
 
     pub(super) fn emit(&mut self, records: &mut Records, record: ModernRecord) {
@@ -197,7 +186,7 @@ impl ConsumerGroup {
 
     /// Computes everybody's target.
     fn assign(&mut self, env: &Env<'_>, records: &mut Records) {
-        let assignor = self.assignor(env.settings.default_assignor);
+        let assignor = self.state.assignor(env.settings.default_assignor());
         let mut numbers = BTreeMap::new();
         let mut subscriptions = Vec::new();
         for subscription in self.state.subscriptions() {
@@ -224,19 +213,6 @@ impl ConsumerGroup {
         }
         let epoch = self.state.epoch();
         self.emit(records, ModernRecord::AssignmentEpoch { epoch });
-    }
-
-    /// The one that most members would like; of equals the default, else the first by name.
-    pub(super) fn assignor(&self, default: Assignor) -> Assignor {
-        let mut votes: BTreeMap<Assignor, usize> = BTreeMap::new();
-        for member in self.state.members().values() {
-            let wanted = member.profile.server_assignor.as_deref();
-            if let Some(assignor) = wanted.and_then(Assignor::from_name) {
-                *votes.entry(assignor).or_default() += 1;
-            }
-        }
-        let best = votes.into_iter().max_by_key(|(assignor, votes)| (*votes, *assignor == default));
-        best.map_or(default, |(assignor, _)| assignor)
     }
 
     /// Leads a member a step on. Returns whether what it may have has changed.

@@ -5,7 +5,6 @@
 
 use std::rc::Rc;
 
-use super::assignor::Assignor;
 use super::group::{ConsumerGroup, Records};
 use super::member::{
     Current, JOIN_EPOCH, LEAVE_EPOCH, LEAVE_STATIC_EPOCH, MemberState, Profile, Subscription,
@@ -23,7 +22,7 @@ impl ConsumerGroup {
     /// be told GROUP_ID_NOT_FOUND by the caller, who makes groups.
     pub fn heartbeat(&mut self, request: &Heartbeat<'_>, env: &Env<'_>) -> Outcome<Answer> {
         let mut records = Vec::new();
-        let answer = check_request(request).and_then(|()| match request.member_epoch {
+        let answer = check_request(request, env).and_then(|()| match request.member_epoch {
             LEAVE_EPOCH | LEAVE_STATIC_EPOCH => self.leave(request, env, &mut records),
             _ => self.stay(request, env, &mut records),
         });
@@ -174,7 +173,7 @@ enum Place {
     InsteadOf(Rc<str>),
 }
 
-fn check_request(request: &Heartbeat<'_>) -> Result<(), GroupError> {
+fn check_request(request: &Heartbeat<'_>, env: &Env<'_>) -> Result<(), GroupError> {
     let strings = [
         ("MemberId", Some(request.member_id)),
         ("InstanceId", request.instance_id),
@@ -201,8 +200,9 @@ fn check_request(request: &Heartbeat<'_>) -> Result<(), GroupError> {
         _ => return Err(GroupError::invalid("MemberEpoch is invalid.")),
     }
     match request.server_assignor {
-        Some(name) if Assignor::from_name(name).is_none() => {
-            let names = Assignor::ALL.map(Assignor::name).join(", ");
+        Some(name) if !env.settings.assignors.iter().any(|offered| offered.name() == name) => {
+            let names: Vec<_> = env.settings.assignors.iter().map(|a| a.name()).collect();
+            let names = names.join(", ");
             let message =
                 format!("ServerAssignor {name} is not supported. Supported assignors: {names}.");
             Err(GroupError::new(ErrorKind::UnsupportedAssignor, message))

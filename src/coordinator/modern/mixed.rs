@@ -16,7 +16,7 @@ use super::request::{Env, ErrorKind, GroupError, Outcome};
 use crate::limits::{CLASSIC_PROTOCOL_BYTES_MAX, CLASSIC_PROTOCOLS_MAX, MEMBER_STRING_BYTES_MAX};
 
 /// The only protocol type whose metadata the coordinator understands.
-const PROTOCOL_TYPE: &str = "consumer";
+use super::embedded::CONSUMER as PROTOCOL_TYPE;
 
 /// A JoinGroup. The caller has answered MEMBER_ID_REQUIRED to those who must come twice.
 #[derive(Clone, Debug, Default)]

@@ -33,14 +33,17 @@
 //!
 //! `partitions`, `member`, `record`, `state`: what there is. `reconcile`, `assignor`: what is
 //! decided. `request`, `topics` (with `pattern`), `timers`: what it is decided by. `group`,
-//! `heartbeat`, `offsets`, `describe`: what can be asked. `mixed` and `convert`: members of the
-//! classic protocol in such a group, and switching a group from one to the other.
+//! `heartbeat`, `offsets`, `describe`: what can be asked. `mixed` and `convert` (with `embedded`):
+//! members of the classic protocol in such a group, and switching a group from one to the other.
+//! `groups`: all that are live.
 
 pub mod assignor;
 mod codec;
 mod convert;
 mod describe;
+pub mod embedded;
 mod group;
+mod groups;
 mod heartbeat;
 pub mod member;
 mod mixed;
@@ -62,6 +65,7 @@ pub use codec::DecodeError;
 pub use convert::{ClassicGroup, ClassicGroupMember};
 pub use describe::{DescribedGroup, DescribedMember};
 pub use group::ConsumerGroup;
+pub use groups::{Groups, Live, fits, too_large};
 pub use mixed::{ClassicJoin, ClassicJoinAnswer};
 pub use partitions::{Partitions, TopicPartition};
 pub use record::ModernRecord;

@@ -1,12 +1,12 @@
 //! Who may commit and fetch offsets: members, in their present epoch.
 
-use super::group::ConsumerGroup;
 use super::request::{ErrorKind, GroupError};
+use super::state::ModernState;
 
 /// The first version of OffsetCommit that knows member epochs.
 const OFFSET_COMMIT_WITH_EPOCHS: i16 = 9;
 
-impl ConsumerGroup {
+impl ModernState {
     /// Whether an OffsetCommit may go on. `epoch` is `generation_id_or_member_epoch`, `version`
     /// that of the request; `None` for commits of a transaction.
     pub fn check_commit(
@@ -16,11 +16,11 @@ impl ConsumerGroup {
         version: Option<i16>,
     ) -> Result<(), GroupError> {
         // Tools and consumers that don't join groups: only while nobody else is there.
-        if epoch < 0 && self.state.members().is_empty() {
+        if epoch < 0 && self.members().is_empty() {
             return Ok(());
         }
         let is_old = version.is_some_and(|version| version < OFFSET_COMMIT_WITH_EPOCHS);
-        if let Some(found) = self.state.members().get(member)
+        if let Some(found) = self.members().get(member)
             && is_old
             && !found.is_classic()
         {
@@ -41,7 +41,7 @@ impl ConsumerGroup {
     }
 
     fn check_member_epoch(&self, id: &str, found: i32) -> Result<(), GroupError> {
-        let member = self.state.members().get(id).ok_or_else(|| GroupError::unknown(id))?;
+        let member = self.members().get(id).ok_or_else(|| GroupError::unknown(id))?;
         let expected = member.current.epoch;
         if found == expected {
             return Ok(());

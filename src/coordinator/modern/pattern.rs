@@ -27,11 +27,16 @@ impl Pattern {
         build(&format!(r"\A(?:{text})\z")).map(Pattern)
     }
 
+    /// Whether a name fits.
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.0.is_match(name.as_bytes())
+    }
+
     /// The names of all topics that fit.
     pub(super) fn matching(&self, topics: &dyn Topics) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         topics.each_name(&mut |name| {
-            if self.0.is_match(name.as_bytes()) {
+            if self.matches(name) {
                 found.insert(name.to_owned());
             }
         });

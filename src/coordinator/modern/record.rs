@@ -67,8 +67,6 @@ pub enum ModernRecord {
         /// Its id.
         id: Rc<str>,
     },
-    /// The group is gone: deleted, or on its way to the classic protocol.
-    GroupGone,
 }
 
 /// Appends the bytes of one call's records. They must not be none.
@@ -127,7 +125,6 @@ impl ModernRecord {
                 out.push(6);
                 put_text(out, id);
             }
-            ModernRecord::GroupGone => out.push(7),
         }
     }
 
@@ -140,7 +137,6 @@ impl ModernRecord {
             4 => ModernRecord::AssignmentEpoch { epoch: reader.i32()? },
             5 => ModernRecord::Current { id: id(reader)?, current: current(reader)? },
             6 => ModernRecord::MemberGone { id: id(reader)? },
-            7 => ModernRecord::GroupGone,
             found => return Err(DecodeError::Unknown { what: "record", found }),
         })
     }

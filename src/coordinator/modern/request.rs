@@ -30,8 +30,20 @@ pub struct Settings {
     /// `group.consumer.max.size`. More than
     /// [`CONSUMER_GROUP_MEMBERS_MAX`](crate::limits::CONSUMER_GROUP_MEMBERS_MAX) counts as that.
     pub max_size: usize,
+    /// `group.consumer.assignors`, the one of groups whose members don't ask for one first.
+    pub assignors: &'static [Assignor],
+    /// `group.consumer.migration.policy`: whether a classic group with members may become one of
+    /// the new protocol.
+    pub upgrades: bool,
+    /// And the other way round, when its last member that speaks the new protocol is gone.
+    pub downgrades: bool,
+}
+
+impl Settings {
     /// The assignor of groups whose members don't ask for one.
-    pub default_assignor: Assignor,
+    pub fn default_assignor(&self) -> Assignor {
+        self.assignors.first().copied().unwrap_or(Assignor::Uniform)
+    }
 }
 
 impl Default for Settings {
@@ -40,7 +52,9 @@ impl Default for Settings {
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_secs(5),
             max_size: crate::limits::CONSUMER_GROUP_MEMBERS_MAX,
-            default_assignor: Assignor::Uniform,
+            assignors: &Assignor::ALL,
+            upgrades: true,
+            downgrades: true,
         }
     }
 }
@@ -126,8 +140,10 @@ pub enum ErrorKind {
     IllegalGeneration,
     /// REBALANCE_IN_PROGRESS
     RebalanceInProgress,
-    /// NON_EMPTY_GROUP
-    NonEmptyGroup,
+    /// GROUP_ID_NOT_FOUND
+    GroupIdNotFound,
+    /// POLICY_VIOLATION
+    PolicyViolation,
 }
 
 /// Why a group refuses. It is as it was before.
@@ -141,7 +157,8 @@ pub struct GroupError {
 }
 
 impl GroupError {
-    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    /// A refusal.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         GroupError { kind, message: message.into() }
     }
 

@@ -56,6 +56,8 @@ pub struct ModernState {
     classic_members: usize,
 }
 
+impl Eq for ModernState {}
+
 /// What else is kept follows from this.
 impl PartialEq for ModernState {
     fn eq(&self, other: &Self) -> bool {
@@ -155,7 +157,6 @@ impl ModernState {
             ModernRecord::AssignmentEpoch { epoch } => self.assignment_epoch = *epoch,
             ModernRecord::Current { id, current } => self.set_current(id, current.clone()),
             ModernRecord::MemberGone { id } => self.remove(id),
-            ModernRecord::GroupGone => *self = ModernState::default(),
         }
     }
 

@@ -14,6 +14,8 @@ use crate::model::time::Time;
 pub trait Topics {
     /// Another number after every change of topics or partitions.
     fn version(&self) -> u64;
+    /// How many partitions all topics have together.
+    fn partitions(&self) -> usize;
     /// A topic's id and how many partitions it has.
     fn topic(&self, name: &str) -> Option<(TopicId, i32)>;
     /// The name of a topic.
@@ -28,7 +30,7 @@ const REGEX_REFRESH: Duration = Duration::from_secs(10);
 
 /// What subscriptions meant when last looked at. Not part of the group's state: it follows from
 /// the state and the catalog, so a new leader finds it out by itself.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Resolution {
     /// The catalog's version that plain names were last looked up in.
     seen: Option<u64>,

@@ -12,8 +12,9 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Coordination, Reply, code_of, text};
-use crate::coordinator::StoredGroup;
 use crate::coordinator::classic::{Group, State};
+use crate::coordinator::modern::embedded::CONSUMER;
+use crate::coordinator::{Members, StoredGroup};
 use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
@@ -53,7 +54,9 @@ impl<P: Page> Coordination<'_, P> {
         if let Some(group) = coordinator.classic.group(&id) {
             return describe_members(group, described);
         }
-        if let Some(stored) = self.groups.at(index).consumer_groups.group(&id) {
+        let stored = self.groups.at(index).consumer_groups.group(&id);
+        let modern = stored.is_some_and(|stored| stored.modern().is_some());
+        if let Some(stored) = stored.filter(|_| !modern) {
             return described
                 .with_group_state(StrBytes::from_static_str(State::Empty.name()))
                 .with_protocol_type(text(protocol_type(stored)));
@@ -62,7 +65,8 @@ impl<P: Page> Coordination<'_, P> {
         if version < NOT_FOUND_FROM {
             return described;
         }
-        let message = StrBytes::from_string(format!("Group {id} not found."));
+        let what = if modern { "is not a classic group" } else { "not found" };
+        let message = StrBytes::from_string(format!("Group {id} {what}."));
         described
             .with_error_code(ErrorCode::GROUP_ID_NOT_FOUND.code())
             .with_error_message(Some(message))
@@ -82,37 +86,42 @@ impl<P: Page> Coordination<'_, P> {
         for index in 0..self.groups.len() {
             let listed = self.listed(index).into_iter();
             groups.extend(
-                listed.filter(|(_, (state, _))| passes(&request.states_filter, state)).map(
-                    |(id, (state, protocol_type))| {
+                listed
+                    .filter(|(_, told)| passes(&request.states_filter, told.state))
+                    .filter(|(_, told)| passes(&request.types_filter, told.group_type))
+                    .map(|(id, told)| {
                         let mut listed = ListedGroup::default()
                             .with_group_id(GroupId(text(id)))
-                            .with_protocol_type(text(protocol_type));
+                            .with_protocol_type(text(told.protocol_type));
                         if header.api_version >= STATES_FROM {
-                            listed.group_state = StrBytes::from_static_str(state);
+                            listed.group_state = StrBytes::from_static_str(told.state);
                         }
                         if header.api_version >= TYPES_FROM {
-                            listed.group_type = StrBytes::from_static_str(CLASSIC);
+                            listed.group_type = StrBytes::from_static_str(told.group_type);
                         }
                         listed
-                    },
-                ),
+                    }),
             );
-        }
-        if !passes(&request.types_filter, CLASSIC) {
-            groups.clear();
         }
         let response = ListGroupsResponse::default().with_groups(groups);
         self.connections.respond(ticket, &header, &response);
     }
 
-    /// The groups of one coordinator, with their states and protocol types.
-    fn listed(&self, index: usize) -> BTreeMap<&str, (&'static str, &str)> {
+    /// The groups of one coordinator.
+    fn listed(&self, index: usize) -> BTreeMap<&str, Listed<'_>> {
         let Some(coordinator) = self.state.coordinator(index) else { return BTreeMap::new() };
         let stored = self.groups.at(index).consumer_groups.groups();
-        let mut listed: BTreeMap<&str, (&'static str, &str)> =
-            stored.map(|(id, stored)| (id, (State::Empty.name(), protocol_type(stored)))).collect();
+        let mut listed: BTreeMap<&str, Listed<'_>> = stored
+            .map(|(id, stored)| {
+                let modern = stored.modern();
+                let state = modern.map_or(State::Empty.name(), |m| m.group_state().name());
+                let group_type = if modern.is_some() { CONSUMER } else { CLASSIC };
+                (id, Listed { state, protocol_type: protocol_type(stored), group_type })
+            })
+            .collect();
         for (id, group) in coordinator.classic.groups() {
-            listed.insert(id, (group.state.name(), &group.protocol_type));
+            let (state, protocol_type) = (group.state.name(), &group.protocol_type);
+            listed.insert(id, Listed { state, protocol_type, group_type: CLASSIC });
         }
         listed
     }
@@ -155,8 +164,19 @@ impl<P: Page> Coordination<'_, P> {
     }
 }
 
+/// A group, as ListGroups tells of it.
+struct Listed<'a> {
+    state: &'static str,
+    protocol_type: &'a str,
+    group_type: &'static str,
+}
+
 fn protocol_type(stored: &StoredGroup) -> &str {
-    stored.classic.as_ref().map_or("", |state| &state.protocol_type)
+    match &stored.members {
+        Members::None => "",
+        Members::Classic(state) => &state.protocol_type,
+        Members::Modern(_) => CONSUMER,
+    }
 }
 
 /// Subscriptions and assignments are told when they stand.

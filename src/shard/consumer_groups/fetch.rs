@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::offsets::ByTopic;
-use super::{Coordination, text};
+use super::{Coordination, code_of, text};
 use crate::coordinator::{CommittedOffset, StoredGroup};
 use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
@@ -24,6 +24,8 @@ use crate::shard::connections::Ticket;
 pub(super) const MANY_GROUPS_FROM: i16 = 8;
 /// From this version on, what is wrong with a group is said once.
 const GROUP_ERROR_FROM: i16 = 2;
+/// Who asks without being a member.
+const NOBODY: (Option<&str>, i32) = (None, -1);
 
 impl<P: Page> Coordination<'_, P> {
     /// Answers an OffsetFetch request with what has been recorded.
@@ -38,7 +40,8 @@ impl<P: Page> Coordination<'_, P> {
             let groups = request.groups.iter().map(|group| {
                 let answer =
                     OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
-                match self.stored(&group.group_id) {
+                let member = (group.member_id.as_deref(), group.member_epoch);
+                match self.stored(&group.group_id, member) {
                     Ok(stored) => {
                         answer.with_topics(self.topics(by_id, stored, group.topics.as_deref()))
                     }
@@ -54,7 +57,7 @@ impl<P: Page> Coordination<'_, P> {
 
     /// The older versions, in their own types. They say the same.
     fn fetch_of_one(&self, version: i16, request: &OffsetFetchRequest) -> OffsetFetchResponse {
-        let (stored, code) = match self.stored(&request.group_id) {
+        let (stored, code) = match self.stored(&request.group_id, NOBODY) {
             Ok(stored) => (stored, ErrorCode::NONE),
             Err(code) => (None, code),
         };
@@ -83,10 +86,19 @@ impl<P: Page> Coordination<'_, P> {
         response
     }
 
-    /// What is recorded of a group; nothing, if it has never committed.
-    fn stored(&self, id: &str) -> Result<Option<&StoredGroup>, ErrorCode> {
+    /// What is recorded of a group; nothing, if it has never committed. A member says who it is
+    /// and in which epoch, so that it doesn't read on from where another is.
+    fn stored(
+        &self,
+        id: &str,
+        (member, epoch): (Option<&str>, i32),
+    ) -> Result<Option<&StoredGroup>, ErrorCode> {
         let index = self.route(id)?;
-        Ok(self.groups.at(index).consumer_groups.group(id))
+        let stored = self.groups.at(index).consumer_groups.group(id);
+        if let Some(state) = stored.and_then(StoredGroup::modern) {
+            state.check_fetch(member, epoch).map_err(|error| code_of(error.into()))?;
+        }
+        Ok(stored)
     }
 
     fn topics(

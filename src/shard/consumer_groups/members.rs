@@ -53,7 +53,7 @@ impl<P: Page> Coordination<'_, P> {
         self.connections.hold(ticket);
         let caller = self.wait(ticket, header, Reply::Join, vec![index]);
         let join = self.word_join(caller, &header, client_id, request);
-        self.with(index, |coordinator, context| coordinator.classic.join(context, join));
+        self.with_env(index, |coordinator, context, env| coordinator.join(context, env, join));
     }
 
     fn word_join(
@@ -118,7 +118,7 @@ impl<P: Page> Coordination<'_, P> {
                 .map(|a| (a.member_id.to_string(), Bytes::copy_from_slice(&a.assignment)))
                 .collect(),
         };
-        self.with(index, |coordinator, context| coordinator.classic.sync(context, sync));
+        self.with_env(index, |coordinator, context, env| coordinator.sync(context, env, sync));
     }
 
     /// Answers a Heartbeat request.
@@ -131,8 +131,8 @@ impl<P: Page> Coordination<'_, P> {
                     member_id: request.member_id.to_string(),
                     instance_id: owned(&request.group_instance_id),
                 };
-                let result = self.with(index, |coordinator, context| {
-                    coordinator.classic.heartbeat(context, &member)
+                let result = self.with_env(index, |coordinator, context, env| {
+                    coordinator.heartbeat(context, env, &member)
                 });
                 code_of_result(result)
             }
@@ -142,46 +142,54 @@ impl<P: Page> Coordination<'_, P> {
         self.connections.respond(ticket, &header, &response);
     }
 
-    /// Answers a LeaveGroup request.
+    /// Takes a LeaveGroup request.
     pub fn leave_group(
         &mut self,
         ticket: Ticket,
         header: RequestHeader,
         request: &LeaveGroupRequest,
     ) {
-        let response = match self.route_named(&request.group_id) {
-            Err(code) => LeaveGroupResponse::default().with_error_code(code.code()),
-            Ok(index) if header.api_version < MANY_LEAVE_FROM => {
-                let code = self.leave(index, &request.group_id, &request.member_id, None);
-                LeaveGroupResponse::default().with_error_code(code.code())
-            }
-            Ok(index) => {
-                let members = request.members.iter().map(|member| {
-                    let instance = member.group_instance_id.as_deref();
-                    let code = self.leave(index, &request.group_id, &member.member_id, instance);
-                    MemberResponse::default()
-                        .with_member_id(member.member_id.clone())
-                        .with_group_instance_id(member.group_instance_id.clone())
-                        .with_error_code(code.code())
-                });
-                LeaveGroupResponse::default().with_members(members.collect())
+        let index = match self.route_named(&request.group_id) {
+            Ok(index) => index,
+            Err(code) => {
+                let response = LeaveGroupResponse::default().with_error_code(code.code());
+                return self.connections.respond(ticket, &header, &response);
             }
         };
-        self.connections.respond(ticket, &header, &response);
-    }
-
-    fn leave(
-        &mut self,
-        index: usize,
-        group: &str,
-        member_id: &str,
-        instance_id: Option<&str>,
-    ) -> ErrorCode {
-        let result = self.with(index, |coordinator, context| {
-            coordinator.classic.leave(context, group, member_id, instance_id)
+        let mut response = LeaveGroupResponse::default();
+        let leaving: Vec<(&str, Option<&str>)> = if header.api_version < MANY_LEAVE_FROM {
+            vec![(request.member_id.as_str(), None)]
+        } else {
+            let told = request.members.iter().map(|member| {
+                MemberResponse::default()
+                    .with_member_id(member.member_id.clone())
+                    .with_group_instance_id(member.group_instance_id.clone())
+            });
+            response.members = told.collect();
+            let all = request.members.iter();
+            all.map(|m| (m.member_id.as_str(), m.group_instance_id.as_deref())).collect()
+        };
+        self.connections.hold(ticket);
+        let caller = self.wait(ticket, header, Reply::Leave(response), vec![index]);
+        self.with_env(index, |coordinator, context, env| {
+            coordinator.leave(context, env, caller, &request.group_id, &leaving);
         });
-        code_of_result(result)
     }
+}
+
+/// What those are told that left.
+pub(super) fn left_response(
+    version: i16,
+    response: LeaveGroupResponse,
+    left: &[Result<(), Fault>],
+) -> LeaveGroupResponse {
+    let codes = left.iter().map(|left| code_of_result(*left).code());
+    if version < MANY_LEAVE_FROM {
+        return response.with_error_code(codes.sum());
+    }
+    let members = response.members.iter().zip(codes);
+    let members = members.map(|(member, code)| member.clone().with_error_code(code)).collect();
+    response.with_members(members)
 }
 
 fn names_too_long(request: &JoinGroupRequest) -> bool {

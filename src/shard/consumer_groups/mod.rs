@@ -11,12 +11,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kafka_protocol::messages::{
-    DeleteGroupsResponse, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchRequest,
+    DeleteGroupsResponse, LeaveGroupResponse, OffsetCommitResponse, OffsetDeleteResponse,
+    OffsetFetchRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
 use crate::coordinator::Coordinator;
 use crate::coordinator::classic::{Answer, Caller, Context, Fault, GroupSettings};
+use crate::coordinator::modern::{Assignor, Env, Settings};
 use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
@@ -29,14 +31,16 @@ use crate::shard::connections::{Connections, Ticket};
 use crate::shard::group::{ControlItem, Group};
 use crate::shard::groups::Groups;
 use crate::shard::random::Random;
+use topics::Known;
 
+mod consumer;
 mod describe;
 mod fetch;
 mod find;
 mod members;
 mod offsets;
 mod retention;
-mod subscription;
+mod topics;
 
 /// The coordinators of a shard, and who waits for them.
 #[derive(Debug, Default)]
@@ -70,6 +74,9 @@ struct Waiting {
 enum Reply {
     Join,
     Sync,
+    Heartbeat,
+    /// Errors are filled in: of the one that leaves, or of each.
+    Leave(LeaveGroupResponse),
     Commit(OffsetCommitResponse),
     DeleteGroups(DeleteGroupsResponse),
     DeleteOffsets(OffsetDeleteResponse),
@@ -92,7 +99,7 @@ impl ConsumerGroups {
     /// When something happens here though nobody asks.
     pub fn next_deadline(&self) -> Option<Time> {
         let leading = self.leading.iter().flatten();
-        leading.filter_map(|leading| leading.coordinator.classic.next_deadline()).min()
+        leading.filter_map(|leading| leading.coordinator.next_deadline()).min()
     }
 
     /// Hands what was decided to the journals. Whether there was anything.
@@ -136,8 +143,10 @@ impl<P: Page> Coordination<'_, P> {
                 self.resign(index);
             }
             let Some(term) = term else { continue };
-            let coordinator =
-                Coordinator::recover(&group_of(self.groups, index).consumer_groups, self.now.time);
+            let settings = modern_settings(&self.catalog.broker_config().consumer_groups);
+            let env = Env { now: self.now.time, topics: &Known(self.catalog), settings: &settings };
+            let store = &group_of(self.groups, index).consumer_groups;
+            let coordinator = Coordinator::recover(store, &env);
             self.state.leading[index] = Some(Leading { term, coordinator });
         }
     }
@@ -188,11 +197,22 @@ impl<P: Page> Coordination<'_, P> {
         index: usize,
         decide: impl FnOnce(&mut Coordinator, Context<'_>) -> T,
     ) -> T {
-        let settings = group_settings(&self.catalog.broker_config().consumer_groups);
+        self.with_env(index, |coordinator, context, _| decide(coordinator, context))
+    }
+
+    /// The same, where topics matter, too.
+    fn with_env<T>(
+        &mut self,
+        index: usize,
+        decide: impl FnOnce(&mut Coordinator, Context<'_>, &Env<'_>) -> T,
+    ) -> T {
+        let config = &self.catalog.broker_config().consumer_groups;
+        let (settings, modern) = (group_settings(config), modern_settings(config));
+        let env = Env { now: self.now.time, topics: &Known(self.catalog), settings: &modern };
         let store = &group_of(self.groups, index).consumer_groups;
         let context = Context { now: self.now, settings: &settings, store };
         let leading = self.state.leading[index].as_mut().expect("route has found it");
-        let decided = decide(&mut leading.coordinator, context);
+        let decided = decide(&mut leading.coordinator, context, &env);
         let answers = leading.coordinator.take_answers();
         for (caller, answer) in answers {
             self.answered(index, caller, answer);
@@ -225,9 +245,9 @@ impl<P: Page> Coordination<'_, P> {
     pub fn expire(&mut self) {
         for index in 0..self.state.leading.len() {
             let coordinator = self.state.coordinator(index);
-            let due = coordinator.and_then(|coordinator| coordinator.classic.next_deadline());
+            let due = coordinator.and_then(Coordinator::next_deadline);
             if due.is_some_and(|due| due <= self.now.time) {
-                self.with(index, |coordinator, context| coordinator.classic.expire(context));
+                self.with_env(index, Coordinator::expire);
             }
         }
     }
@@ -249,6 +269,13 @@ impl<P: Page> Coordination<'_, P> {
             }
             (Reply::Sync, Answer::Sync(synced)) => {
                 self.connections.respond(ticket, &header, &members::sync_response(synced));
+            }
+            (Reply::Heartbeat, Answer::Heartbeat(beaten)) => {
+                self.connections.respond(ticket, &header, &consumer::response(beaten));
+            }
+            (Reply::Leave(response), Answer::Left(left)) => {
+                let response = members::left_response(header.api_version, response, &left);
+                self.connections.respond(ticket, &header, &response);
             }
             (Reply::Commit(response), Answer::Done) => {
                 self.connections.respond(ticket, &header, &response);
@@ -274,6 +301,13 @@ impl<P: Page> Coordination<'_, P> {
             }
             Reply::Sync => {
                 self.connections.respond(ticket, &header, &members::sync_refused(code));
+            }
+            Reply::Heartbeat => {
+                self.connections.respond(ticket, &header, &consumer::refused(code, None));
+            }
+            Reply::Leave(_) => {
+                let response = LeaveGroupResponse::default().with_error_code(code.code());
+                self.connections.respond(ticket, &header, &response);
             }
             Reply::Commit(mut response) => {
                 for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions)
@@ -314,6 +348,24 @@ fn group_settings(config: &ConsumerGroupConfig) -> GroupSettings {
     }
 }
 
+fn modern_settings(config: &ConsumerGroupConfig) -> Settings {
+    let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let allows = |way: &str| [way, "bidirectional"].contains(&config.consumer_migration);
+    Settings {
+        session_timeout: millis(config.consumer_session_timeout_ms),
+        heartbeat_interval: millis(config.consumer_heartbeat_interval_ms),
+        max_size: usize::try_from(config.consumer_members_max).unwrap_or(0),
+        assignors: match config.consumer_assignors {
+            "range" => &[Assignor::Range],
+            "uniform" => &[Assignor::Uniform],
+            "range,uniform" => &[Assignor::Range, Assignor::Uniform],
+            _ => &Assignor::ALL,
+        },
+        upgrades: allows("upgrade"),
+        downgrades: allows("downgrade"),
+    }
+}
+
 /// The coordinator's refusals in Kafka's words.
 fn code_of(fault: Fault) -> ErrorCode {
     match fault {
@@ -329,6 +381,9 @@ fn code_of(fault: Fault) -> ErrorCode {
         Fault::NoSuchGroup => ErrorCode::GROUP_ID_NOT_FOUND,
         Fault::NotEmpty => ErrorCode::NON_EMPTY_GROUP,
         Fault::AssignmentTooLarge => ErrorCode::UNKNOWN_SERVER_ERROR,
+        Fault::StaleEpoch => ErrorCode::STALE_MEMBER_EPOCH,
+        Fault::UnsupportedVersion => ErrorCode::UNSUPPORTED_VERSION,
+        Fault::Invalid => ErrorCode::INVALID_REQUEST,
     }
 }
 

@@ -18,10 +18,11 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use super::subscription::{CONSUMER, subscribed_topics};
 use super::{Coordination, Reply, code_of};
 use crate::coordinator::CommittedOffset;
 use crate::coordinator::classic::{Group, MemberRef, State};
+use crate::coordinator::modern::ModernState;
+use crate::coordinator::modern::embedded::{self, CONSUMER};
 use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
@@ -69,7 +70,7 @@ impl<P: Page> Coordination<'_, P> {
                 .with_partitions(partitions.collect())
         });
         let mut response = OffsetCommitResponse::default().with_topics(topics.collect());
-        let refused = match self.may_commit(request) {
+        let refused = match self.may_commit(header.api_version, request) {
             Ok(_) if offsets.is_empty() => Ok(()),
             Ok(index) => return self.commit(ticket, header, request, index, offsets, response),
             Err(code) => Err(code),
@@ -78,7 +79,11 @@ impl<P: Page> Coordination<'_, P> {
         self.connections.respond(ticket, &header, &response);
     }
 
-    fn may_commit(&mut self, request: &OffsetCommitRequest) -> Result<usize, ErrorCode> {
+    fn may_commit(
+        &mut self,
+        version: i16,
+        request: &OffsetCommitRequest,
+    ) -> Result<usize, ErrorCode> {
         // Even the empty name: simple consumers of long ago have no other.
         let index = self.route(&request.group_id)?;
         let member = MemberRef {
@@ -87,8 +92,9 @@ impl<P: Page> Coordination<'_, P> {
             member_id: request.member_id.to_string(),
             instance_id: request.group_instance_id.as_deref().map(str::to_owned),
         };
-        self.with(index, |coordinator, context| coordinator.classic.may_commit(context, &member))
-            .map_err(code_of)?;
+        let may = self
+            .with(index, |coordinator, context| coordinator.may_commit(context, &member, version));
+        may.map_err(code_of)?;
         Ok(index)
     }
 
@@ -226,8 +232,11 @@ impl<P: Page> Coordination<'_, P> {
     }
 
     /// The topics that a group's members read.
-    fn subscribed(&self, index: usize, id: &str) -> Result<Subscribed, ErrorCode> {
+    fn subscribed(&self, index: usize, id: &str) -> Result<Subscribed<'_>, ErrorCode> {
         let coordinator = self.state.coordinator(index).ok_or(ErrorCode::NOT_COORDINATOR)?;
+        if let Some(group) = coordinator.modern.with_members(id) {
+            return Ok(Subscribed::As(group.state()));
+        }
         match coordinator.classic.group(id) {
             Some(group) if group.state != State::Empty => {
                 if group.protocol_type == CONSUMER {
@@ -246,19 +255,21 @@ impl<P: Page> Coordination<'_, P> {
 }
 
 /// What the members of a group read.
-pub(super) enum Subscribed {
+pub(super) enum Subscribed<'a> {
     To(BTreeSet<String>),
+    /// By names and expressions.
+    As(&'a ModernState),
     /// Some member says so in words that aren't understood: any topic may be among them.
     Unknown,
 }
 
-impl Subscribed {
-    pub(super) fn of(group: &Group) -> Subscribed {
+impl Subscribed<'_> {
+    pub(super) fn of(group: &Group) -> Subscribed<'static> {
         let protocol = group.protocol.clone().or_else(|| group.elect_protocol());
         let mut topics = BTreeSet::new();
         for member in group.members().values() {
-            match subscribed_topics(&member.metadata(protocol.as_deref())) {
-                Some(read) => topics.extend(read),
+            match embedded::subscription(&member.metadata(protocol.as_deref())) {
+                Some(said) => topics.extend(said.topics.into_iter().map(str::to_owned)),
                 None => return Subscribed::Unknown,
             }
         }
@@ -268,6 +279,7 @@ impl Subscribed {
     pub(super) fn contains(&self, topic: &str) -> bool {
         match self {
             Subscribed::To(topics) => topics.contains(topic),
+            Subscribed::As(state) => state.reads(topic),
             Subscribed::Unknown => true,
         }
     }

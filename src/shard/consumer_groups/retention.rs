@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::offsets::Subscribed;
-use super::subscription::CONSUMER;
 use super::{Coordination, group_of};
 use crate::coordinator::classic::State;
+use crate::coordinator::modern::embedded::CONSUMER;
 use crate::coordinator::{CommittedOffset, Coordinator, Record, StoredGroup};
 use crate::journal::page::Page;
 use crate::model::ids::PartitionKey;
@@ -50,27 +50,32 @@ impl<P: Page> Coordination<'_, P> {
     ) -> Option<Record> {
         // A group that is only here, or that is doing something right now, can wait.
         let live = coordinator.classic.group(id);
-        let old = match live {
-            None => self.old_of_empty(stored),
-            Some(group) if group.state == State::Stable && group.protocol_type == CONSUMER => {
-                let subscribed = Subscribed::of(group);
-                let read = |key: &PartitionKey| {
-                    let topic = self.catalog.partition(*key);
-                    topic.is_some_and(|(topic, _)| subscribed.contains(&topic.name))
-                };
-                self.old(&stored.offsets, |key, offset| {
-                    !read(key) && self.is_past(offset, offset.committed_at)
-                })
-            }
-            Some(_) => return None,
+        let modern = coordinator.modern.with_members(id);
+        let is_empty = live.is_none() && modern.is_none();
+        let read_by = |subscribed: &Subscribed<'_>| {
+            self.old(&stored.offsets, |key, offset| {
+                let topic = self.catalog.partition(*key);
+                let read = topic.is_some_and(|(topic, _)| subscribed.contains(&topic.name));
+                !read && self.is_past(offset, offset.committed_at)
+            })
         };
-        let over = live.is_none() && stored.is_unused();
+        let old = match (live, modern) {
+            (_, Some(group)) => read_by(&Subscribed::As(group.state())),
+            (None, None) => self.old_of_empty(stored),
+            (Some(group), None)
+                if group.state == State::Stable && group.protocol_type == CONSUMER =>
+            {
+                read_by(&Subscribed::of(group))
+            }
+            (Some(_), None) => return None,
+        };
+        let over = is_empty && stored.is_unused();
         (over || !old.is_empty())
             .then(|| Record::OffsetsExpired { group: id.to_owned(), offsets: old })
     }
 
     fn old_of_empty(&self, stored: &StoredGroup) -> Vec<(PartitionKey, i64)> {
-        let empty_since = stored.classic.as_ref().map(|state| state.changed_at);
+        let empty_since = stored.classic().map(|state| state.changed_at);
         self.old(&stored.offsets, |_, offset| {
             // One that was committed since, by an administrator, counts from then.
             let since = empty_since.map_or(offset.committed_at, |at| at.max(offset.committed_at));

@@ -33,13 +33,23 @@ impl<P> Peers<P> {
 
     /// Another node has dialed and says who it is.
     pub(super) fn on_hello(&mut self, reply: ReplyTo, hello: Hello, now: Time) {
-        let refusal = self.refusal(&hello, now);
+        let visits = hello.node == wire::VISITOR;
+        let refusal = match visits {
+            true => self.refusal_of_visitor(&hello),
+            false => self.refusal(&hello, now),
+        };
         let answer = match &refusal {
             Some(why) => Err(why.clone()),
             None => Ok(self.hello.clone()),
         };
         self.answer(reply, |out| wire::put_hello_answer(&answer, out));
         match refusal {
+            Some(_) if visits => self.close(reply.connection, now),
+            None if visits => {
+                if let Some(link) = self.links.get_mut(&reply.connection) {
+                    link.visits = true;
+                }
+            }
             Some(why) => {
                 self.note(format!("refused node {}, shard {}: {why}", hello.node, hello.shard));
                 self.close(reply.connection, now);
@@ -104,6 +114,25 @@ impl<P> Peers<P> {
             host: hello.host.clone(),
             port: hello.port,
         });
+    }
+
+    /// Why a tool is turned away, as a sentence for whoever runs it.
+    fn refusal_of_visitor(&self, hello: &Hello) -> Option<String> {
+        let own = &self.hello;
+        if hello.version != own.version {
+            return Some(format!(
+                "this tool speaks version {} of the peer protocol, and node {} version {}: take \
+                 the one of the node's release",
+                hello.version, own.node, own.version
+            ));
+        }
+        let other = !hello.cluster_id.is_empty() && hello.cluster_id != own.cluster_id;
+        other.then(|| {
+            format!(
+                "node {} is of cluster '{}', and not of cluster '{}'",
+                own.node, own.cluster_id, hello.cluster_id
+            )
+        })
     }
 
     /// Why there is nothing to be said to this node, as a sentence for people on both sides.

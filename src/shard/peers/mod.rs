@@ -15,13 +15,14 @@ use crate::duplex::{Frame, Frames, Kind};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::metadata::Layout;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
-use crate::model::position::{LogIndex, Term};
+use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
 use crate::replica::Members;
 use crate::shard::follow::ReplyTo;
 use crate::shard::output::{Output, Part};
 use crate::shard::peers::dials::Dials;
 use crate::shard::peers::link::{Asked, Link, Peer, Place};
+use crate::shard::peers::repair_wire::{JournalPlace, JournalQuestion};
 use crate::shard::peers::snapshot_wire::{Offer, PartHead, Standing};
 use crate::shard::peers::visit::Visit;
 use crate::shard::peers::wire::{Hello, Request};
@@ -30,6 +31,7 @@ use crate::shard::{NodeAddress, ShardConfig};
 mod dials;
 mod handshake;
 pub mod link;
+pub mod repair_wire;
 pub mod snapshot_wire;
 pub mod visit;
 pub mod wire;
@@ -73,6 +75,11 @@ pub enum PeerEvent {
     /// What became of a proposal: the catalog's version with it; or the node that was asked
     /// doesn't lead, or is gone and nobody knows.
     Proposed { proposal: u64, version: Option<u64> },
+    /// Somebody asks about a journal.
+    Asked { question: JournalQuestion, reply: ReplyTo },
+    /// A node's answer when it was asked for the entry of a journal that follows what ends at a
+    /// position: its bytes, or that it doesn't have it.
+    Entry { from: NodeId, group: GroupId, at: Position, bytes: Option<Bytes> },
     /// Something for the log.
     Note(String),
 }
@@ -221,6 +228,11 @@ impl<P> Peers<P> {
         self.links.contains_key(&connection)
     }
 
+    /// Whether there is any such connection.
+    pub fn has_links(&self) -> bool {
+        !self.links.is_empty()
+    }
+
     /// A connection that was dialed is there: says hello.
     pub fn on_opened(&mut self, connection: ConnectionId, now: Time) {
         let Some(place) = self.dials.opened(connection) else { return };
@@ -302,11 +314,6 @@ impl<P> Peers<P> {
     /// Whether any connection to a node is there.
     pub fn is_up(&self, node: NodeId) -> bool {
         self.up.keys().any(|place| place.node == node)
-    }
-
-    /// Whether there is no connection to anybody.
-    pub fn has_no_links(&self) -> bool {
-        self.links.is_empty()
     }
 
     /// What the data directories of the nodes that can be talked to have drawn.
@@ -427,6 +434,25 @@ impl<P> Peers<P> {
         self.ask(place, Asked::Where { group }, |out| request.encode(out), Vec::new())
     }
 
+    /// Asks a node for an entry of a journal. Returns whether that left.
+    pub fn ask_entry(&mut self, to: NodeId, place: JournalPlace) -> bool {
+        let JournalPlace { group, at, .. } = place;
+        let to = Place { node: to, shard: self.shard_of(to, group) };
+        let request = Request::Journal(JournalQuestion::Entry(place));
+        self.ask(to, Asked::Entry { group, at }, |out| request.encode(out), Vec::new())
+    }
+
+    /// Whether so much was given to a connection and not taken that nothing large goes there now.
+    pub fn is_choked(&self, connection: ConnectionId) -> bool {
+        self.links.get(&connection).is_none_or(Link::is_choked)
+    }
+
+    /// The nodes that can be talked to.
+    pub fn nodes_up(&self) -> impl Iterator<Item = NodeId> {
+        let nodes: BTreeSet<NodeId> = self.up.keys().map(|place| place.node).collect();
+        nodes.into_iter()
+    }
+
     /// Tells all other nodes that this one leads a group.
     pub fn tell_leads(&mut self, group: GroupId, term: Term) {
         let places: Vec<Place> = self.up.keys().copied().collect();
@@ -516,12 +542,19 @@ impl<P> Peers<P> {
             }
             request => request,
         };
-        let from = self.links.get(&connection).and_then(|link| link.peer);
+        let link = self.links.get(&connection);
+        if let Request::Journal(question) = request
+            && link.is_some_and(|link| link.visits || link.peer.is_some())
+        {
+            self.events.push(PeerEvent::Asked { question, reply });
+            return Ok(());
+        }
+        let from = link.and_then(|link| link.peer);
         let Some(Peer { place: Place { node: from, .. }, .. }) = from else {
             return Err("it speaks before it says who it is".into());
         };
         match request {
-            Request::Hello(_) | Request::Visit(_) => {}
+            Request::Hello(_) | Request::Visit(_) | Request::Journal(_) => {}
             Request::Members { group } => self.events.push(PeerEvent::AsksMembers { group, reply }),
             Request::Raft { group, message } => {
                 let message = wire::share(bytes, message);
@@ -585,7 +618,12 @@ impl<P> Peers<P> {
                     self.events.push(PeerEvent::Members { group, members });
                 }
             }
-            (Asked::Leads, _) | (Asked::Raft { .. } | Asked::Where { .. }, None) => {}
+            (Asked::Entry { group, at }, Some(from)) => {
+                let bytes = (!payload.is_empty()).then(|| Bytes::copy_from_slice(payload));
+                self.events.push(PeerEvent::Entry { from, group, at, bytes });
+            }
+            (Asked::Leads, _) => {}
+            (Asked::Raft { .. } | Asked::Where { .. } | Asked::Entry { .. }, None) => {}
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::model::ids::{GroupId, NodeId, ShardId};
 use crate::model::position::{LogIndex, Term};
 use crate::replica::Members;
 use crate::shard::group::Chain;
+use crate::shard::peers::repair_wire::{self, JournalQuestion};
 use crate::shard::peers::snapshot_wire::{Offer, PartHead, Standing};
 use crate::shard::peers::visit::{self, Visit};
 
@@ -32,6 +33,10 @@ const STANDING: u8 = 12;
 
 /// The longest text: a host, a cluster id, a reason.
 const TEXT_BYTES_MAX: usize = 1024;
+
+/// The node id in the hello of a tool, which belongs to no cluster: it may ask about journals, and
+/// for nothing else.
+pub const VISITOR: NodeId = NodeId(u32::MAX);
 
 /// Bytes that mean nothing. The other side runs other code: close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +108,8 @@ pub enum Request<'a> {
         group: GroupId,
         standing: Standing,
     },
+    /// What does the receiver's journal of a group hold at some place?
+    Journal(JournalQuestion),
 }
 
 /// How far a journal reaches.
@@ -173,6 +180,7 @@ impl Request<'_> {
                 out.extend(group.0.to_le_bytes());
                 standing.encode(out);
             }
+            Request::Journal(question) => question.encode(out),
         }
     }
 
@@ -208,12 +216,32 @@ impl Request<'_> {
                 let group = GroupId(reader.u32()?);
                 Request::Standing { group, standing: Standing::decode(reader.rest)? }
             }
+            kind if repair_wire::is_question(kind) => {
+                Request::Journal(JournalQuestion::decode(kind, rest)?)
+            }
             _ => return Err(NotUnderstood),
         })
     }
 }
 
 impl Hello {
+    /// The hello of a tool: of the cluster with this id, or of whichever if it is empty.
+    pub fn of_visitor(cluster_id: &str) -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            cluster_id: cluster_id.into(),
+            node: VISITOR,
+            shard: ShardId(0),
+            incarnation: 0,
+            directory: 0,
+            shards: 1,
+            groups: 0,
+            segment_bytes: 0,
+            host: String::new(),
+            port: 0,
+        }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.version.to_le_bytes());
         put_text(&self.cluster_id, out);

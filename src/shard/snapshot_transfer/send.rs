@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::journal::Journal;
 use crate::journal::format::EntryHead;
 use crate::journal::page::Page;
 use crate::limits::READ_CHUNK_BYTES;
@@ -435,7 +436,7 @@ impl<P: Page> Group<P> {
         let Some((node, at, bytes)) = found else { return Vec::new() };
         let part = match page {
             Some(page) => self.snapshot_part(node, at, bytes, page, now),
-            None => self.damaged(node, at, now),
+            None => self.damaged(node, now),
         };
         let mut work: Vec<_> = part.into_iter().collect();
         work.extend(self.send_snapshots(now));
@@ -489,28 +490,51 @@ impl<P: Page> Group<P> {
                     self.journal.entry_start(Position(at.0 - at.0 % self.journal.segment_bytes()))
                         == at;
                 if is_start || next >= until.end {
-                    return self.damaged(node, at, now);
+                    return self.damaged(node, now);
                 }
                 sending.stage = Stage::Next { at: next, bytes: READ_CHUNK_BYTES };
                 None
             }
-            Found::Differs => self.damaged(node, at, now),
+            Found::Differs => self.damaged(node, now),
         }
     }
 
-    fn damaged(&mut self, node: NodeId, at: Position, now: Time) -> Option<CatchUpWork<P>> {
+    /// Nothing that follows what was sent lies where it should.
+    fn damaged(&mut self, node: NodeId, now: Time) -> Option<CatchUpWork<P>> {
         let sending = self.snapshots.members.get_mut(&node)?;
+        let at = next_place(&self.journal, sending);
         if at < self.journal.start() || sending.offer.until.end > self.journal.flush_position() {
             // Trimmed since, or this node's own disk is behind: begins anew.
             self.snapshots.members.remove(&node);
             return None;
         }
         sending.stage = Stage::Damaged(now);
+        if sending.sent.index.0 > 0 {
+            return Some(CatchUpWork::Damaged { at, previous_crc: sending.sent.crc });
+        }
         let line = format!(
-            "the journal can't be read before position {at}, so node {node} can't get a snapshot \
-             from here: compare the nodes with 'hutong journal verify'"
+            "the journal can't be read at position {at}, where it begins, so node {node} can't get \
+             a snapshot from here: compare the nodes with 'hutong journal verify --against'"
         );
         Some(CatchUpWork::Note(LogLevel::Error, line))
+    }
+
+    /// What was damaged is whole again: it is sent.
+    pub(crate) fn snapshots_mended(&mut self) {
+        for sending in self.snapshots.members.values_mut() {
+            if matches!(sending.stage, Stage::Damaged(_)) {
+                let at = next_place(&self.journal, sending);
+                sending.stage = Stage::Next { at, bytes: READ_CHUNK_BYTES };
+            }
+        }
+    }
+}
+
+/// Where the next entry of a snapshot is due.
+fn next_place<P: Page>(journal: &Journal<P>, sending: &Sending) -> Position {
+    match sending.sent.index {
+        LogIndex(0) => sending.offer.start,
+        _ => journal.entry_start(sending.sent.end),
     }
 }
 

@@ -130,7 +130,10 @@ impl<P: Page> Shard<P> {
                     let line = format!("group {group}: {line}");
                     self.outputs.push_back(Output::Log { level, line });
                 }
-                FillWork::Cleared => self.fetches.on_truncated(group, Position(0)),
+                FillWork::Cleared => {
+                    self.fetches.on_truncated(group, Position(0));
+                    self.repairs.forget(group);
+                }
                 FillWork::Filled => self.filled(index, now),
             }
         }

@@ -106,7 +106,8 @@ func (t *interop) run(ctx context.Context) error {
 		{"by-timestamp", func(ctx context.Context) error { return t.byTimestamp(ctx, 5) }},
 		{"by-timestamp-compressed", func(ctx context.Context) error { return t.byTimestamp(ctx, 33) }},
 		{"consume", func(ctx context.Context) error { return t.consume(ctx, 0, 0, 1, 2, 3) }},
-		{"group", t.group},
+		{"group", func(ctx context.Context) error { return t.group(ctx, "classic") }},
+		{"group-848", func(ctx context.Context) error { return t.group(ctx, "consumer") }},
 		{"delete-records", t.deleteRecords},
 		{"add-partitions", t.addPartitions},
 		{"delete-topic", t.deleteTopic},
@@ -324,18 +325,18 @@ func (t *interop) consume(ctx context.Context, start int64, from ...int32) error
 
 // group has two members share the topic; when one has left, the other has it all; offsets and the group
 // can be seen.
-func (t *interop) group(ctx context.Context) error {
-	name := t.topic + "-group"
+func (t *interop) group(ctx context.Context, protocol string) error {
+	name := t.topic + "-" + protocol
 	seen := map[int32]map[int64]bool{}
 	for p := range t.sent {
 		seen[p] = map[int64]bool{}
 	}
-	first, err := t.join(name)
+	first, err := t.join(name, protocol)
 	if err != nil {
 		return err
 	}
 	defer first.close()
-	second, err := t.join(name)
+	second, err := t.join(name, protocol)
 	if err != nil {
 		return err
 	}
@@ -343,12 +344,11 @@ func (t *interop) group(ctx context.Context) error {
 	if err := t.share(ctx, seen, map[*member]int{first: 2, second: 2}); err != nil {
 		return err
 	}
-	described, err := t.admin.DescribeGroups(ctx, name)
-	if err != nil || len(described[name].Members) != 2 || described[name].State != "Stable" {
-		return fmt.Errorf("described as %+v, %v", described, err)
+	if err := t.described(ctx, name, protocol); err != nil {
+		return err
 	}
 	second.close()
-	if err := t.produce(ctx, "taken-over"); err != nil {
+	if err := t.produce(ctx, "taken-over-"+protocol); err != nil {
 		return err
 	}
 	if err := t.share(ctx, seen, map[*member]int{first: 4}); err != nil {
@@ -375,6 +375,22 @@ func (t *interop) group(ctx context.Context) error {
 	return deleted[name].Err
 }
 
+// described is nil if the group is told as stable and with two members.
+func (t *interop) described(ctx context.Context, name, protocol string) error {
+	if protocol == "consumer" {
+		described, err := t.admin.DescribeConsumerGroups(ctx, name)
+		if err != nil || len(described[name].Members) != 2 || described[name].State != "Stable" {
+			return fmt.Errorf("described as %+v, %v", described, err)
+		}
+		return nil
+	}
+	described, err := t.admin.DescribeGroups(ctx, name)
+	if err != nil || len(described[name].Members) != 2 || described[name].State != "Stable" {
+		return fmt.Errorf("described as %+v, %v", described, err)
+	}
+	return nil
+}
+
 type member struct {
 	client *kgo.Client
 	// How many partitions it has.
@@ -385,7 +401,7 @@ func (m *member) close() {
 	m.client.Close()
 }
 
-func (t *interop) join(group string) (*member, error) {
+func (t *interop) join(group, protocol string) (*member, error) {
 	m := &member{}
 	count := func(partitions map[string][]int32) (n int32) {
 		for _, of := range partitions {
@@ -394,7 +410,7 @@ func (t *interop) join(group string) (*member, error) {
 		return n
 	}
 	lost := func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { m.owns.Add(-count(gone)) }
-	client, err := kgo.NewClient(
+	options := []kgo.Opt{
 		kgo.SeedBrokers(t.bootstrap),
 		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(t.topic),
@@ -407,7 +423,11 @@ func (t *interop) join(group string) (*member, error) {
 		}),
 		kgo.OnPartitionsRevoked(lost),
 		kgo.OnPartitionsLost(lost),
-	)
+	}
+	if protocol == "consumer" {
+		options = append(options, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
+	}
+	client, err := kgo.NewClient(options...)
 	m.client = client
 	return m, err
 }

@@ -1,4 +1,7 @@
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -32,7 +35,10 @@ import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** The Apache client through the plan of ../README.md. Arguments: HOST:PORT TOPIC. */
+/**
+ * The Apache client through the plan of ../README.md. Arguments: HOST:PORT TOPIC. With
+ * "member GROUP PROTOCOL FILE" behind them it is a member that is killed: see ../kills.
+ */
 public final class Interop {
     private static final int PARTITIONS = 4;
     private static final int[] SIZES = {1, 17, 100, 1_000, 5_000, 40_000, 200_000};
@@ -60,6 +66,7 @@ public final class Interop {
     public static void main(String[] args) {
         Interop interop = new Interop(args[0], args[1]);
         try {
+            if (args.length > 2) interop.readNumbers(args[3], args[4], Path.of(args[5]));
             interop.run();
         } catch (Throwable error) {
             error.printStackTrace();
@@ -114,8 +121,10 @@ public final class Interop {
         compareAll(sent.keySet(), 0);
         steps.add("consume");
 
-        group();
+        group("classic");
         steps.add("group");
+        group("consumer");
+        steps.add("group-848");
 
         get(admin.deleteRecords(Map.of(new TopicPartition(topic, 0), RecordsToDelete.beforeOffset(10))).all());
         waitUntil("log start moved", () -> offset(0, OffsetSpec.earliest()) == 10);
@@ -183,16 +192,17 @@ public final class Interop {
     }
 
     /** Two members share the topic; when one has left, the other has it all; offsets and the group can be seen. */
-    private void group() throws Exception {
-        String name = topic + "-group";
+    private void group(String protocol) throws Exception {
+        String name = topic + "-" + protocol;
         Map<Integer, Set<Long>> seen = new HashMap<>();
         sent.keySet().forEach(p -> seen.put(p, new HashSet<>()));
-        try (var first = member(name); var second = member(name)) {
+        try (var first = member(name, protocol); var second = member(name, protocol)) {
             share(seen, Map.of(first, 2, second, 2));
             var described = get(admin.describeConsumerGroups(List.of(name)).all()).get(name);
             check(described.members().size() == 2, "the group is described as " + described);
+            check(described.type().toString().equalsIgnoreCase(protocol), "its type is " + described.type());
             second.close();
-            produce("taken-over", Map.of("acks", "all"));
+            produce("taken-over-" + protocol, Map.of("acks", "all"));
             share(seen, Map.of(first, 4));
         }
         var committed = get(admin.listConsumerGroupOffsets(name).partitionsToOffsetAndMetadata());
@@ -205,10 +215,26 @@ public final class Interop {
         get(admin.deleteConsumerGroups(List.of(name)).all());
     }
 
-    private KafkaConsumer<byte[], byte[]> member(String group) {
-        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "group.id", group,
-            "auto.offset.reset", "earliest", "enable.auto.commit", "false", "session.timeout.ms", "6000",
-            "heartbeat.interval.ms", "1000");
+    /** Reads as a member of a group, and writes each value to the file, until it is killed. */
+    private void readNumbers(String group, String protocol, Path file) throws Exception {
+        try (var member = member(group, protocol)) {
+            while (true) {
+                var records = member.poll(Duration.ofMillis(200));
+                for (var record : records) {
+                    Files.write(file, List.of(new String(record.value(), StandardCharsets.UTF_8)), StandardOpenOption.APPEND);
+                }
+                if (!records.isEmpty()) member.commitAsync();
+            }
+        }
+    }
+
+    private KafkaConsumer<byte[], byte[]> member(String group, String protocol) {
+        Map<String, Object> config = new HashMap<>(Map.of("bootstrap.servers", bootstrap, "group.id", group,
+            "auto.offset.reset", "earliest", "enable.auto.commit", "false", "group.protocol", protocol));
+        // In the new protocol the broker says how long sessions are.
+        if (protocol.equals("classic")) {
+            config.putAll(Map.of("session.timeout.ms", "6000", "heartbeat.interval.ms", "1000"));
+        }
         var consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer());
         consumer.subscribe(List.of(topic));
         return consumer;

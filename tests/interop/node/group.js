@@ -20,7 +20,8 @@ export class Seen {
 
 // Two members share the topic; when one has left, the other has it all, and all is committed.
 // join(seen) gives a member with owns() and leave(); committed() gives a map of partition to offset.
-export async function checkGroup(plan, { join, produce, committed }) {
+// phase is the name of what is produced when one has left.
+export async function checkGroup(plan, { join, produce, committed, phase = 'taken-over' }) {
   const seen = new Seen(plan)
   const members = await Promise.all([join(seen), join(seen)])
   const [first, second] = members
@@ -28,7 +29,7 @@ export async function checkGroup(plan, { join, produce, committed }) {
     seen.all() && members.every(member => member.owns() === 2)
   ))
   await second.leave()
-  await produce('taken-over')
+  await produce(phase)
   await waitUntil('the one that is left has all', () => seen.all() && first.owns() === 4)
   await waitUntil('all is committed', async () => {
     const offsets = await committed()

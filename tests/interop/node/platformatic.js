@@ -67,18 +67,10 @@ async function run(plan, bootstrap) {
   for (const [p, got] of await readAll(consumer, topic, plan.sent.keys())) plan.compare(p, got)
   plan.done('consume')
 
-  await checkGroup(plan, {
-    join: seen => join(plan, options, seen),
-    produce: phase => produce(plan, options, phase, { acks: -1 }),
-    committed: async () => {
-      const [group] = await admin.listConsumerGroupOffsets({ groups: [{ groupId: groupOf(plan) }] })
-      const found = group.topics.find(({ name }) => name === topic)
-      return new Map((found?.partitions ?? []).map(p => [p.partitionIndex, p.committedOffset]))
-    }
-  })
-  check((await admin.listGroups()).has(groupOf(plan)), 'the group is not listed')
-  await admin.deleteGroups({ groups: [groupOf(plan)] })
-  plan.done('group')
+  for (const [protocol, step] of [['classic', 'group'], ['consumer', 'group-848']]) {
+    await group(plan, options, admin, protocol)
+    plan.done(step)
+  }
 
   await admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset: 10n }] }] })
   plan.compare(0, (await readAll(consumer, topic, [0])).get(0), 10)
@@ -98,12 +90,28 @@ async function run(plan, bootstrap) {
   plan.done('delete-topic')
 }
 
-const groupOf = plan => `${plan.topic}-group`
-
-async function join(plan, options, seen) {
-  const consumer = new Consumer({
-    ...options, groupId: groupOf(plan), sessionTimeout: 6000, heartbeatInterval: 1000
+async function group(plan, options, admin, protocol) {
+  const groupId = `${plan.topic}-${protocol}`
+  await checkGroup(plan, {
+    join: seen => join(plan, options, groupId, protocol, seen),
+    produce: phase => produce(plan, options, phase, { acks: -1 }),
+    committed: async () => {
+      const [group] = await admin.listConsumerGroupOffsets({ groups: [{ groupId }] })
+      const found = group.topics.find(({ name }) => name === plan.topic)
+      return new Map((found?.partitions ?? []).map(p => [p.partitionIndex, p.committedOffset]))
+    },
+    phase: `taken-over-${protocol}`
   })
+  check((await admin.listGroups({ types: [protocol] })).has(groupId), 'the group is not listed')
+  await admin.deleteGroups({ groups: [groupId] })
+}
+
+async function join(plan, options, groupId, protocol, seen) {
+  // In the new protocol the broker says how long sessions are.
+  const session = protocol === 'classic'
+    ? { sessionTimeout: 6000, heartbeatInterval: 1000 }
+    : { groupProtocol: 'consumer' }
+  const consumer = new Consumer({ ...options, groupId, ...session })
   const stream = await consumer.consume({
     topics: [plan.topic], mode: MessagesStreamModes.COMMITTED, fallbackMode: 'earliest', autocommit: true
   })

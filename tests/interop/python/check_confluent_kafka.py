@@ -55,8 +55,10 @@ def run(plan, bootstrap):
         plan.compare(p, got)
     plan.done("consume")
 
-    group(plan, bootstrap, admin)
+    group(plan, bootstrap, admin, "classic")
     plan.done("group")
+    group(plan, bootstrap, admin, "consumer")
+    plan.done("group-848")
 
     wait(admin.delete_records([TopicPartition(topic, 0, 10)]))
     wait_until("log start moved", lambda: offset(admin, topic, 0, OffsetSpec.earliest()) == 10)
@@ -131,14 +133,16 @@ def produce(plan, bootstrap, phase, config):
         plan.done(phase)
 
 
-def group(plan, bootstrap, admin):
+def group(plan, bootstrap, admin, protocol):
     """Two members share the topic; when one has left, the other has it all; offsets and the group can be seen."""
-    name = plan.topic + "-group"
+    name = f"{plan.topic}-{protocol}"
     seen = {p: set() for p in plan.sent}
 
     def member():
         config = {"group.id": name, "auto.offset.reset": "earliest", "enable.auto.commit": False}
-        consumer = Consumer({"bootstrap.servers": bootstrap, "session.timeout.ms": 6000} | config)
+        # In the new protocol the broker says how long sessions are.
+        session = {"session.timeout.ms": 6000} if protocol == "classic" else {"group.protocol": protocol}
+        consumer = Consumer({"bootstrap.servers": bootstrap} | session | config)
         consumer.subscribe([plan.topic])
         return consumer
 
@@ -160,7 +164,7 @@ def group(plan, bootstrap, admin):
     described = wait(admin.describe_consumer_groups([name]))
     check(described.state.name == "STABLE" and len(described.members) == 2, f"described as {described.state}")
     second.close()
-    produce(plan, bootstrap, "taken-over", {"acks": "all"})
+    produce(plan, bootstrap, f"taken-over-{protocol}", {"acks": "all"})
     wait_until("the one that is left has all", lambda: share([first], [4]), 2 * SECONDS)
     committed = first.committed([TopicPartition(plan.topic, p) for p in plan.sent], SECONDS)
     first.close()

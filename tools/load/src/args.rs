@@ -12,6 +12,7 @@ use hutong::config::{allowed_cpus, cpu_list};
 use crate::compress::Codec;
 use crate::consume::ConsumeArgs;
 use crate::e2e::E2eArgs;
+use crate::groups::{CommitsArgs, HeartbeatsArgs};
 use crate::mixed::MixedArgs;
 use crate::pace::Spacing;
 use crate::payload::Source;
@@ -38,6 +39,8 @@ pub enum Command {
     Consume(Box<ConsumeArgs>),
     E2e(Box<E2eArgs>),
     Mixed(Box<MixedArgs>),
+    Commits(CommitsArgs),
+    Heartbeats(HeartbeatsArgs),
     Sink(SinkArgs),
     Verify(Box<VerifyArgs>),
 }

@@ -9,6 +9,7 @@ mod compress;
 mod consume;
 mod cpus;
 mod e2e;
+mod groups;
 mod mixed;
 mod net;
 mod offsets;
@@ -47,6 +48,8 @@ pub fn main() -> ExitCode {
         }
         Command::E2e(args) => e2e::e2e(args).map(|summary| show(&summary, args.report.output.json)),
         Command::Mixed(args) => mixed::mixed(args).map(|summary| show(&summary, args.output.json)),
+        Command::Commits(args) => groups::commits(args).map(|()| ExitCode::SUCCESS),
+        Command::Heartbeats(args) => groups::heartbeats(args).map(|()| ExitCode::SUCCESS),
         Command::Sink(args) => sink::run(args).map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => verify::run(args),
     };

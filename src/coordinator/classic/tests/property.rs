@@ -89,7 +89,7 @@ impl World {
         let mut clients = vec![Client::default(); CLIENTS];
         clients[0].instance_id = Some("static".to_owned());
         World {
-            coordinator: Coordinator::recover(&store, Time(0)),
+            coordinator: Coordinator::default(),
             store,
             unapplied: Vec::new(),
             now: Time(0),
@@ -140,7 +140,7 @@ impl World {
             Step::Lead => {
                 self.unapplied.clear();
                 self.leaders += 1;
-                self.coordinator = Coordinator::recover(&self.store, self.now);
+                self.coordinator = super::script::recover(&self.store, self.now);
                 for client in std::mem::take(&mut self.callers).into_values() {
                     self.clients[client].phase = Phase::Out;
                 }
@@ -265,6 +265,7 @@ impl World {
         let client = &mut self.clients[number];
         match answer {
             Answer::Done => {}
+            Answer::Heartbeat(_) | Answer::Left(_) => unreachable!("nobody asked that"),
             Answer::Join(joined) => match joined.fault {
                 None => {
                     client.member_id = joined.member_id;

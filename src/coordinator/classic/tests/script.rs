@@ -22,8 +22,9 @@ use bytes::Bytes;
 
 use super::super::*;
 use crate::coordinator::live::Coordinator;
+use crate::coordinator::modern::{Env, Settings, Topics};
 use crate::coordinator::record::CommittedOffset;
-use crate::model::ids::PartitionKey;
+use crate::model::ids::{PartitionKey, TopicId};
 use crate::model::time::Wallclock;
 
 const GROUP: &str = "g";
@@ -46,6 +47,35 @@ pub fn check_with(delay_ms: u64, script: &str, expected: &str) {
     let said: Vec<&str> =
         rig.lines.iter().map(String::as_str).filter(|line| !line.starts_with('>')).collect();
     assert_eq!(said, wanted, "the whole run:\n{}", rig.lines.join("\n"));
+}
+
+/// No topic matters to a classic group.
+struct NoTopics;
+
+impl Topics for NoTopics {
+    fn version(&self) -> u64 {
+        0
+    }
+
+    fn partitions(&self) -> usize {
+        0
+    }
+
+    fn topic(&self, _: &str) -> Option<(TopicId, i32)> {
+        None
+    }
+
+    fn name(&self, _: &TopicId) -> Option<String> {
+        None
+    }
+
+    fn each_name(&self, _: &mut dyn FnMut(&str)) {}
+}
+
+/// A new leader starts.
+pub fn recover(store: &Store, now: Time) -> Coordinator {
+    let settings = Settings::default();
+    Coordinator::recover(store, &Env { now, topics: &NoTopics, settings: &settings })
 }
 
 struct Rig {
@@ -81,7 +111,7 @@ impl Rig {
     fn new(delay_ms: u64) -> Rig {
         let store = Store::default();
         Rig {
-            coordinator: Coordinator::recover(&store, Time(0)),
+            coordinator: Coordinator::default(),
             store,
             settings: GroupSettings {
                 initial_rebalance_delay: Duration::from_millis(delay_ms),
@@ -147,7 +177,7 @@ impl Rig {
             "lead" => {
                 self.held = None;
                 self.callers.clear();
-                self.coordinator = Coordinator::recover(&self.store, self.now.time);
+                self.coordinator = recover(&self.store, self.now.time);
             }
             "state" => self.state(),
             other => panic!("{other} is no command"),
@@ -254,7 +284,7 @@ impl Rig {
                 None => "none".to_owned(),
                 Some(stored) => {
                     let offset = stored.offsets.get(&PartitionKey(1)).map(|o| o.offset);
-                    let generation = stored.classic.as_ref().map(|state| state.generation);
+                    let generation = stored.classic().map(|state| state.generation);
                     format!("stored, generation {generation:?}, offset {offset:?}")
                 }
             },
@@ -292,6 +322,7 @@ impl Rig {
     fn told(&mut self, name: &str, answer: Answer) -> String {
         match answer {
             Answer::Done => "done".to_owned(),
+            Answer::Heartbeat(_) | Answer::Left(_) => unreachable!("nobody asked that"),
             Answer::Sync(Ok(synced)) => {
                 format!("got {}", String::from_utf8_lossy(&synced.assignment))
             }

@@ -100,12 +100,16 @@ fn most_members_choose_the_assignor() {
         ..joining(member, &["a", "b"])
     };
     rig.beat(with("one", "range")).expect("it may join");
-    assert_eq!(rig.group.describe(Assignor::Uniform).assignor, "range");
+    assert_eq!(rig.group.state().describe(Assignor::Uniform).assignor, "range");
     rig.beat(with("two", "uniform")).expect("it may join");
-    assert_eq!(rig.group.describe(Assignor::Uniform).assignor, "uniform", "of equals the default");
-    assert_eq!(rig.group.describe(Assignor::Range).assignor, "range");
+    assert_eq!(
+        rig.group.state().describe(Assignor::Uniform).assignor,
+        "uniform",
+        "of equals the default"
+    );
+    assert_eq!(rig.group.state().describe(Assignor::Range).assignor, "range");
     rig.beat(with("three", "range")).expect("it may join");
-    assert_eq!(rig.group.describe(Assignor::Uniform).assignor, "range");
+    assert_eq!(rig.group.state().describe(Assignor::Uniform).assignor, "range");
     assert_eq!(rig.group.state().target("one"), &parts("1:0-1 2:0-1"));
 }
 

@@ -68,7 +68,7 @@ fn bad_requests_are_refused_and_change_nothing() {
     assert_eq!((rig.batches, rig.state()), (0, GroupState::Empty));
     let request = Heartbeat { client_id: &long, ..join() };
     rig.beat(request).expect("a client id is only shown, and cut");
-    assert_eq!(rig.group.describe(Assignor::Uniform).members[0].client_id.len(), 1024);
+    assert_eq!(rig.group.state().describe(Assignor::Uniform).members[0].client_id.len(), 1024);
 }
 
 #[test]
@@ -76,18 +76,25 @@ fn offsets_are_for_members_in_their_epoch() {
     let mut rig = Rig::new(&[("a", 1)]);
     let kind = |result: Result<(), GroupError>| result.map_err(|error| error.kind);
     // Nobody is there: tools may commit.
-    assert_eq!(kind(rig.group.check_commit("", -1, Some(9))), Ok(()));
+    assert_eq!(kind(rig.group.state().check_commit("", -1, Some(9))), Ok(()));
     rig.join("one", &["a"]);
-    let commit =
-        |rig: &Rig, member, epoch, version| kind(rig.group.check_commit(member, epoch, version));
+    let commit = |rig: &Rig, member, epoch, version| {
+        kind(rig.group.state().check_commit(member, epoch, version))
+    };
     assert_eq!(commit(&rig, "", -1, Some(9)), Err(ErrorKind::UnknownMemberId));
     assert_eq!(commit(&rig, "one", 1, Some(9)), Ok(()));
     assert_eq!(commit(&rig, "one", 1, Some(8)), Err(ErrorKind::UnsupportedVersion));
     assert_eq!(commit(&rig, "one", 1, None), Ok(()));
     assert_eq!(commit(&rig, "one", 0, Some(9)), Err(ErrorKind::StaleMemberEpoch));
     assert_eq!(commit(&rig, "one", 2, Some(10)), Err(ErrorKind::StaleMemberEpoch));
-    assert_eq!(kind(rig.group.check_fetch(None, -1)), Ok(()));
-    assert_eq!(kind(rig.group.check_fetch(Some("one"), 1)), Ok(()));
-    assert_eq!(kind(rig.group.check_fetch(Some("one"), 2)), Err(ErrorKind::StaleMemberEpoch));
-    assert_eq!(kind(rig.group.check_fetch(Some("two"), 2)), Err(ErrorKind::UnknownMemberId));
+    assert_eq!(kind(rig.group.state().check_fetch(None, -1)), Ok(()));
+    assert_eq!(kind(rig.group.state().check_fetch(Some("one"), 1)), Ok(()));
+    assert_eq!(
+        kind(rig.group.state().check_fetch(Some("one"), 2)),
+        Err(ErrorKind::StaleMemberEpoch)
+    );
+    assert_eq!(
+        kind(rig.group.state().check_fetch(Some("two"), 2)),
+        Err(ErrorKind::UnknownMemberId)
+    );
 }

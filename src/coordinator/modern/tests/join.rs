@@ -105,7 +105,7 @@ fn a_group_is_described_as_it_is() {
     };
     rig.beat(request).expect("it may join");
     rig.join("two", &["a"]);
-    let described = rig.group.describe(Assignor::Uniform);
+    let described = rig.group.state().describe(Assignor::Uniform);
     assert_eq!((described.epoch, described.assignment_epoch), (2, 2));
     assert_eq!((described.state, described.assignor), (GroupState::Reconciling, "range"));
     let one = &described.members[0];
@@ -113,15 +113,4 @@ fn a_group_is_described_as_it_is() {
     assert_eq!((one.assignment.clone(), one.target.clone()), (parts("1:0-1"), parts("1:0")));
     assert_eq!(one.subscription.names, ["x"]);
     assert_eq!(one.subscription.regex.as_deref(), Some("a+"));
-}
-
-#[test]
-fn only_an_empty_group_is_deleted() {
-    let mut rig = Rig::new(&[("a", 2)]);
-    rig.join("one", &["a"]);
-    let refused = rig.call(|group, _| group.delete()).expect_err("it has a member");
-    assert_eq!(refused.kind, ErrorKind::NonEmptyGroup);
-    rig.beat(leaving("one")).expect("it may leave");
-    rig.call(|group, _| group.delete()).expect("it is empty");
-    assert_eq!(rig.replica, ModernState::default());
 }

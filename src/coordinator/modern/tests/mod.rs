@@ -32,6 +32,10 @@ impl Topics for Catalog {
         self.version
     }
 
+    fn partitions(&self) -> usize {
+        self.topics.values().map(|(_, partitions)| *partitions as usize).sum()
+    }
+
     fn topic(&self, name: &str) -> Option<(TopicId, i32)> {
         self.topics.get(name).copied()
     }
@@ -137,7 +141,7 @@ impl Rig {
     }
 
     fn state(&self) -> GroupState {
-        self.group.list_state()
+        self.group.state().group_state()
     }
 }
 

@@ -36,7 +36,6 @@ fn every_record() -> Vec<ModernRecord> {
         ModernRecord::AssignmentEpoch { epoch: 8 },
         ModernRecord::Current { id: id.clone(), current },
         ModernRecord::MemberGone { id },
-        ModernRecord::GroupGone,
     ]
 }
 

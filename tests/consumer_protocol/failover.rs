@@ -1,0 +1,198 @@
+//! The coordinator's node dies, and the group goes on where another leads.
+
+use super::script::check_on;
+
+#[test]
+fn a_group_of_the_new_protocol_goes_on_elsewhere() {
+    check_on(
+        3,
+        "
+        > topic a 6
+        > join one a
+        one: epoch 1, a:0-5
+        > join two ~a
+        two: epoch 2, nothing
+        > settle one two
+        one: epoch 2, a:0-2
+        two: epoch 2, a:3-5
+        > commit one 7
+        one: commit ok
+        > kill
+        > beat one
+        one: epoch 2
+        > beat two
+        two: epoch 2
+        > fetch one
+        one: fetch 7
+        > commit two 8
+        two: commit ok
+        > join three a
+        three: epoch 3, nothing
+        > settle one two three
+        one: epoch 3, a:0-1
+        two: epoch 3, a:3-4
+        three: epoch 3, a:2,5
+        > restart
+        > kill
+        > settle one two three
+        one: epoch 3, a:0-1
+        two: epoch 3, a:3-4
+        three: epoch 3, a:2,5
+        > fetch nobody
+        nobody: fetch 8
+        > leave two
+        two: epoch -1
+        > settle one three
+        one: epoch 4, a:0-1,3
+        three: epoch 4, a:2,4-5
+        > describe
+        describe: Stable epoch 4 assignment 4 uniform
+        - one consumer epoch 4: a:0-1,3, to have a:0-1,3
+        - three consumer epoch 4: a:2,4-5, to have a:2,4-5
+        ",
+    );
+}
+
+#[test]
+fn half_a_move_is_gone_on_with_elsewhere() {
+    check_on(
+        3,
+        "
+        > topic a 4
+        > join one a
+        one: epoch 1, a:0-3
+        > join two a
+        two: epoch 2, nothing
+        > beat one
+        one: epoch 1, a:0-1
+        > kill
+        > beat two
+        two: epoch 2
+        > beat one
+        one: epoch 2
+        > settle one two
+        one: epoch 2, a:0-1
+        two: epoch 2, a:2-3
+        > describe
+        describe: Stable epoch 2 assignment 2 uniform
+        - one consumer epoch 2: a:0-1, to have a:0-1
+        - two consumer epoch 2: a:2-3, to have a:2-3
+        ",
+    );
+}
+
+#[test]
+fn a_classic_group_goes_on_elsewhere() {
+    check_on(
+        3,
+        "
+        > topic a 4
+        > old-join one two a
+        one: generation 1
+        two: generation 1
+        one: a:0,2
+        two: a:1,3
+        > commit one 7
+        one: commit ok
+        > kill
+        > old-beat one two
+        one: ok
+        two: ok
+        > fetch nobody
+        nobody: fetch 7
+        > commit two 8
+        two: commit ok
+        > old-join three one two a
+        three: generation 2
+        one: generation 2
+        two: generation 2
+        one: a:1
+        three: a:0,3
+        two: a:2
+        > restart
+        > list
+        list: g Stable classic consumer
+        ",
+    );
+}
+
+#[test]
+fn a_group_of_both_goes_on_elsewhere_and_back() {
+    check_on(
+        3,
+        "
+        > topic a 4
+        > old-join one two a
+        one: generation 1
+        two: generation 1
+        one: a:0,2
+        two: a:1,3
+        > join new a
+        new: epoch 2, nothing
+        > kill
+        > old-beat one two
+        one: REBALANCE_IN_PROGRESS
+        two: REBALANCE_IN_PROGRESS
+        > old-join one a
+        one: generation 2
+        one: a:0,2
+        > old-join two a
+        two: generation 1
+        two: a:1
+        > settle new
+        new: epoch 2, nothing
+        > describe
+        describe: Reconciling epoch 2 assignment 2 uniform
+        - one classic epoch 2: a:0,2, to have a:0,2
+        - two classic epoch 1: a:1, to have a:1
+        - new consumer epoch 2: nothing, to have a:3
+        > restart
+        > leave new
+        new: epoch -1
+        > kill
+        > list
+        list: g PreparingRebalance classic consumer
+        > old-beat one two
+        one: REBALANCE_IN_PROGRESS
+        two: ILLEGAL_GENERATION
+        > old-join one two a
+        one: generation 3
+        two: generation 3
+        one: a:0,2
+        two: a:1,3
+        ",
+    );
+}
+
+#[test]
+fn one_node_that_is_killed_has_its_groups_again() {
+    check_on(
+        1,
+        "
+        > topic a 4
+        > join one a
+        one: epoch 1, a:0-3
+        > join two a
+        two: epoch 2, nothing
+        > settle one two
+        one: epoch 2, a:0-1
+        two: epoch 2, a:2-3
+        > commit one 7
+        one: commit ok
+        > reboot
+        > beat one
+        one: epoch 2
+        > beat two
+        two: epoch 2
+        > describe
+        describe: Stable epoch 2 assignment 2 uniform
+        - one consumer epoch 2: a:0-1, to have a:0-1
+        - two consumer epoch 2: a:2-3, to have a:2-3
+        > fetch nobody
+        nobody: fetch 7
+        > settle one two
+        one: epoch 2, a:0-1
+        two: epoch 2, a:2-3
+        ",
+    );
+}

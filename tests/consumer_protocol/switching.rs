@@ -1,0 +1,227 @@
+//! A live group goes from the classic protocol to the new one and back. Nobody stops reading.
+
+use super::script::check;
+
+#[test]
+fn consumers_are_restarted_one_by_one() {
+    check(
+        "
+        > topic a 4
+        > old-join one two a
+        one: generation 1
+        two: generation 1
+        one: a:0,2
+        two: a:1,3
+        > commit one 7
+        one: commit ok
+        > list
+        list: g Stable classic consumer
+        > join new a
+        new: epoch 2, nothing
+        > list
+        list: g Reconciling consumer consumer
+        > describe
+        describe: Reconciling epoch 2 assignment 2 uniform
+        - one classic epoch 1: a:0,2, to have a:0,2
+        - two classic epoch 1: a:1,3, to have a:1
+        - new consumer epoch 2: nothing, to have a:3
+        > old-beat one
+        one: REBALANCE_IN_PROGRESS
+        > old-join one a
+        one: generation 2
+        one: a:0,2
+        > old-beat two
+        two: REBALANCE_IN_PROGRESS
+        > old-join two a
+        two: generation 1
+        two: a:1
+        > beat new
+        new: epoch 2
+        > commit two 8
+        two: commit ok
+        > fetch nobody
+        nobody: fetch 8
+        > describe
+        describe: Reconciling epoch 2 assignment 2 uniform
+        - one classic epoch 2: a:0,2, to have a:0,2
+        - two classic epoch 1: a:1, to have a:1
+        - new consumer epoch 2: nothing, to have a:3
+        > old-leave one
+        one: left ok
+        > join one a
+        one: epoch 4, a:0,2
+        > old-beat two
+        two: REBALANCE_IN_PROGRESS
+        > settle new one
+        new: epoch 4, nothing
+        one: epoch 4, a:0,2
+        > old-join two a
+        two: generation 4
+        two: a:1
+        > settle new one
+        new: epoch 4, a:3
+        one: epoch 4, a:0,2
+        > old-leave two
+        two: left ok
+        > settle new one
+        new: epoch 5, a:1,3
+        one: epoch 5, a:0,2
+        > describe
+        describe: Stable epoch 5 assignment 5 uniform
+        - one consumer epoch 5: a:0,2, to have a:0,2
+        - new consumer epoch 5: a:1,3, to have a:1,3
+        ",
+    );
+}
+
+#[test]
+fn the_last_new_member_leaves_and_the_group_is_classic_again() {
+    check(
+        "
+        > topic a 4
+        > old-join one two a
+        one: generation 1
+        two: generation 1
+        one: a:0,2
+        two: a:1,3
+        > join new a
+        new: epoch 2, nothing
+        > old-join one a
+        one: generation 2
+        one: a:0,2
+        > old-join two a
+        two: generation 1
+        two: a:1
+        > beat new
+        new: epoch 2
+        > leave new
+        new: epoch -1
+        > list
+        list: g PreparingRebalance classic consumer
+        > describe
+        describe: GROUP_ID_NOT_FOUND
+        > old-beat one
+        one: REBALANCE_IN_PROGRESS
+        > old-beat two
+        two: ILLEGAL_GENERATION
+        > old-join one two a
+        one: generation 3
+        two: generation 3
+        one: a:0,2
+        two: a:1,3
+        > old-beat one
+        one: ok
+        ",
+    );
+}
+
+#[test]
+fn a_silent_new_member_is_removed_and_the_group_is_classic_again() {
+    check(
+        "
+        > topic a 2
+        > old-join one a
+        one: generation 1
+        one: a:0-1
+        > join new a
+        new: epoch 2, nothing
+        > old-join one a
+        one: generation 1
+        one: a:0
+        > old-join one a
+        one: generation 2
+        one: a:0
+        > beat new
+        new: epoch 2, a:1
+        > die new
+        > wait 9
+        > old-beat one
+        one: ok
+        > wait 9
+        > old-beat one
+        one: ok
+        > wait 9
+        > old-beat one
+        one: ok
+        > wait 9
+        > old-beat one
+        one: ok
+        > wait 9
+        > list
+        list: g PreparingRebalance classic consumer
+        > old-beat one
+        one: REBALANCE_IN_PROGRESS
+        > old-join one a
+        one: generation 3
+        one: a:0-1
+        > list
+        list: g Stable classic consumer
+        ",
+    );
+}
+
+#[test]
+fn a_policy_forbids_it() {
+    check(
+        "
+        > topic a 2
+        > set group.consumer.migration.policy=disabled
+        > old-join one a
+        one: generation 1
+        one: a:0-1
+        > join new a
+        new: GROUP_ID_NOT_FOUND
+        > set group.consumer.migration.policy=upgrade
+        > join new a
+        new: epoch 2, nothing
+        > leave new
+        new: epoch -1
+        > list
+        list: g Assigning consumer consumer
+        > old-join one a
+        one: generation 3
+        one: a:0-1
+        > set group.consumer.migration.policy=downgrade
+        > join new a
+        new: epoch 4, nothing
+        > leave new
+        new: epoch -1
+        > list
+        list: g PreparingRebalance classic consumer
+        ",
+    );
+}
+
+#[test]
+fn members_that_wait_in_a_rebalance_are_asked_again() {
+    check(
+        "
+        > topic a 4
+        > old-join one two a
+        one: generation 1
+        two: generation 1
+        one: a:0,2
+        two: a:1,3
+        > old-ask one a
+        > join new a
+        new: epoch 2, nothing
+        > old-hear one
+        one: REBALANCE_IN_PROGRESS
+        > old-sync two
+        two: sync REBALANCE_IN_PROGRESS
+        > old-join one a
+        one: generation 2
+        one: a:0,2
+        > old-join two a
+        two: generation 1
+        two: a:1
+        > beat new
+        new: epoch 2
+        > old-join two a
+        two: generation 2
+        two: a:1
+        > settle new
+        new: epoch 2, a:3
+        ",
+    );
+}
