@@ -41,6 +41,11 @@ pub const PEER_REQUESTS_MAX: u32 = 4096;
 /// Bytes given to a connection to another node and not taken by its socket. What comes beyond is
 /// not sent: Raft tries again.
 pub const PEER_UNSENT_BYTES_MAX: usize = 96 << 20;
+/// Reads of a shard that are under way for members that lack what the journal cache doesn't hold,
+/// all together: what clients read and write comes between them.
+pub const MEMBER_READS_MAX: usize = 4;
+/// The largest checkpoint that a member takes over from another node. It is held in memory.
+pub const SNAPSHOT_CHECKPOINT_BYTES_MAX: u64 = 4 << 30;
 /// Bytes of a leader's messages that wait for the writer of a follower. What comes beyond is
 /// dropped: Raft sends it again.
 pub const PEER_QUEUE_BYTES_MAX: usize = 96 << 20;

@@ -192,6 +192,52 @@ impl<P: Page> Journal<P> {
         Ok(self.push(position, head.header.index, head.crc, page))
     }
 
+    /// Where an entry of `bytes` bytes would lie if it was appended now, if its segment is there.
+    pub fn due(&self, bytes: usize) -> Option<Position> {
+        self.segments.place(self.append, bytes as u64)
+    }
+
+    /// Appends whole entries of another node's journal, as they lie there, in one write: the page
+    /// has them all. They stay out of the cache, for nobody waits for what is as old as that.
+    /// `last_crc` is the checksum of the last of them. The caller has asked `room` before, in the
+    /// same turn, and `due` says `position` for the first of them.
+    pub fn copy(&mut self, position: Position, page: P, last_crc: u32) {
+        let end = Position(position.0 + page.bytes().len() as u64);
+        let write = self.flush.begin(end);
+        let (segment, at) = self.segments.locate(position);
+        self.outputs.push_back(JournalOutput::Write { write, segment, at, page });
+        self.append = end;
+        self.last_crc = last_crc;
+        self.prepare_segments();
+    }
+
+    /// Whether nothing is under way: no write, and no segment that is being made.
+    pub fn is_at_rest(&self) -> bool {
+        self.flush.in_flight() == 0
+            && self.repairs.is_empty()
+            && self.outputs.is_empty()
+            && !self.segments.is_creating()
+    }
+
+    /// Gives up all there is, to begin anew with segment `first`. What comes next is what `copy`
+    /// brings; if that is nothing, `last_crc` is the checksum of the entry that ends there.
+    /// `others` are files of segments that this journal doesn't know of.
+    ///
+    /// # Panics
+    /// If something is under way.
+    pub fn restart(&mut self, first: SegmentId, last_crc: u32, others: &[SegmentId]) {
+        assert!(self.is_at_rest(), "a write under way would end up in another segment");
+        let removed = self.segments.restart(first);
+        let removed = others.iter().copied().chain(removed);
+        self.outputs.extend(removed.map(|segment| JournalOutput::RemoveSegment { segment }));
+        self.append = Position(first.0 * self.segments.segment_bytes());
+        self.last_crc = last_crc;
+        self.cache.truncate(Position(0));
+        self.flush = Flush::new(self.append);
+        (self.after_cut, self.writes_held) = (None, false);
+        self.prepare_segments();
+    }
+
     /// Cuts off all that lies at `cut` or behind it. `last_crc` is the checksum of the entry that
     /// ends there. What is appended next is written once all that is being written now is done, and
     /// `release_writes` was called.

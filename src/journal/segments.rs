@@ -62,6 +62,19 @@ impl Segments {
         self.creating = false;
     }
 
+    /// Whether a segment is being made.
+    pub fn is_creating(&self) -> bool {
+        self.creating
+    }
+
+    /// Forgets all segments, to go on with `first`, and returns them.
+    pub fn restart(&mut self, first: SegmentId) -> Vec<SegmentId> {
+        assert!(!self.creating, "what is being made would come too late");
+        let removed = (self.first..self.end).map(SegmentId).collect();
+        (self.first, self.end) = (first.0, first.0);
+        removed
+    }
+
     /// Forgets the segments that end at or before `position`, and returns them.
     pub fn trim(&mut self, position: Position) -> Vec<SegmentId> {
         let keep = (position.0 / self.segment_bytes).min(self.end.saturating_sub(1));

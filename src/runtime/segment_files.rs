@@ -155,7 +155,7 @@ pub fn failure(did: &str, path: &Path, error: &io::Error) -> IoFailure {
 fn create_segment(path: &Path, segment_bytes: u64, header: &[u8]) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let half_made = path.with_extension("tmp");
-    let made = match take_spare(dir, &half_made, segment_bytes)? {
+    let made = match take_spare(path, &half_made, segment_bytes)? {
         Some(file) => write_header(&file, header),
         None => zeroed_file(&half_made, segment_bytes).and_then(|file| write_header(&file, header)),
     };
@@ -167,9 +167,21 @@ fn create_segment(path: &Path, segment_bytes: u64, header: &[u8]) -> io::Result<
 }
 
 /// A removed segment's file, under its new, half-made name. Its old bytes stay: entries say at
-/// which position they lie, so that none of them can be taken for one of this life.
-fn take_spare(dir: &Path, half_made: &Path, segment_bytes: u64) -> io::Result<Option<File>> {
+/// which position they lie, so that none of them can be taken for one of this life. One that had
+/// the number of the new segment, or a higher one, is left alone: it is there when a journal was
+/// given up for a snapshot, and holds entries that did lie in the same places.
+fn take_spare(path: &Path, half_made: &Path, segment_bytes: u64) -> io::Result<Option<File>> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let number = |path: &Path, prefix: &str| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| segment_of_name(name, prefix))
+    };
+    let new = number(path, "segment-");
     for spare in spares(dir)? {
+        if number(&spare, "spare-") >= new {
+            continue;
+        }
         if fs::metadata(&spare)?.len() != segment_bytes {
             fs::remove_file(&spare)?;
             continue;
@@ -240,6 +252,9 @@ mod tests {
         for n in 0..3 {
             remove_segment(&path(n), SegmentId(n)).unwrap();
         }
+        // Spares of the same or a higher number may hold entries of the same positions.
+        create_segment(&path(0), bytes, b"first").unwrap();
+        assert!(fs::read(path(0)).unwrap()[5..].iter().all(|b| *b == 0));
         assert_eq!(spares(&group_dir(&dir, group)).unwrap().len(), SPARES_MAX);
         create_segment(&path(9), bytes, b"again").unwrap();
         assert!(fs::read(path(9)).unwrap().starts_with(b"again"));

@@ -18,7 +18,8 @@ use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
 use crate::replica::{Descriptor, Outgoing};
 use crate::shard::group::{Chain, Group};
-use crate::shard::output::Part;
+use crate::shard::output::{LogLevel, Part};
+use crate::shard::peers::snapshot_wire::{Offer, PartHead};
 use crate::shard::peers::wire::Reach;
 
 /// Messages on their way to a member.
@@ -26,9 +27,6 @@ const IN_FLIGHT_MAX: usize = 4;
 
 /// A member that says nothing for so long is asked again.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often it is said that a member can't be brought up to date.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Set in the numbers of reads made here, and in no others.
 pub const CATCH_UP_READ: u64 = 1 << 63;
@@ -49,6 +47,8 @@ struct CatchUp {
     sent: Chain,
     /// Where to begin if its last entry isn't ours.
     applied: Option<Chain>,
+    /// What it said when it was asked.
+    reach: Reach,
     /// Whether `sent` is known to be one of ours.
     is_ours: bool,
     /// Where nothing was found that follows `sent`: the end of a segment, or damage.
@@ -64,8 +64,8 @@ enum State {
     Asked,
     /// To be read from here, so many bytes.
     Next { at: Position, bytes: usize },
-    /// It lacks what isn't here any more.
-    Hopeless,
+    /// It lacks what isn't here any more: only a snapshot can help it.
+    Trimmed,
     /// What comes next is damaged here, and being fetched from another node.
     Damaged,
     /// Being read.
@@ -78,6 +78,7 @@ impl CatchUp {
             state: State::Asked,
             sent: Chain::default(),
             applied: None,
+            reach: Reach::default(),
             is_ours: false,
             passed: None,
             in_flight: VecDeque::new(),
@@ -102,12 +103,21 @@ pub enum CatchUpWork<P> {
         message: Box<Outgoing>,
         entries: Option<Part<P>>,
     },
+    Offer {
+        to: NodeId,
+        offer: Offer,
+    },
+    Part {
+        to: NodeId,
+        head: PartHead,
+        part: Part<P>,
+    },
     /// The entry that follows the one of this checksum, which ends here, is damaged.
     Damaged {
         at: Position,
         previous_crc: u32,
     },
-    Note(String),
+    Note(LogLevel, String),
 }
 
 impl<P: Page> Group<P> {
@@ -116,14 +126,12 @@ impl<P: Page> Group<P> {
         let mut work = Vec::new();
         if !self.replica.is_leader() {
             self.catch_ups.members.clear();
+            self.snapshots.clear();
             return work;
         }
         let cached_from = self.cached_from();
         let lagging = self.replica.lagging(cached_from);
-        let is_patient = |up: &CatchUp| {
-            let patience = if up.state == State::Hopeless { COMPLAINT_INTERVAL } else { PATIENCE };
-            now.since(up.heard) < patience
-        };
+        let is_patient = |up: &CatchUp| now.since(up.heard) < PATIENCE;
         self.catch_ups.members.retain(|node, up| lagging.contains(node) && is_patient(up));
         for to in lagging {
             if let Entry::Vacant(free) = self.catch_ups.members.entry(to) {
@@ -132,6 +140,14 @@ impl<P: Page> Group<P> {
             }
         }
         work.extend(self.read_on(cached_from));
+        let trimmed = |(node, up): (&NodeId, &CatchUp)| {
+            (up.state == State::Trimmed).then_some((*node, up.reach))
+        };
+        let trimmed: Vec<_> = self.catch_ups.members.iter().filter_map(trimmed).collect();
+        for (node, reach) in trimmed {
+            self.snapshots.want(node, reach, now);
+        }
+        work.extend(self.send_snapshots(now));
         work
     }
 
@@ -163,11 +179,21 @@ impl<P: Page> Group<P> {
     /// What was damaged is whole again: members that needed it are asked anew.
     pub fn catch_ups_mended(&mut self) {
         self.catch_ups.members.retain(|_, up| up.state != State::Damaged);
+        self.snapshots_mended();
     }
 
     /// How far the journal reaches here.
     pub fn reach(&self) -> Reach {
         Reach { last: self.last_entry(), applied: self.applied() }
+    }
+
+    /// A member says so again, since it has gone on from a snapshot, or doesn't want one.
+    pub fn ask_again(&mut self, member: NodeId) {
+        if let Some(up) = self.catch_ups.members.get_mut(&member)
+            && up.state == State::Trimmed
+        {
+            up.state = State::Asked;
+        }
     }
 
     /// A member says how far its journal reaches.
@@ -178,21 +204,14 @@ impl<P: Page> Group<P> {
         }
         up.heard = now;
         up.applied = Some(reach.applied);
+        up.reach = reach;
         up.sent = reach.last;
-        if self.begin_behind(from) {
-            return match self.hand_to_raft(from) {
-                Some(message) => vec![message],
-                None => self.catch_up(now),
-            };
-        }
+        self.begin_behind(from);
+        let Some(message) = self.hand_to_raft(from) else { return self.catch_up(now) };
         if let Some(up) = self.catch_ups.members.get_mut(&from) {
-            up.state = State::Hopeless;
+            up.state = State::Asked;
         }
-        vec![CatchUpWork::Note(format!(
-            "node {from} lacks records before position {}, which this node has let go of: give it \
-             an empty data directory",
-            self.journal.start()
-        ))]
+        vec![message]
     }
 
     /// A member that has all that comes before the cache, which Raft doesn't know: it may have to
@@ -214,25 +233,27 @@ impl<P: Page> Group<P> {
         Some(CatchUpWork::Send { message: Box::new(message), entries: None })
     }
 
-    /// Goes on behind the last entry that a member has. Returns whether it is still here.
-    fn begin_behind(&mut self, node: NodeId) -> bool {
-        let Some(up) = self.catch_ups.members.get_mut(&node) else { return true };
+    /// Goes on behind the last entry that a member has, if that is still here.
+    fn begin_behind(&mut self, node: NodeId) {
+        let Some(up) = self.catch_ups.members.get_mut(&node) else { return };
         let end = up.sent.end;
         if end > self.journal.append_position() {
             // Longer than ours: it differs, and is cut off where it does.
             return self.begin_at_applied(node);
         }
         let at = self.journal.entry_start(end);
-        up.state = State::Next { at, bytes: READ_CHUNK_BYTES };
-        at >= self.journal.start()
+        up.state = match at >= self.journal.start() {
+            true => State::Next { at, bytes: READ_CHUNK_BYTES },
+            false => State::Trimmed,
+        };
     }
 
-    fn begin_at_applied(&mut self, node: NodeId) -> bool {
-        let Some(up) = self.catch_ups.members.get_mut(&node) else { return true };
-        let Some(applied) = up.applied.take() else { return true };
+    fn begin_at_applied(&mut self, node: NodeId) {
+        let Some(up) = self.catch_ups.members.get_mut(&node) else { return };
+        let Some(applied) = up.applied.take() else { return };
         up.sent = applied;
         (up.is_ours, up.passed) = (true, None);
-        self.begin_behind(node)
+        self.begin_behind(node);
     }
 
     /// Nothing that follows what was sent lies where it should.
@@ -257,6 +278,7 @@ impl<P: Page> Group<P> {
         let Some(up) = self.catch_ups.members.get_mut(&from) else { return false };
         if index.0 > 0 && up.in_flight.front().is_some_and(|first| *first <= index) {
             up.heard = now;
+            self.snapshots.heard(from, now);
             while up.in_flight.front().is_some_and(|first| *first <= index) {
                 up.in_flight.pop_front();
             }
@@ -338,10 +360,11 @@ impl<P: Page> Group<P> {
                 let known = up.applied.is_some();
                 if !known {
                     self.catch_ups.members.remove(&node);
-                    return Some(CatchUpWork::Note(format!(
+                    let line = format!(
                         "the journal of node {node} differs from this one before position {at}, \
                          in what it has applied: compare them with 'hutong journal verify'"
-                    )));
+                    );
+                    return Some(CatchUpWork::Note(LogLevel::Error, line));
                 }
                 self.begin_at_applied(node);
                 None
@@ -351,7 +374,7 @@ impl<P: Page> Group<P> {
 }
 
 /// What lies at a place of the journal.
-enum Found {
+pub(super) enum Found {
     /// Entries, up to and with `last`, that take the first `end` bytes.
     Entries { entries: Vec<(Term, LogIndex, Descriptor)>, last: Chain, end: usize },
     /// The beginning of an entry of so many bytes.
@@ -363,7 +386,12 @@ enum Found {
 }
 
 /// The whole entries at the front of `bytes`, which lie at `position` and follow `previous`.
-fn whole_entries(bytes: &[u8], position: Position, previous: Chain, until: Position) -> Found {
+pub(super) fn whole_entries(
+    bytes: &[u8],
+    position: Position,
+    previous: Chain,
+    until: Position,
+) -> Found {
     let mut entries = Vec::new();
     let mut last = previous;
     let mut at = 0;

@@ -18,6 +18,7 @@ use crate::model::time::Time;
 use crate::partition::Partition;
 use crate::replica::Members;
 use crate::shard::group::{Chain, Group, Partitions};
+use crate::shard::snapshot_transfer::is_marker;
 
 const MAGIC: [u8; 4] = *b"HTCP";
 const VERSION: u32 = 3;
@@ -188,6 +189,11 @@ fn encode_parts(
 /// # Errors
 /// What is wrong with it, as the end of a sentence.
 pub fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
+    if is_marker(bytes) {
+        return Err("the group is being brought up by a snapshot of another node, which begins \
+                    again when this one is started"
+            .into());
+    }
     if bytes.len() < 48 || bytes[0..4] != MAGIC {
         return Err("it is not a checkpoint".into());
     }

@@ -294,6 +294,37 @@ impl Control {
         }
     }
 
+    /// On shard 0: group 0 goes on from a snapshot, and the catalog with it. What was decided
+    /// meanwhile, and by whom, isn't known here.
+    pub fn replace<P: Page>(
+        &mut self,
+        catalog: Catalog,
+        cluster: &Cluster,
+        groups: &mut Groups<P>,
+        outputs: &mut VecDeque<Output<P>>,
+    ) {
+        self.catalog = catalog;
+        let version = self.catalog.version;
+        let mut passed: Vec<u64> =
+            self.accepted.keys().copied().filter(|it| *it <= version).collect();
+        passed.sort_unstable();
+        for version in passed {
+            if let Some(ticket) = self.accepted.remove(&version) {
+                self.tell(ticket, Err(CatalogError::NoLeader), cluster.shard(), outputs);
+            }
+        }
+        if self.has_catalog {
+            self.publish(cluster, groups, outputs);
+        }
+    }
+
+    /// A group goes on from a snapshot: its partitions are brought in line with the catalog.
+    pub fn adopt_partitions<P: Page>(&self, groups: &mut Groups<P>) {
+        if self.has_catalog {
+            adopt(&self.catalog, groups);
+        }
+    }
+
     /// A group was made here: it gets the partitions that it has by the catalog.
     pub fn fill_group<P: Page>(&self, group: GroupId, groups: &mut Groups<P>) {
         let placed = self.catalog.topics().flat_map(|topic| &topic.partitions);

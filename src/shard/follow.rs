@@ -87,6 +87,16 @@ impl Following {
         self.closed = true;
     }
 
+    /// Drops what is under way; the messages that waited for an answer are handed back.
+    pub fn abandon(&mut self) -> Vec<ReplyTo> {
+        let replies = self.waiting.drain(..).map(|waiting| waiting.reply);
+        let replies = replies.chain(self.reply.take().map(|(to, ..)| to)).collect();
+        self.waiting_bytes = 0;
+        self.staged.clear();
+        (self.blocked, self.cut) = (None, None);
+        replies
+    }
+
     /// Whether nothing is taken in any more.
     pub fn is_closed(&self) -> bool {
         self.closed
@@ -114,6 +124,9 @@ impl<P: Page> Group<P> {
         reply: ReplyTo,
     ) -> Option<ReceivedAnswer> {
         let refused = ReceivedAnswer { to: reply, term: incoming.term(), index: LogIndex(0) };
+        if self.is_filling() {
+            return Some(refused);
+        }
         if !incoming.brings_entries() {
             if !incoming.has_lead_taken() || self.may_campaign() {
                 self.replica.step(incoming);
@@ -268,8 +281,12 @@ impl<P: Page> Group<P> {
         self.cut_progress(to);
     }
 
-    /// One tick of Raft's clock. A follower that may not campaign now waits with it.
+    /// One tick of Raft's clock. A follower that may not campaign now waits with it; in a group
+    /// that is being filled there is none.
     pub fn tick(&mut self) {
+        if self.is_filling() {
+            return;
+        }
         if self.replica.is_leader() || self.may_campaign() {
             self.replica.tick();
         }

@@ -30,6 +30,8 @@ use crate::shard::metrics::GroupMetrics;
 use crate::shard::pending_responses::{PendingResponses, Progress};
 use crate::shard::produce::PendingProduce;
 use crate::shard::request_queue::RequestQueue;
+use crate::shard::snapshot_transfer::fill::Filling;
+use crate::shard::snapshot_transfer::send::Snapshots;
 
 /// Where a partition lies in its group, for as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +55,9 @@ pub struct Group<P> {
     /// What is under way with the group's other members.
     pub following: Following,
     pub catch_ups: CatchUps,
+    pub snapshots: Snapshots,
+    /// As long as it is being filled from a snapshot.
+    pub(super) filling: Option<Box<Filling>>,
     /// What somebody waits for in entries that were cut off.
     pub(super) lost: Vec<ControlItem>,
     /// The term in which this node led when it was last looked at.
@@ -193,6 +198,8 @@ impl<P: Page> Group<P> {
             vote_file: parts.vote_file,
             following: Following::default(),
             catch_ups: CatchUps::default(),
+            snapshots: Snapshots::default(),
+            filling: None,
             lost: Vec::new(),
             led: None,
             serves: false,
@@ -329,6 +336,9 @@ impl<P: Page> Group<P> {
     /// A journal write is on disk.
     pub fn on_written(&mut self, write: WriteId, now: Time) {
         let Some(flushed) = self.journal.on_written(write) else { return };
+        if self.is_filling() {
+            return;
+        }
         self.progress.flush = flushed;
         let newly = self
             .entries
@@ -388,6 +398,45 @@ impl<P: Page> Group<P> {
     /// When `retry_space` is to be called.
     pub fn space_deadline(&self) -> Option<Time> {
         self.no_space
+    }
+
+    /// Whether nothing of it is on its way to the disk.
+    pub(super) fn is_quiet(&self) -> bool {
+        let votes = self.votes.out.is_some() || self.votes.waiting.is_some();
+        self.journal.is_at_rest() && !votes && !self.checkpoint.is_writing()
+    }
+
+    /// Whether it led when it was last looked at, so that somebody may still be waiting for that.
+    pub(super) fn led(&self) -> bool {
+        self.led.is_some()
+    }
+
+    /// Term, vote and the last cut, as they were written last.
+    pub(super) fn vote_file(&self) -> VoteFile {
+        self.vote_file
+    }
+
+    /// Its journal was given up, and begins anew where it ends now.
+    pub(super) fn forget_all(&mut self) {
+        let nothing = Chain { end: self.journal.append_position(), ..Chain::default() };
+        self.go_on_from(nothing, Partitions::default(), Store::default());
+    }
+
+    /// Goes on from a checkpoint, behind which there is nothing in the journal.
+    pub(super) fn go_on_from(
+        &mut self,
+        applied: Chain,
+        partitions: Partitions,
+        consumer_groups: Store,
+    ) {
+        let end = applied.end;
+        self.partitions = partitions;
+        self.consumer_groups = consumer_groups;
+        self.checkpoint = CheckpointState::new(end);
+        self.progress = Progress { append: end, flush: end, received: end, commit: end };
+        self.entries.clear();
+        self.lost.clear();
+        (self.applied, self.led, self.serves) = (applied, None, false);
     }
 
     /// Moves commit and applies what it allows. On one node a majority is this one.
@@ -505,7 +554,9 @@ impl<P: Page> Group<P> {
     /// Whether it knows who leads and has applied an entry of that leader's term: then it has
     /// applied all that was committed when that leader was elected.
     pub fn is_current(&self) -> bool {
-        self.replica.leader().is_some() && self.applied.term == self.replica.term()
+        !self.is_filling()
+            && self.replica.leader().is_some()
+            && self.applied.term == self.replica.term()
     }
 
     /// Whether leadership was lost since this was last asked.

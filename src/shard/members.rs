@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::journal::page::Page;
 use crate::metadata::Layout;
 use crate::model::ids::{GroupId, NodeId, ReadId};
@@ -13,13 +15,15 @@ use crate::replica::{Incoming, Outgoing};
 use crate::shard::catch_up::CatchUpWork;
 use crate::shard::cluster::{Leader, Node};
 use crate::shard::control::{CATALOG_GROUP, CATALOG_SHARD};
-use crate::shard::follow::{GroupWork, ReceivedAnswer};
+use crate::shard::follow::{GroupWork, ReceivedAnswer, ReplyTo};
 use crate::shard::group::{ControlItem, Group};
 use crate::shard::message::ShardMessage;
 use crate::shard::output::{LogLevel, Output, Part};
+use crate::shard::peers::snapshot_wire::Standing;
 use crate::shard::peers::{PeerEvent, wire};
 use crate::shard::produce::ProduceOutcome;
 use crate::shard::repair::FoundBy;
+use crate::shard::snapshot_transfer::send::SNAPSHOT_READ;
 use crate::shard::{Shard, State};
 
 /// One tick of Raft's clock. A leader is heard every tick; who hears nothing for ten to twenty
@@ -63,6 +67,7 @@ impl<P: Page> Shard<P> {
                 let work = self.groups.at_mut(index).catch_up(now.time);
                 self.do_catch_up(index, work);
             }
+            self.nudge_leaders(now.time);
             self.tend_members(now.time);
             self.balance_leaders(now.time);
         }
@@ -76,7 +81,7 @@ impl<P: Page> Shard<P> {
         }
     }
 
-    fn do_catch_up(&mut self, index: usize, work: Vec<CatchUpWork<P>>) {
+    pub(super) fn do_catch_up(&mut self, index: usize, work: Vec<CatchUpWork<P>>) {
         let group = self.groups.at(index).id;
         for work in work {
             match work {
@@ -84,21 +89,28 @@ impl<P: Page> Shard<P> {
                     self.peers.ask_where(to, group);
                 }
                 CatchUpWork::Read { read, segment, at, bytes } => {
-                    self.outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
+                    let read = Output::ReadJournal { group, read, segment, at, bytes };
+                    self.outputs.extend(self.member_reads.begin(read));
                 }
                 CatchUpWork::Send { message, entries } => {
                     let to = message.to;
                     let entries = entries.into_iter().collect();
                     self.peers.send_raft(to, group, |out| message.encode(out), entries);
                 }
+                CatchUpWork::Offer { to, offer } => {
+                    self.peers.offer_snapshot(to, group, offer);
+                }
+                CatchUpWork::Part { to, head, part } => {
+                    self.peers.send_part(to, group, head, part);
+                }
                 CatchUpWork::Damaged { at, previous_crc } => {
                     let own = self.groups.at(index);
                     let (crc, outputs) = (Some(previous_crc), &mut self.outputs);
                     self.repairs.damaged(own, at, crc, FoundBy::CatchUp, outputs);
                 }
-                CatchUpWork::Note(line) => {
+                CatchUpWork::Note(level, line) => {
                     let line = format!("group {group}: {line}");
-                    self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+                    self.outputs.push_back(Output::Log { level, line });
                 }
             }
         }
@@ -112,8 +124,13 @@ impl<P: Page> Shard<P> {
         page: Option<P>,
         now: Now,
     ) {
+        self.outputs.extend(self.member_reads.done());
         let Some(index) = self.groups.index(group) else { return };
-        let work = self.groups.at_mut(index).on_catch_up_read(read, page, now.time);
+        let own = self.groups.at_mut(index);
+        let work = match read.0 & SNAPSHOT_READ {
+            0 => own.on_catch_up_read(read, page, now.time),
+            _ => own.on_snapshot_read(read, page, now.time),
+        };
         self.do_catch_up(index, work);
     }
 
@@ -132,17 +149,7 @@ impl<P: Page> Shard<P> {
                 }
             }
             PeerEvent::Raft { from, group, message, reply } => {
-                let mut rest = &message[..];
-                let incoming = Incoming::decode(from, &mut rest);
-                let payload = message.slice_ref(rest);
-                let refused = ReceivedAnswer { to: reply, term: Term(0), index: LogIndex(0) };
-                let answer = match (self.groups.get_mut(group), incoming) {
-                    (Some(group), Ok(incoming)) => group.on_peer_message(incoming, payload, reply),
-                    _ => Some(refused),
-                };
-                if let Some(answer) = answer {
-                    self.answer_received(answer);
-                }
+                self.on_raft(from, group, &message, reply);
             }
             PeerEvent::Received { from, group, term, index } => {
                 if let Some(at) = self.groups.index(group) {
@@ -155,14 +162,17 @@ impl<P: Page> Shard<P> {
                 }
             }
             PeerEvent::Where { group, reply } => {
-                let reach = self.groups.get(group).map(|group| group.reach());
-                self.peers.answer(reply, |out| wire::put_reach(reach, out));
+                let standing = self.groups.get(group).map(Group::standing);
+                self.answer_standing(reply, standing.unwrap_or(Standing::Absent));
             }
-            PeerEvent::Reaches { from, group, reach } => {
-                if let Some(at) = self.groups.index(group) {
-                    let work = self.groups.at_mut(at).on_reach(from, reach, now.time);
-                    self.do_catch_up(at, work);
-                }
+            PeerEvent::Stands { from, group, standing, unasked } => {
+                self.on_standing(from, group, standing, unasked, now.time);
+            }
+            PeerEvent::Offered { from, group, offer, reply } => {
+                self.on_offer(from, group, offer, reply, now);
+            }
+            PeerEvent::Part { group, head, bytes, reply } => {
+                self.on_part(group, head, bytes, reply, now);
             }
             PeerEvent::AsksMembers { group, reply } => {
                 let group = self.groups.get(group).filter(|group| group.is_serving());
@@ -186,6 +196,20 @@ impl<P: Page> Shard<P> {
             PeerEvent::Note(line) => {
                 self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
             }
+        }
+    }
+
+    fn on_raft(&mut self, from: NodeId, group: GroupId, message: &Bytes, reply: ReplyTo) {
+        let mut rest = &message[..];
+        let incoming = Incoming::decode(from, &mut rest);
+        let payload = message.slice_ref(rest);
+        let refused = ReceivedAnswer { to: reply, term: Term(0), index: LogIndex(0) };
+        let answer = match (self.groups.get_mut(group), incoming) {
+            (Some(group), Ok(incoming)) => group.on_peer_message(incoming, payload, reply),
+            _ => Some(refused),
+        };
+        if let Some(answer) = answer {
+            self.answer_received(answer);
         }
     }
 
@@ -353,7 +377,11 @@ impl<P: Page> Shard<P> {
             self.again |= !group.control.is_empty();
             return;
         }
-        let Some(leader) = group.replica.leader() else { return };
+        let leader = match group.is_filling() {
+            true => self.cluster.leading(CATALOG_GROUP).map(|leader| leader.node),
+            false => group.replica.leader(),
+        };
+        let Some(leader) = leader.filter(|leader| *leader != self.config.node) else { return };
         while let Some(proposal) = self.control.poll_proposal() {
             let mut command = Vec::new();
             proposal.command.encode(&mut command);

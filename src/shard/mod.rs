@@ -49,6 +49,7 @@ use crate::shard::producer_ids::ProducerIds;
 use crate::shard::random::Random;
 use crate::shard::repair::{REPAIR_READ, Repairs};
 use crate::shard::retention::RetentionTimer;
+use crate::shard::snapshot_transfer::member_reads::MemberReads;
 
 pub mod input;
 pub mod message;
@@ -76,6 +77,7 @@ pub mod produce;
 pub mod produce_answers;
 pub mod producer_ids;
 pub mod replay;
+pub mod snapshot_transfer;
 
 pub mod behind;
 pub mod chunks;
@@ -167,6 +169,8 @@ pub struct Shard<P: Page> {
     /// When Raft's clock ticks next.
     next_tick: Time,
     leadership: Leadership,
+    /// What is read for other nodes.
+    member_reads: MemberReads<P>,
     holdings: Holdings,
     /// Until when a start waits for what it can also do without.
     ready_by: Option<Time>,
@@ -236,6 +240,7 @@ impl<P: Page> Shard<P> {
             peers: Peers::new(&config, shared, now.time),
             next_tick: now.time + members::RAFT_TICK,
             leadership: Leadership::new(now.time),
+            member_reads: MemberReads::default(),
             holdings: Holdings::default(),
             ready_by: None,
             early_clients: Vec::new(),
@@ -295,7 +300,7 @@ impl<P: Page> Shard<P> {
                 self.on_segment_created(group, segment, result, now);
             }
             Input::CheckpointWritten { group, position, result } => {
-                self.on_checkpoint_written(group, position, result);
+                self.on_checkpoint_written(group, position, result, now);
             }
             Input::GroupCreated { group, result } => self.on_group_created(group, result),
             Input::Shutdown => {

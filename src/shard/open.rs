@@ -3,15 +3,16 @@
 use std::collections::VecDeque;
 
 use crate::coordinator::Store;
-use crate::journal::Journal;
-use crate::journal::format::Entry;
+use crate::journal::format::{Entry, SEGMENT_HEADER_BYTES};
 use crate::journal::page::Page;
 use crate::journal::recovery::{self, Cut, JournalFiles, RecoverError, Recovered};
+use crate::journal::segments::Segments;
 use crate::journal::source::{GroupFiles, SegmentSource};
+use crate::journal::{Journal, JournalTail};
 use crate::metadata::Catalog;
 use crate::metadata::placement;
-use crate::model::ids::{GroupId, NodeId};
-use crate::model::position::Term;
+use crate::model::ids::{GroupId, NodeId, SegmentId};
+use crate::model::position::{Position, Term};
 use crate::model::time::Time;
 use crate::replica::vote::VoteFile;
 use crate::replica::{Descriptor, Members, Replica, ReplicaStart};
@@ -20,6 +21,8 @@ use crate::shard::checkpoint::{self, Checkpoint, CheckpointState};
 use crate::shard::group::{AppendedEntry, Chain, ControlItem, Group, GroupParts, Partitions};
 use crate::shard::repair::at_start::{Believed, DamageAtStart};
 use crate::shard::replay::replay;
+use crate::shard::snapshot_transfer::fill::Filling;
+use crate::shard::snapshot_transfer::is_marker;
 
 /// A group that was recovered.
 pub struct Opened<P> {
@@ -41,6 +44,9 @@ pub fn open_group<P: Page>(
 ) -> Result<Opened<P>, String> {
     let group = files.group;
     let vote_file = VoteFile::decode(&files.vote).map_err(|why| format!("group {group}: {why}"))?;
+    if files.checkpoint.as_ref().is_some_and(|file| is_marker(file)) {
+        return Ok(open_filling(config, files, vote_file));
+    }
     let Replayed {
         applied,
         catalog,
@@ -60,23 +66,13 @@ pub fn open_group<P: Page>(
         config.journal_cache_bytes,
     );
     journal.prepare_segments();
-    let members = match members.voters.is_empty() {
-        true => Members::formed(placement::replicas(group, &config.formed)),
-        false => members,
-    };
     let control = entries.iter().flat_map(|entry| &entry.control);
     let found = control.filter_map(|item| match item {
         ControlItem::Members(members) => Some(members.clone()),
         _ => None,
     });
-    let mut replica = Replica::new(ReplicaStart {
-        node: config.node,
-        members: members.at_start(found.collect()),
-        vote: vote_file.vote,
-        applied: (applied.index, applied.term, applied.end),
-        entries: raft,
-        seed: config.seed ^ u64::from(group.0),
-    });
+    let members = known_members(config, group, members).at_start(found.collect());
+    let mut replica = start_replica(config, group, &vote_file, members, applied, raft);
     if replica.is_alone() {
         replica.campaign();
     }
@@ -92,6 +88,78 @@ pub fn open_group<P: Page>(
         entries,
     });
     Ok(Opened { group, catalog, notes })
+}
+
+/// A group's members as a checkpoint has them, or those that it was formed with.
+fn known_members(config: &ShardConfig, group: GroupId, members: Members) -> Members {
+    match members.voters.is_empty() {
+        true => Members::formed(placement::replicas(group, &config.formed)),
+        false => members,
+    }
+}
+
+fn start_replica(
+    config: &ShardConfig,
+    group: GroupId,
+    vote_file: &VoteFile,
+    members: Members,
+    applied: Chain,
+    entries: Vec<(Term, Descriptor)>,
+) -> Replica {
+    Replica::new(ReplicaStart {
+        node: config.node,
+        members,
+        vote: vote_file.vote,
+        applied: (applied.index, applied.term, applied.end),
+        entries,
+        seed: config.seed ^ u64::from(group.0),
+    })
+}
+
+/// A group that was being filled from a snapshot when the node ended. Nothing there counts but the
+/// vote.
+fn open_filling<P: Page>(
+    config: &ShardConfig,
+    files: &GroupFiles,
+    vote_file: VoteFile,
+) -> Opened<P> {
+    let (id, cache_bytes) = (files.group, config.journal_cache_bytes);
+    let segments = Segments::new(config.segment_bytes, SegmentId(0), SegmentId(0));
+    let tail = JournalTail { append: Position(0), last_crc: 0 };
+    let nothing = Chain { end: Position(SEGMENT_HEADER_BYTES), ..Chain::default() };
+    let members = known_members(config, id, Members::default());
+    let mut group = Group::new(GroupParts {
+        id,
+        journal: Journal::new(id, config.node, segments, tail, cache_bytes),
+        replica: start_replica(config, id, &vote_file, members, nothing, Vec::new()),
+        partitions: Partitions::default(),
+        consumer_groups: Store::default(),
+        vote_file,
+        applied: nothing,
+        checkpoint: CheckpointState::new(nothing.end),
+        entries: VecDeque::new(),
+    });
+    group.filling = Some(Box::new(Filling::found(&files.segments)));
+    let note = format!(
+        "group {id}: this node was being brought up by a snapshot when it ended: it takes no part \
+         in the group until it has one"
+    );
+    Opened { group, catalog: None, notes: vec![note] }
+}
+
+/// A group that was filled from a snapshot goes on from its checkpoint, behind which there is
+/// nothing yet. Returns the checkpoint's catalog.
+pub fn go_on_from<P: Page>(
+    config: &ShardConfig,
+    group: &mut Group<P>,
+    checkpoint: Checkpoint,
+) -> Option<Catalog> {
+    let Checkpoint { applied, partitions, consumer_groups, members, catalog } = checkpoint;
+    let members = known_members(config, group.id, members);
+    let vote_file = group.vote_file();
+    group.replica = start_replica(config, group.id, &vote_file, members, applied, Vec::new());
+    group.go_on_from(applied, partitions, consumer_groups);
+    catalog
 }
 
 /// What a group's checkpoint and journal say, before anything is made of it.
@@ -187,6 +255,10 @@ pub fn damage_at_start(
 /// Where replay begins: at the checkpoint, or at the very beginning.
 fn checkpoint_of(files: &GroupFiles) -> Result<Checkpoint, String> {
     let problem = match &files.checkpoint {
+        Some(bytes) if is_marker(bytes) => {
+            let why = checkpoint::decode(bytes).err().unwrap_or_default();
+            return Err(format!("group {}: {why}", files.group));
+        }
         Some(bytes) => match checkpoint::decode(bytes) {
             Ok(checkpoint) => return Ok(checkpoint),
             Err(problem) => problem,

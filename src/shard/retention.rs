@@ -67,5 +67,9 @@ pub fn retire<P: Page>(group: &mut Group<P>, catalog: &Catalog, now: Now) {
 pub fn trim<P: Page>(group: &mut Group<P>) -> usize {
     let oldest = group.partitions.iter().filter_map(|partition| partition.oldest_position()).min();
     let needed = oldest.unwrap_or(Position(u64::MAX));
-    group.journal.trim(needed.min(group.checkpoint.position))
+    let pinned = group.snapshots.pin().unwrap_or(needed);
+    if group.is_filling() {
+        return 0;
+    }
+    group.journal.trim(needed.min(pinned).min(group.checkpoint.position))
 }

@@ -13,6 +13,7 @@ use crate::shard::metrics::{ApiTraffic, FetchMetrics, Stages};
 use crate::shard::peers::PeerMetrics;
 use crate::shard::repair::RepairMetrics;
 use crate::shard::repair::scrub::Scrub;
+use crate::shard::snapshot_transfer::send::SnapshotMetrics;
 use crate::shard::{Shard, State};
 
 /// All numbers of a shard's core at one moment. Counts begin with the process.
@@ -85,6 +86,10 @@ pub struct GroupSnapshot {
     pub replica_lags: Vec<(u32, u64)>,
     /// Bytes read from the disk and sent to members that lacked what the cache doesn't hold.
     pub catch_up_bytes: u64,
+    /// What was sent and received in the way of snapshots for members that lack what was trimmed.
+    pub snapshots: SnapshotMetrics,
+    /// Whether this member is being brought up by one.
+    pub filling: bool,
     /// Messages of other members that were not what they said.
     pub damaged_messages: u64,
     /// The first byte of the oldest segment.
@@ -197,6 +202,8 @@ impl<P: Page> Group<P> {
             lost: leaderships.lost,
             replica_lags: self.replica_lags(),
             catch_up_bytes: self.catch_ups.bytes,
+            snapshots: self.snapshots.metrics,
+            filling: self.is_filling(),
             damaged_messages: self.following.damaged_messages,
             start: self.journal.start().0,
             checkpoint: self.checkpoint.position.0,

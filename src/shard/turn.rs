@@ -124,6 +124,9 @@ impl<P: Page> Shard<P> {
     /// One group's turn: Raft's work, the queue, commit, responses.
     pub(super) fn turn_group(&mut self, index: usize, now: Now) {
         self.groups.at_mut(index).retry_space(now.time);
+        if self.fill(index, now) {
+            return;
+        }
         self.work(index, now);
         self.fail_if_deposed(index);
         self.append(index, now);
@@ -285,6 +288,9 @@ impl<P: Page> Shard<P> {
     fn take_checkpoint(&mut self, index: usize, now: Now) {
         let stopping = self.state == State::Stopping;
         let group = self.groups.at_mut(index);
+        if group.is_filling() {
+            return;
+        }
         let applied = group.applied().end;
         let settled = group.is_settled();
         let last = stopping
@@ -300,6 +306,7 @@ impl<P: Page> Shard<P> {
         }
         let catalog = holds_catalog(group.id).then_some(&self.control.catalog);
         let bytes = Bytes::from(checkpoint::encode(group, catalog));
+        group.snapshots.keep(group.journal.start(), group.applied(), &bytes);
         let group = group.id;
         self.outputs.push_back(Output::WriteCheckpoint { group, position: applied, bytes });
     }
@@ -309,7 +316,12 @@ impl<P: Page> Shard<P> {
         group: GroupId,
         position: Position,
         result: Result<(), IoFailure>,
+        now: Now,
     ) {
+        let Some(index) = self.groups.index(group) else { return };
+        if self.on_fill_checkpoint(index, &result, now) {
+            return;
+        }
         let written = result.is_ok();
         if let Err(failure) = result {
             let line = format!(
@@ -318,7 +330,6 @@ impl<P: Page> Shard<P> {
             );
             self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
         }
-        let Some(index) = self.groups.index(group) else { return };
         let group = self.groups.at_mut(index);
         group.checkpoint.done(position, written);
         if written {
@@ -375,7 +386,10 @@ impl<P: Page> Shard<P> {
             return;
         }
         let until = *self.ready_by.get_or_insert(now + OTHERS_MAX);
-        let all_current = self.groups.iter().all(Group::is_current) && self.cluster.is_complete();
+        // One that is being filled is served by its other members.
+        let mut groups = self.groups.iter();
+        let all_current = groups.all(|group| group.is_current() || group.is_filling())
+            && self.cluster.is_complete();
         // A group that has no majority now must not keep those from being served that have.
         if all_current || now >= until {
             self.state = State::Serving;

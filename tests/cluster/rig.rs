@@ -3,6 +3,8 @@
 
 #[path = "../common/disk.rs"]
 mod disk;
+#[path = "upkeep.rs"]
+mod upkeep;
 
 use std::collections::VecDeque;
 
@@ -427,7 +429,7 @@ impl Cluster {
     }
 
     /// Sends a request and waits a while for its answer.
-    fn ask<R: Encodable + HeaderVersion>(
+    pub fn ask<R: Encodable + HeaderVersion>(
         &mut self,
         node: usize,
         key: i16,
@@ -476,10 +478,12 @@ impl Cluster {
     }
 
     pub fn create_topic_at(&mut self, node: usize, name: &str, partitions: i32) {
+        // There is one group, which all nodes have; a smaller factor would want another.
+        let factor = if self.nodes.len() > 3 { self.nodes.len() as i16 } else { -1 };
         let topic = CreatableTopic::default()
             .with_name(TopicName(StrBytes::from_string(name.into())))
             .with_num_partitions(partitions)
-            .with_replication_factor(-1);
+            .with_replication_factor(factor);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
         let (_, answer) = self.ask(node, 19, 7, &request);
         let mut answer = answer.expect("an answer");
@@ -490,8 +494,19 @@ impl Cluster {
 
     /// Produces a record.
     pub fn produce(&mut self, node: usize, topic: &str, acks: i16) -> Outcome {
-        let producer = Producer { id: -1, epoch: -1, base_sequence: -1 };
-        let batch = build_batch(&[(None, b"record")], 1_718_000_000_000, producer);
+        self.produce_as(Producer::NONE, b"record", node, topic, acks)
+    }
+
+    /// Produces a record as a producer that numbers its records.
+    pub fn produce_as(
+        &mut self,
+        producer: Producer,
+        value: &[u8],
+        node: usize,
+        topic: &str,
+        acks: i16,
+    ) -> Outcome {
+        let batch = build_batch(&[(None, value)], 1_718_000_000_000, producer);
         let data = PartitionProduceData::default().with_records(Some(batch.into()));
         let topic = TopicProduceData::default()
             .with_name(TopicName(StrBytes::from_string(topic.into())))

@@ -13,9 +13,9 @@ const BLOCK: usize = 4096;
 #[derive(Clone, Default)]
 pub struct Disk {
     blocks: BTreeMap<(u64, u64), Vec<u8>>,
-    segments: Vec<SegmentId>,
+    pub segments: Vec<SegmentId>,
     vote: Vec<u8>,
-    checkpoint: Option<Vec<u8>>,
+    pub checkpoint: Option<Vec<u8>>,
     /// Blocks that the disk can't read until they are written again.
     lost: BTreeSet<(u64, u64)>,
 }
@@ -105,6 +105,11 @@ impl Disk {
             Output::WriteCheckpoint { group, position, bytes } => {
                 self.checkpoint = Some(bytes.to_vec());
                 Input::CheckpointWritten { group, position, result: Ok(()) }
+            }
+            Output::RemoveSegment { segment, .. } => {
+                self.segments.retain(|it| *it != segment);
+                self.blocks.retain(|(of, _), _| *of != segment.0);
+                return None;
             }
             _ => return None,
         })

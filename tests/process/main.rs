@@ -27,5 +27,6 @@ mod metrics;
 mod repair;
 mod restart_time;
 mod retention;
+mod snapshots;
 mod stops_and_refusals;
 mod verified;

@@ -296,3 +296,54 @@ fn every_flipped_byte_of_an_entry_is_seen() {
     assert!(Entry::read(&bytes[..end - 1], position).is_none());
     assert!(Entry::read(&bytes, Position(position.0 + 4096)).is_none());
 }
+
+#[test]
+fn a_copy_of_another_journal_takes_the_place_of_what_was_there() {
+    let mut theirs = Rig::new();
+    let positions: Vec<Position> = (0..10).map(|_| theirs.append_flushed(9 << 20)).collect();
+    let mut ours = Rig::new();
+    for _ in 0..3 {
+        ours.append_flushed(100);
+    }
+    ours.append(100);
+    assert!(!ours.journal.is_at_rest(), "a write is out");
+    ours.complete(0);
+    assert!(ours.journal.is_at_rest());
+    // From their second segment on.
+    let from = positions.iter().position(|it| it.0 > SEGMENT_BYTES).expect("there are more");
+    ours.journal.restart(SegmentId(1), 0, &[SegmentId(40)]);
+    ours.carry();
+    assert_eq!(ours.disk.segments(), [1, 2, 3].map(SegmentId), "the old ones are gone");
+    for position in &positions[from..] {
+        let entry = theirs.journal.cached(*position).cloned();
+        let page = entry.map_or_else(|| page_at(&mut theirs.disk, *position), |entry| entry.page);
+        let crc = Entry::read(page.bytes(), *position).expect("it is whole").crc;
+        assert_eq!(ours.journal.due(page.bytes().len()), Some(*position));
+        ours.journal.copy(*position, page, crc);
+        ours.carry();
+        ours.complete(0);
+    }
+    assert_eq!(ours.journal.append_position(), theirs.journal.append_position());
+    assert_eq!(ours.journal.flush_position(), theirs.journal.flush_position());
+    assert!(ours.journal.first_cached().is_none());
+    // What comes next follows, on both alike.
+    let run = |rig: &mut Rig| {
+        rig.index = 10;
+        rig.append_flushed(500)
+    };
+    let (here, there) = (run(&mut ours), run(&mut theirs));
+    assert_eq!(here, there);
+    let entry = |rig: &Rig| rig.journal.cached(here).expect("it is new").page.bytes().to_vec();
+    assert_eq!(entry(&ours), entry(&theirs));
+}
+
+/// An entry as it lies on the disk.
+fn page_at(disk: &mut Disk, position: Position) -> MemoryPage {
+    let segment = SegmentId(position.0 / SEGMENT_BYTES);
+    let bytes = (SEGMENT_BYTES - position.0 % SEGMENT_BYTES).min(10 << 20) as usize;
+    let mut block = vec![0; bytes];
+    disk.read(GroupId(3), segment, position.0 % SEGMENT_BYTES, &mut block).unwrap();
+    let entry = Entry::read(&block, position).expect("it is whole");
+    let length = (entry.end().0 - position.0) as usize;
+    MemoryPage::build(length, |into| into.copy_from_slice(&block[..length]))
+}

@@ -236,6 +236,15 @@ fn of_group(page: &mut Page, shard: &str, group: &GroupSnapshot) {
         page.number(families::REPLICA_LAG, [shard, &id, &node.to_string()], *lag);
     }
     page.number(families::CATCH_UP, labels, group.catch_up_bytes);
+    let snapshots = &group.snapshots;
+    for (direction, count, bytes) in [
+        ("received", snapshots.received, snapshots.received_bytes),
+        ("sent", snapshots.sent, snapshots.sent_bytes),
+    ] {
+        page.number(families::SNAPSHOTS, [shard, &id, direction], count);
+        page.number(families::SNAPSHOT_BYTES, [shard, &id, direction], bytes);
+    }
+    page.number(families::FILLING, labels, u64::from(group.filling));
     page.number(families::DAMAGED_MESSAGES, labels, group.damaged_messages);
     for (position, at) in [
         ("append", group.append),

@@ -163,6 +163,12 @@ families! {
         "Journal entries that aren't on a replica's disk, as its leader knows; told by the leader."
     CATCH_UP "hutong_group_catch_up_bytes_total" Counter ["shard", "group"]
         "Bytes read from the disk and sent to replicas that lack what the cache no longer holds."
+    SNAPSHOTS "hutong_group_snapshots_total" Counter ["shard", "group", "direction"]
+        "Snapshots that brought up a replica which lacked what was trimmed, sent and received."
+    SNAPSHOT_BYTES "hutong_group_snapshot_bytes_total" Counter ["shard", "group", "direction"]
+        "Bytes of such snapshots, sent and received, those that were not finished included."
+    FILLING "hutong_group_filling" Gauge ["shard", "group"]
+        "Whether this node's replica is being brought up by a snapshot, and takes no part yet."
     DAMAGED_MESSAGES "hutong_group_damaged_messages_total" Counter ["shard", "group"]
         "Messages of other nodes whose entries were not what they said, and were dropped."
     POSITION "hutong_group_position_bytes" Gauge ["shard", "group", "position"]

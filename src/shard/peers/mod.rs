@@ -23,14 +23,16 @@ use crate::shard::output::{Output, Part};
 use crate::shard::peers::dials::Dials;
 use crate::shard::peers::link::{Asked, Link, Peer, Place};
 use crate::shard::peers::repair_wire::{JournalPlace, JournalQuestion};
+use crate::shard::peers::snapshot_wire::{Offer, PartHead, Standing};
 use crate::shard::peers::visit::Visit;
-use crate::shard::peers::wire::{Hello, Reach, Request};
+use crate::shard::peers::wire::{Hello, Request};
 use crate::shard::{NodeAddress, ShardConfig};
 
 mod dials;
 mod handshake;
 pub mod link;
 pub mod repair_wire;
+pub mod snapshot_wire;
 pub mod visit;
 pub mod wire;
 
@@ -54,8 +56,12 @@ pub enum PeerEvent {
     Received { from: NodeId, group: GroupId, term: Term, index: LogIndex },
     /// A leader wants to know how far a group's journal reaches here.
     Where { group: GroupId, reply: ReplyTo },
-    /// How far it reaches there.
-    Reaches { from: NodeId, group: GroupId, reach: Reach },
+    /// How a member stands with a group, because it was asked, or `unasked`.
+    Stands { from: NodeId, group: GroupId, standing: Standing, unasked: bool },
+    /// A leader could bring this member up by a snapshot.
+    Offered { from: NodeId, group: GroupId, offer: Offer, reply: ReplyTo },
+    /// A part of one has come.
+    Part { group: GroupId, head: PartHead, bytes: Bytes, reply: ReplyTo },
     /// Another node wants to know who belongs to a group that is led here.
     AsksMembers { group: GroupId, reply: ReplyTo },
     /// Who belongs to a group, as its leader says.
@@ -559,6 +565,18 @@ impl<P> Peers<P> {
                 self.events.push(PeerEvent::Leads { node: from, group, term });
             }
             Request::Where { group } => self.events.push(PeerEvent::Where { group, reply }),
+            Request::Offer { group, offer } => {
+                self.events.push(PeerEvent::Offered { from, group, offer, reply });
+            }
+            Request::Part { group, head, bytes: part } => {
+                let bytes = wire::share(bytes, part);
+                self.events.push(PeerEvent::Part { group, head, bytes, reply });
+            }
+            Request::Standing { group, standing } => {
+                self.answer(reply, |_| {});
+                let unasked = true;
+                self.events.push(PeerEvent::Stands { from, group, standing, unasked });
+            }
             Request::Propose { command } => {
                 let command = wire::share(bytes, command);
                 self.events.push(PeerEvent::Propose { command, reply });
@@ -590,10 +608,9 @@ impl<P> Peers<P> {
                 self.on_hello_answer(connection, answer, now);
             }
             (Asked::Where { group }, Some(from)) => {
-                let reach = wire::reach(payload).map_err(|error| error.to_string())?;
-                if let Some(reach) = reach {
-                    self.events.push(PeerEvent::Reaches { from, group, reach });
-                }
+                let standing = Standing::decode(payload).map_err(|error| error.to_string())?;
+                let unasked = false;
+                self.events.push(PeerEvent::Stands { from, group, standing, unasked });
             }
             (Asked::Members { group }, _) => {
                 let members = wire::members(payload).map_err(|error| error.to_string())?;

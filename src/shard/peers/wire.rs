@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use crate::model::fields::{BadEnd, Fields};
 use crate::model::ids::{GroupId, NodeId, ShardId};
-use crate::model::position::{LogIndex, Position, Term};
+use crate::model::position::{LogIndex, Term};
 use crate::replica::Members;
 use crate::shard::group::Chain;
 use crate::shard::peers::repair_wire::{self, JournalQuestion};
+use crate::shard::peers::snapshot_wire::{Offer, PartHead, Standing};
 use crate::shard::peers::visit::{self, Visit};
 
 /// The version of everything here and in `replica/wire`. Nodes of different versions refuse each
@@ -26,6 +27,9 @@ const LEADS: u8 = 2;
 const PROPOSE: u8 = 3;
 const WHERE: u8 = 4;
 const MEMBERS: u8 = 5;
+const OFFER: u8 = 10;
+const PART: u8 = 11;
+const STANDING: u8 = 12;
 
 /// The longest text: a host, a cluster id, a reason.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -88,12 +92,28 @@ pub enum Request<'a> {
     Members {
         group: GroupId,
     },
+    /// A group's leader could bring the receiver up by a snapshot.
+    Offer {
+        group: GroupId,
+        offer: Offer,
+    },
+    /// A part of one; its bytes may as well be sent behind it.
+    Part {
+        group: GroupId,
+        head: PartHead,
+        bytes: &'a [u8],
+    },
+    /// How the sender stands with a group whose leader hasn't asked for long.
+    Standing {
+        group: GroupId,
+        standing: Standing,
+    },
     /// What does the receiver's journal of a group hold at some place?
     Journal(JournalQuestion),
 }
 
-/// How far a journal reaches: the answer to `Where`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a journal reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     /// The last entry there is.
     pub last: Chain,
@@ -144,6 +164,22 @@ impl Request<'_> {
                 out.push(MEMBERS);
                 out.extend(group.0.to_le_bytes());
             }
+            Request::Offer { group, offer } => {
+                out.push(OFFER);
+                out.extend(group.0.to_le_bytes());
+                offer.encode(out);
+            }
+            Request::Part { group, head, bytes } => {
+                out.push(PART);
+                out.extend(group.0.to_le_bytes());
+                head.encode(out);
+                out.extend(*bytes);
+            }
+            Request::Standing { group, standing } => {
+                out.push(STANDING);
+                out.extend(group.0.to_le_bytes());
+                standing.encode(out);
+            }
             Request::Journal(question) => question.encode(out),
         }
     }
@@ -167,6 +203,19 @@ impl Request<'_> {
             PROPOSE => Request::Propose { command: rest },
             WHERE => Request::Where { group: GroupId(reader.u32()?) },
             MEMBERS => Request::Members { group: GroupId(reader.u32()?) },
+            OFFER => {
+                let group = GroupId(reader.u32()?);
+                Request::Offer { group, offer: Offer::decode(&mut reader)? }
+            }
+            PART => {
+                let group = GroupId(reader.u32()?);
+                let head = PartHead::decode(&mut reader)?;
+                Request::Part { group, head, bytes: reader.rest }
+            }
+            STANDING => {
+                let group = GroupId(reader.u32()?);
+                Request::Standing { group, standing: Standing::decode(reader.rest)? }
+            }
             kind if repair_wire::is_question(kind) => {
                 Request::Journal(JournalQuestion::decode(kind, rest)?)
             }
@@ -281,33 +330,6 @@ pub fn proposed(payload: &[u8]) -> Result<Option<u64>, NotUnderstood> {
     }
 }
 
-/// The answer to `Where`; `None` if the group isn't here.
-pub fn put_reach(reach: Option<Reach>, out: &mut Vec<u8>) {
-    for chain in reach.iter().flat_map(|reach| [reach.last, reach.applied]) {
-        out.extend(chain.index.0.to_le_bytes());
-        out.extend(chain.term.0.to_le_bytes());
-        out.extend(chain.crc.to_le_bytes());
-        out.extend(chain.end.0.to_le_bytes());
-    }
-}
-
-/// Reads the answer to `Where`.
-pub fn reach(payload: &[u8]) -> Result<Option<Reach>, NotUnderstood> {
-    if payload.is_empty() {
-        return Ok(None);
-    }
-    let mut reader = Reader::new(payload);
-    let mut chain = || -> Result<Chain, NotUnderstood> {
-        Ok(Chain {
-            index: LogIndex(reader.u64()?),
-            term: Term(reader.u64()?),
-            crc: reader.u32()?,
-            end: Position(reader.u64()?),
-        })
-    };
-    Ok(Some(Reach { last: chain()?, applied: chain()? }))
-}
-
 /// The answer to `Members`: nothing if the group isn't led here.
 pub fn put_members(members: Option<&Members>, out: &mut Vec<u8>) {
     if let Some(members) = members {
@@ -405,14 +427,6 @@ mod tests {
             let mut bytes = Vec::new();
             put_proposed(version, &mut bytes);
             assert_eq!(proposed(&bytes), Ok(version));
-        }
-        let end = Position(3 << 12);
-        let last = Chain { index: LogIndex(8), term: Term(3), crc: 7, end };
-        let applied = Chain { index: LogIndex(6), term: Term(2), crc: 5, end: Position(4096) };
-        for there in [None, Some(Reach { last, applied })] {
-            let mut bytes = Vec::new();
-            put_reach(there, &mut bytes);
-            assert_eq!(reach(&bytes), Ok(there));
         }
     }
 

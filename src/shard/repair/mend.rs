@@ -59,6 +59,15 @@ impl Repairs {
         is_mendable
     }
 
+    /// The journal of a group was given up for a snapshot: what was damaged is gone.
+    pub fn forget(&mut self, group: GroupId) {
+        let gone: Vec<_> = self.places.keys().copied().filter(|(of, _)| *of == group).collect();
+        for (group, at) in gone {
+            self.places.remove(&(group, at));
+            self.end(group, at, true);
+        }
+    }
+
     fn end(&mut self, group: GroupId, at: Position, mended: bool) {
         self.outcomes.push((group, at, mended));
         self.due = Some(Time(0));

@@ -1,0 +1,85 @@
+//! A member that lacks what its leader has trimmed gets a snapshot: a checkpoint of the leader's,
+//! and the journal from where it still begins up to the checkpoint's last entry, byte for byte at
+//! the same positions. From then on it is a group like one that was opened from disk, and
+//! `catch_up` and Raft bring what comes behind.
+//!
+//! `send` is the leader's side: it drives. It offers, and sends parts, a few at a time; each is
+//! answered when it is on the member's disk, with all that the member has by then (`Standing`). So
+//! the slower of the two disks sets the pace, a lost connection costs what was on its way, and
+//! another leader can go on with what is missing, since committed bytes are equal everywhere.
+//!
+//! `fill` is the member's side. Between giving up its journal and having the whole snapshot it has
+//! no Raft: what it had acknowledged may have been counted for a majority, and it has it no longer.
+//! That must outlive a crash, so the checkpoint is replaced by a marker before anything is removed,
+//! and the marker by the snapshot's checkpoint once all of the journal is on disk. A group that
+//! opens with a marker waits for a snapshot, from the beginning. The vote file stays as it is.
+//!
+//! `turn` is what a shard does for both.
+
+pub mod fill;
+pub mod member_reads;
+pub mod send;
+mod turn;
+
+use crate::journal::format::checksum;
+use crate::model::ids::GroupId;
+use crate::shard::group::Chain;
+use crate::shard::peers::wire::Reach;
+
+/// What a checkpoint file begins with as long as its group is being filled.
+const MARKER: [u8; 4] = *b"HTFM";
+
+/// The file that stands in the place of a checkpoint while a group is being filled.
+pub fn marker(group: GroupId) -> Vec<u8> {
+    let mut out = MARKER.to_vec();
+    out.extend(checksum(&group.0.to_le_bytes()).to_le_bytes());
+    out.extend(group.0.to_le_bytes());
+    out
+}
+
+/// Whether a checkpoint file says that its group is being filled.
+pub fn is_marker(file: &[u8]) -> bool {
+    file.starts_with(&MARKER)
+}
+
+/// Whether a snapshot that ends with `until` is of use to a member that has a journal, and safe
+/// for it to take.
+///
+/// It gives up its own for it, and with that whatever it has told others to be on its disk. What a
+/// snapshot covers is committed. A committed entry behind it has at least the term of its last one.
+/// So nothing that counts is given up if the member has no entry behind it, or if those it has are
+/// of earlier terms and never were committed, nor will be.
+pub fn helps(until: &Chain, reach: &Reach) -> bool {
+    let loses_nothing = reach.last.index <= until.index || reach.last.term < until.term;
+    reach.applied.index < until.index && loses_nothing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::position::{LogIndex, Position, Term};
+    use crate::shard::checkpoint;
+
+    fn entry(index: u64, term: u64) -> Chain {
+        Chain { index: LogIndex(index), term: Term(term), crc: 1, end: Position(index << 12) }
+    }
+
+    #[test]
+    fn a_marker_is_no_checkpoint() {
+        assert!(is_marker(&marker(GroupId(7))));
+        assert!(checkpoint::decode(&marker(GroupId(7))).is_err());
+        assert!(!is_marker(b"HTCP"));
+    }
+
+    #[test]
+    fn a_member_gives_nothing_up_that_may_count() {
+        let reach = |last, applied| Reach { last, applied };
+        let until = entry(20, 5);
+        assert!(helps(&until, &Reach::default()), "one that has nothing");
+        assert!(helps(&until, &reach(entry(20, 5), entry(10, 3))));
+        assert!(helps(&until, &reach(entry(30, 4), entry(10, 3))), "what was never committed");
+        assert!(!helps(&until, &reach(entry(30, 5), entry(10, 3))), "that may be committed");
+        assert!(!helps(&until, &reach(entry(21, 6), entry(10, 3))), "that may be, too");
+        assert!(!helps(&until, &reach(entry(20, 5), entry(20, 5))), "it has all of it");
+    }
+}

@@ -1,0 +1,126 @@
+//! A node comes back when the others have let go of what it lacks: it is brought up by a snapshot,
+//! and goes on from there as if it had been there all along.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use hutong::journal::format::Entry;
+use hutong::model::position::Position;
+
+use crate::broker::{Broker, wait_until};
+use crate::nodes::Nodes;
+use crate::raw::{RawClient, one_record};
+use crate::records::watermarks;
+use crate::scrape::Scrape;
+
+const MEGABYTE: usize = 1 << 20;
+const SEGMENT_BYTES: u64 = 32 << 20;
+/// Of each of the two partitions, which lie in two groups.
+const RECORDS: i64 = 80;
+const KEEP_BYTES: &str = "8388608";
+/// Retention looks every ten seconds, beside busy neighbours.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Appends a record, wherever the partition is led.
+fn produce(nodes: &Nodes, partition: i32, value: &[u8]) {
+    wait_until("a record is taken", TIMEOUT, || {
+        nodes.all.iter().filter(|node| node.runs()).any(|node| {
+            let mut client = RawClient::connect(&node.address());
+            client.produce("short", partition, value.to_vec()).0 == 0
+        })
+    });
+}
+
+/// The numbers of a group's segments.
+fn segments(node: &Broker, group: u32) -> Vec<u64> {
+    let dir = node.data_dir().join(format!("group-{group}"));
+    let names = fs::read_dir(dir)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let digits = names
+        .filter_map(|name| name.strip_prefix("segment-")?.strip_suffix(".journal")?.parse().ok());
+    let mut numbers: Vec<u64> = digits.collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Position and checksum of all entries of a group.
+fn journal(data_dir: &Path, group: u32, segments: &[u64]) -> BTreeMap<u64, u32> {
+    let mut entries = BTreeMap::new();
+    for segment in segments {
+        let name = format!("group-{group}/segment-{segment:020}.journal");
+        let Ok(bytes) = fs::read(data_dir.join(name)) else { continue };
+        let base = segment * SEGMENT_BYTES;
+        let mut at = 4096;
+        while at < bytes.len()
+            && let Some(entry) = Entry::read(&bytes[at..], Position(base + at as u64))
+        {
+            entries.insert(base + at as u64, entry.crc);
+            at = (entry.end().0 - base) as usize;
+        }
+    }
+    entries
+}
+
+/// From the first segment on that all nodes have, a group's journals are equal.
+fn are_equal(nodes: &Nodes, group: u32) -> bool {
+    let first = nodes.all.iter().filter_map(|node| segments(node, group).first().copied()).max();
+    let journals: Vec<_> = nodes
+        .all
+        .iter()
+        .map(|node| {
+            let mut there = segments(node, group);
+            there.retain(|segment| Some(*segment) >= first);
+            journal(&node.data_dir(), group, &there)
+        })
+        .collect();
+    journals.iter().all(|journal| *journal == journals[0] && journal.len() > 5)
+}
+
+#[test]
+fn a_node_that_was_away_while_the_others_trimmed_is_brought_up_by_a_snapshot() {
+    let mut nodes = Nodes::start(3, &["--metrics", "127.0.0.1:0"]);
+    let bootstrap = nodes.all[0].address();
+    RawClient::connect(&bootstrap).create_topic("short", 2, &[("retention.bytes", KEEP_BYTES)]);
+    (0..2).for_each(|partition| produce(&nodes, partition, &one_record(100)));
+    nodes.all[2].kill();
+    RawClient::connect(&bootstrap).create_topic("meanwhile", 1, &[]);
+    let record = one_record(MEGABYTE - 1000);
+    for number in 0..2 * RECORDS as i32 {
+        produce(&nodes, number % 2, &record);
+    }
+    // A stop takes a checkpoint, without which nothing is let go.
+    for node in 0..2 {
+        assert!(nodes.all[node].stop().0.success());
+        nodes.all[node].restart();
+    }
+    for group in 0..2 {
+        wait_until("segments are freed", TIMEOUT, || {
+            (0..2).all(|node| segments(&nodes.all[node], group)[0] > 0)
+        });
+    }
+    nodes.all[2].spawn();
+    for group in 0..2 {
+        wait_until("the node has a snapshot", TIMEOUT, || {
+            nodes.all[2].said().contains(&format!("group {group}: goes on from the snapshot"))
+        });
+        assert!(segments(&nodes.all[2], group)[0] > 0);
+        wait_until("the journals are equal", TIMEOUT, || are_equal(&nodes, group));
+    }
+    let told = Scrape::of(&nodes.all[2]);
+    let received = |metric: &str| told.sum(metric, &[("direction", "received")]);
+    assert_eq!(received("hutong_group_snapshots_total"), 2.0);
+    assert!(received("hutong_group_snapshot_bytes_total") > MEGABYTE as f64);
+    assert_eq!(told.sum("hutong_group_filling", &[]), 0.0);
+    // It counts for a majority: the first node may go.
+    nodes.all[0].kill();
+    for partition in 0..2 {
+        produce(&nodes, partition, &one_record(100));
+        let (start, end) = watermarks(&nodes.all[2].address(), "short", partition);
+        assert_eq!(end, RECORDS + 2);
+        assert!(start > RECORDS / 2);
+    }
+    assert_eq!(RawClient::connect(&nodes.all[2].address()).offset("meanwhile", 0, -1), 0);
+}
