@@ -15,7 +15,7 @@
 //! old-sync M   old-beat M   old-leave M...
 //! commit M OFFSET [version=V] | commit nobody OFFSET     fetch M | fetch nobody
 //! describe   describe-classic   list [TYPE]   delete   delete-offsets T
-//! set NAME=VALUE (of the brokers)   wait SECONDS (nobody says anything)
+//! days N (pass at once)   set NAME=VALUE (of the brokers)   wait SECONDS (nobody says anything)
 //! kill (the coordinator's node)   restart (it)   reboot (kill and restart it at once)
 //! ```
 
@@ -195,6 +195,7 @@ impl Run {
             }
             "delete-offsets" => self.delete_offsets(args[0]),
             "set" => self.set(args[0]),
+            "days" => self.cluster.pass_days(args[0].parse().expect("days")),
             "wait" => self.cluster.run_ms(1000 * args[0].parse::<u64>().expect("seconds")),
             "kill" => {
                 let leader = self.cluster.leader();
