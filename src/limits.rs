@@ -109,6 +109,12 @@ pub const TOPIC_PARTITIONS_MAX: i32 = 100_000;
 /// Partitions of all topics.
 pub const PARTITIONS_MAX: usize = 1_000_000;
 
+/// Nodes of a cluster, those included that are on their way out.
+pub const NODES_MAX: usize = 128;
+
+/// The name or address of a host, in bytes.
+pub const HOST_BYTES_MAX: usize = 255;
+
 /// Groups a data directory may have.
 pub const GROUPS_MAX: u32 = 1024;
 
@@ -130,6 +136,22 @@ pub const READ_CHUNKS_KEPT: usize = 16;
 
 /// Chunks that are read ahead of the one in use.
 pub const READ_AHEAD_CHUNKS: u32 = 3;
+
+/// Damaged entries of one group that other nodes are asked for at the same time.
+pub const REPAIRS_IN_FLIGHT_MAX: usize = 4;
+
+/// Damaged places of one shard that are remembered. Readers of further ones get an error.
+pub const DAMAGED_PLACES_MAX: usize = 1024;
+
+/// Questions of other nodes and of tools about the journals of one shard that wait for its disk.
+/// What comes beyond gets no for an answer.
+pub const JOURNAL_QUESTIONS_MAX: usize = 16;
+
+/// What the scrub reads of a journal at a time.
+pub const SCRUB_READ_BYTES: usize = 256 << 10;
+
+/// What the scrub of a node reads in a second, unless told otherwise.
+pub const SCRUB_BYTES_PER_SECOND_DEFAULT: u64 = 4 << 20;
 
 /// Producer ids that a shard takes from the catalog at a time.
 pub const PRODUCER_IDS_PER_BLOCK: u32 = 1000;

@@ -1,10 +1,14 @@
 //! Three nodes of one shard, by their inputs and outputs: who leads, what is acknowledged when, and
 //! what is left when one dies. `cluster/rig.rs` is the network, the disks and the clients.
 
+#[path = "cluster/damage.rs"]
+mod damage;
 #[path = "cluster/rig.rs"]
 #[allow(dead_code, reason = "consumer groups ask for more: `consumer_protocol.rs`")]
 mod rig;
 
+use hutong::model::ids::{GroupId, NodeId};
+use hutong::shard::peers::visit::Change;
 use rig::{Cluster, Outcome};
 
 #[test]
@@ -182,4 +186,136 @@ fn a_node_of_another_cluster_is_turned_away() {
         let said = cluster.log_of(node).join("\n");
         assert!(said.contains("check --cluster-id and --peers"), "node {node} said: {said}");
     }
+}
+
+#[test]
+fn a_node_is_added_has_all_there_is_and_another_is_removed() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    for number in 0..5 {
+        let leader = cluster.leader();
+        assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(number));
+    }
+    cluster.change(0, add(3)).expect("it is added");
+    // It has a vote only once it is there and has everything.
+    cluster.run_ms(500);
+    assert_eq!(cluster.members(), (vec![0, 1, 2], vec![3]));
+    cluster.join(3);
+    cluster.run_ms(3000);
+    assert_eq!(cluster.members(), (vec![0, 1, 2, 3], vec![]));
+    assert_eq!(cluster.change(0, add(3)).unwrap_err(), "node 3 is in the cluster already");
+
+    let gone = cluster.leader();
+    cluster.change(1, Change::Remove { node: NodeId(gone as u32) }).expect("it is removed");
+    cluster.run_ms(6000);
+    let left: Vec<usize> = (0..4).filter(|node| *node != gone).collect();
+    let leader = left.iter().copied().find(|node| cluster.leads(*node)).expect("another leads");
+    assert_eq!(cluster.members(), (left.iter().map(|node| *node as u32).collect(), vec![]));
+    assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(5));
+    let notes = cluster.log_of(gone).join("\n");
+    assert!(notes.contains("group 0 is held by other nodes now"), "{notes}");
+    cluster.change(left[0], Change::Forget { node: NodeId(gone as u32) }).expect("it is forgotten");
+    cluster.run_ms(500);
+
+    // The new one counts for the majority: with it, one of the old ones may die.
+    cluster.kill(leader);
+    cluster.run_ms(1500);
+    let next = left.iter().copied().find(|node| cluster.leads(*node)).expect("one of two leads");
+    assert_eq!(cluster.fetch(next, "t", 0), Outcome::At(6));
+    assert_eq!(cluster.produce(next, "t", -1), Outcome::At(6));
+    cluster.restart(leader);
+    cluster.run_ms(3000);
+    assert_eq!(cluster.members().0.len(), 3);
+}
+
+#[test]
+fn one_node_grows_to_three() {
+    let mut cluster = Cluster::start(1);
+    cluster.create_topic("t", 1);
+    assert_eq!(cluster.produce(0, "t", -1), Outcome::At(0));
+    for node in 1..3 {
+        cluster.change(0, add(node)).expect("it is added");
+        cluster.join(node as usize);
+        cluster.run_ms(3000);
+    }
+    assert_eq!(cluster.members(), (vec![0, 1, 2], vec![]));
+    let leader = cluster.leader();
+    assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(1));
+    // And any one may die, also the one that was alone.
+    cluster.kill(leader);
+    cluster.run_ms(1500);
+    let next = cluster.leader();
+    assert_eq!(cluster.fetch(next, "t", 0), Outcome::At(2));
+    // It is told where the others are by what it kept.
+    cluster.restart(leader);
+    cluster.run_ms(3000);
+    let leader = cluster.leader();
+    assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(2));
+    cluster.run_ms(200);
+    cluster.assert_journals_agree();
+}
+
+#[test]
+fn leaders_go_where_they_are_wanted_and_leave_who_is_drained() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let to = (cluster.leader() + 1) % 3;
+    let node = NodeId(to as u32);
+    cluster.change(0, Change::Transfer { group: GroupId(0), to: node }).expect("it may lead");
+    cluster.run_ms(1000);
+    assert_eq!(cluster.leader(), to);
+    assert_eq!(cluster.produce(to, "t", -1), Outcome::At(0));
+    cluster.change(0, Change::Drain { node, drains: true }).expect("it may be drained");
+    cluster.run_ms(1000);
+    let leader = cluster.leader();
+    assert_ne!(leader, to);
+    let refused = cluster.change(0, Change::Transfer { group: GroupId(0), to: node });
+    assert!(refused.unwrap_err().contains("drained"));
+    cluster.change(0, Change::Drain { node, drains: false }).expect("it may lead again");
+    cluster.run_ms(1000);
+    assert_eq!(cluster.leader(), to);
+}
+
+#[test]
+fn what_would_cost_a_majority_is_refused() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let others: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+    cluster.kill(others[0]);
+    cluster.run_ms(300);
+    let id = |node: usize| NodeId(node as u32);
+    let refused = cluster.change(leader, Change::Remove { node: id(others[1]) }).unwrap_err();
+    assert!(refused.contains("no majority"), "{refused}");
+    cluster.change(leader, Change::Remove { node: id(others[0]) }).expect("the dead one may go");
+    cluster.run_ms(1000);
+    let (voters, _) = cluster.members();
+    assert_eq!(voters.len(), 2);
+}
+
+#[test]
+fn a_node_whose_disk_is_lost_is_refused_its_old_place() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(0));
+    let lost = (leader + 1) % 3;
+    cluster.kill(lost);
+    cluster.wipe(lost);
+    cluster.restart(lost);
+    cluster.run_ms(2000);
+    let notes = cluster.log_of(lost).join("\n");
+    assert!(notes.contains("comes with another data directory"), "{notes}");
+    // So it can't vote for anybody: with the only other one gone, nothing goes on.
+    let third = 3 - leader - lost;
+    cluster.kill(third);
+    cluster.run_ms(2000);
+    assert!(!cluster.leads(leader) && !cluster.leads(lost));
+    cluster.restart(third);
+    cluster.run_ms(2000);
+    let leader = [leader, third].into_iter().find(|node| cluster.leads(*node)).expect("one leads");
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(1));
+}
+
+fn add(node: u32) -> Change {
+    Change::Add { node: NodeId(node), host: node.to_string(), port: 9092 }
 }

@@ -324,7 +324,10 @@ fn of_a_cluster_there_are_the_groups_of_the_node() {
         shards: Some(1),
         ..RawConfig::default()
     };
-    drop(DataDir::open(&Config::new(settings, &[0]).unwrap()).unwrap());
+    drop(
+        DataDir::open(&Config::new(settings, &[0]).unwrap(), hutong::runtime::join::formation)
+            .unwrap(),
+    );
     let numbers = |report: &Value| -> Vec<Value> {
         report["groups"].as_array().unwrap().iter().map(|group| group["group"].clone()).collect()
     };

@@ -39,10 +39,20 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     // Of `limits` and `model` the words, of `journal` pages and sources, of `shard` the boundary,
     // of `kafka` only where a frame ends: sockets give bytes, and the shard takes whole frames. Of
-    // `metadata` which groups a node has.
+    // `metadata` which groups a node has. Of `duplex` the frames, for a shard that must ask other
+    // nodes before it can begin.
     (
         "runtime",
-        &["config", "journal", "kafka::frame", "limits", "metadata::placement", "model", "shard"],
+        &[
+            "config",
+            "duplex",
+            "journal",
+            "kafka::frame",
+            "limits",
+            "metadata::placement",
+            "model",
+            "shard",
+        ],
     ),
     ("config", &["limits", "model"]),
     // Reads the files of a stopped node, so it knows what is in them, and recovers as a start does.
@@ -62,6 +72,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "shard",
         ],
     ),
+    // Asks nodes what no Kafka client may.
+    ("cli/cluster_cmd", &["config", "model", "runtime", "shard::peers"]),
     // A tool like any other client: of the broker it knows how to start it.
     ("cli", &["config", "limits", "model", "runtime"]),
     ("lib", &[]),

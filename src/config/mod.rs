@@ -16,8 +16,8 @@ use serde::Deserialize;
 
 use crate::config::peers::{Peer, PeerList};
 use crate::limits::{
-    ENTRY_ALIGN_BYTES, GROUPS_MAX, JOURNAL_CACHE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT,
-    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX, TOPIC_PARTITIONS_MAX,
+    ENTRY_ALIGN_BYTES, GROUPS_MAX, JOURNAL_CACHE_BYTES_DEFAULT, SCRUB_BYTES_PER_SECOND_DEFAULT,
+    SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX, TOPIC_PARTITIONS_MAX,
 };
 use crate::model::ids::NodeId;
 
@@ -66,6 +66,12 @@ pub struct RawConfig {
     #[arg(long, value_name = "LIST")]
     pub peers: Option<PeerList>,
 
+    /// Join a cluster that is there, instead of forming one with --peers: waits until 'hutong
+    /// cluster add' has made this node one of it. Only an empty data directory is asked for it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", hide_possible_values = true)]
+    pub join: Option<bool>,
+
     /// Directory of the journals; made if it isn't there. Put it on a local disk: ext4 or XFS
     /// [default: ./hutong-data]
     #[arg(long, value_name = "DIR")]
@@ -108,6 +114,11 @@ pub struct RawConfig {
     /// up are served [default: 48MiB]
     #[arg(long, value_name = "SIZE")]
     pub journal_cache: Option<ByteSize>,
+
+    /// How fast journals are read in the background to find what has rotted on the disk, for all
+    /// shards together; 0 turns that off [default: 4MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub scrub_per_second: Option<ByteSize>,
 
     /// Disk buffers of each shard, registered with the kernel; wants three times as much locked
     /// memory (ulimit -l) unless root [default: the journal cache and 16MiB]
@@ -204,6 +215,8 @@ pub struct Config {
     pub cluster_id: Option<String>,
     /// All nodes of the cluster in ascending order; none if this one was told of no cluster.
     pub peers: Vec<Peer>,
+    /// An empty data directory joins the cluster of the others.
+    pub join: bool,
     pub data_dir: PathBuf,
     /// Where shard 0 listens. With port 0 the system chooses.
     pub listen: SocketAddr,
@@ -215,6 +228,8 @@ pub struct Config {
     /// `None`: as the data directory says, or the default if it is new.
     pub segment_bytes: Option<u64>,
     pub journal_cache_bytes: usize,
+    /// Of all shards together; 0: none.
+    pub scrub_bytes_per_second: u64,
     /// Disk buffers wanted for each shard; what the system grants may be less.
     pub io_memory_bytes: usize,
     pub journal_sync: JournalSync,
@@ -264,6 +279,7 @@ impl Config {
         Ok(Config {
             node_id,
             cluster_id: peers::cluster_id(raw.cluster_id, &peers)?,
+            join: joins(raw.join, &peers)?,
             peers,
             data_dir: raw.data_dir.unwrap_or_else(|| PathBuf::from("./hutong-data")),
             listen,
@@ -273,6 +289,9 @@ impl Config {
             cpus,
             segment_bytes: segment_bytes(raw.segment_bytes)?,
             journal_cache_bytes: cache as usize,
+            scrub_bytes_per_second: raw
+                .scrub_per_second
+                .map_or(SCRUB_BYTES_PER_SECOND_DEFAULT, |size| size.0),
             io_memory_bytes: within(
                 "--io-memory",
                 raw.io_memory.map(|size| size.0),
@@ -373,6 +392,7 @@ impl RawConfig {
             node_id: self.node_id.or(below.node_id),
             cluster_id: self.cluster_id.or(below.cluster_id),
             peers: self.peers.or(below.peers),
+            join: self.join.or(below.join),
             data_dir: self.data_dir.or(below.data_dir),
             listen: self.listen.or(below.listen),
             advertise: self.advertise.or(below.advertise),
@@ -382,6 +402,7 @@ impl RawConfig {
             no_pin: if placed { self.no_pin } else { below.no_pin },
             segment_bytes: self.segment_bytes.or(below.segment_bytes),
             journal_cache: self.journal_cache.or(below.journal_cache),
+            scrub_per_second: self.scrub_per_second.or(below.scrub_per_second),
             io_memory: self.io_memory.or(below.io_memory),
             journal_sync: self.journal_sync.or(below.journal_sync),
             no_auto_create_topics: self.no_auto_create_topics.or(below.no_auto_create_topics),
@@ -428,6 +449,16 @@ fn segment_bytes(size: Option<ByteSize>) -> Result<Option<u64>, ConfigError> {
 
 fn groups(groups: Option<u32>) -> Result<Option<u32>, ConfigError> {
     groups.map(|groups| within("--groups", Some(groups), 1, 1, GROUPS_MAX)).transpose()
+}
+
+/// Whether an empty data directory joins a cluster.
+fn joins(join: Option<bool>, peers: &[Peer]) -> Result<bool, ConfigError> {
+    if join == Some(true) && peers.len() < 2 {
+        return Err(ConfigError(
+            "--join needs --peers with this node and others of the cluster that it joins.".into(),
+        ));
+    }
+    Ok(join == Some(true))
 }
 
 /// Where to listen, and the host that clients are told. `own` is this node in --peers.

@@ -110,6 +110,8 @@ pub enum RunKind {
     LogStart,
     /// Records about consumer groups, one after the other.
     Coordinator,
+    /// Who belongs to the group from this entry on.
+    Members,
 }
 
 impl RunKind {
@@ -119,13 +121,20 @@ impl RunKind {
             RunKind::Command => 2,
             RunKind::LogStart => 3,
             RunKind::Coordinator => 4,
+            RunKind::Members => 5,
         }
     }
 
     fn from_code(code: u32) -> Option<RunKind> {
-        [RunKind::Records, RunKind::Command, RunKind::LogStart, RunKind::Coordinator]
-            .into_iter()
-            .find(|kind| kind.code() == code)
+        [
+            RunKind::Records,
+            RunKind::Command,
+            RunKind::LogStart,
+            RunKind::Coordinator,
+            RunKind::Members,
+        ]
+        .into_iter()
+        .find(|kind| kind.code() == code)
     }
 }
 
@@ -286,6 +295,11 @@ impl<'a> Entry<'a> {
     /// The first position after the entry.
     pub fn end(&self) -> Position {
         Position(self.header.position.0 + align_up(self.bytes.len()) as u64)
+    }
+
+    /// Its bytes without the padding.
+    pub fn used_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Each run with the place of its data in the entry, counted from the entry's first byte.

@@ -29,6 +29,10 @@ pub mod recovery;
 pub mod segments;
 pub mod source;
 
+/// Set in the numbers of writes that put back an entry whose bytes have rotted, and in no others.
+/// These lie before the flush position, where nothing else is written any more.
+pub const REPAIR_WRITE: u64 = 1 << 63;
+
 /// One group's journal: the single writer, its cache, and what it knows of the disk.
 pub struct Journal<P> {
     group: GroupId,
@@ -45,6 +49,10 @@ pub struct Journal<P> {
     after_cut: Option<WriteId>,
     /// After a cut: writes also wait until the cut is known on disk.
     writes_held: bool,
+    /// Damaged entries that are being written again. Their segments stay until that is done: a
+    /// segment that goes may become another one.
+    repairs: Vec<(WriteId, Position)>,
+    next_repair: u64,
 }
 
 /// What a journal starts from: the end of what recovery believed.
@@ -111,6 +119,8 @@ impl<P: Page> Journal<P> {
             outputs: VecDeque::new(),
             after_cut: None,
             writes_held: false,
+            repairs: Vec::new(),
+            next_repair: 1,
         }
     }
 
@@ -211,6 +221,26 @@ impl<P: Page> Journal<P> {
         Appended { position, end, crc }
     }
 
+    /// Writes an entry again, in its place, that is on this disk no longer as it was once.
+    ///
+    /// # Panics
+    /// If it doesn't lie before the flush position: what is being written is left alone.
+    pub fn repair(&mut self, position: Position, page: P) -> WriteId {
+        let end = position.0 + page.bytes().len() as u64;
+        assert!(self.start() <= position && end <= self.flush.flushed().0, "it was on disk");
+        let write = WriteId(REPAIR_WRITE | self.next_repair);
+        self.next_repair += 1;
+        self.repairs.push((write, position));
+        let (segment, at) = self.segments.locate(position);
+        self.outputs.push_back(JournalOutput::Write { write, segment, at, page });
+        write
+    }
+
+    /// A damaged entry has been written again.
+    pub fn on_repaired(&mut self, write: WriteId) {
+        self.repairs.retain(|(out, _)| *out != write);
+    }
+
     /// A write is on disk. Returns the new flush position if it moved.
     pub fn on_written(&mut self, write: WriteId) -> Option<Position> {
         self.flush.complete(write)
@@ -243,7 +273,9 @@ impl<P: Page> Journal<P> {
 
     /// Drops whole segments that lie before `position`. Returns how many.
     pub fn trim(&mut self, position: Position) -> usize {
-        let removed = self.segments.trim(position.min(self.flush.flushed()));
+        let repairs = self.repairs.iter().map(|(_, position)| *position);
+        let kept = repairs.min().unwrap_or(Position(u64::MAX)).min(self.flush.flushed());
+        let removed = self.segments.trim(position.min(kept));
         let count = removed.len();
         self.outputs
             .extend(removed.into_iter().map(|segment| JournalOutput::RemoveSegment { segment }));
@@ -261,6 +293,7 @@ impl<P: Page> Journal<P> {
         if let Some(first) = self.after_cut
             && let Some(JournalOutput::Write { write, .. }) = self.outputs.front()
             && *write >= first
+            && write.0 & REPAIR_WRITE == 0
         {
             if self.writes_held || !self.flush.all_done_before(first) {
                 return None;
@@ -319,6 +352,11 @@ impl<P: Page> Journal<P> {
     /// on when nothing more lies in that one.
     pub fn next_segment_start(&self, position: Position) -> Position {
         self.segments.next_segment_start(position)
+    }
+
+    /// Whether the first entry of a segment lies at `position`.
+    pub fn is_segment_start(&self, position: Position) -> bool {
+        self.segments.locate(position).1 == format::SEGMENT_HEADER_BYTES
     }
 
     /// The size of each segment.

@@ -9,11 +9,21 @@ use std::rc::Rc;
 use super::broker_config::BrokerConfig;
 use super::catalog::{Catalog, PartitionPlacement, Topic};
 use super::command::{Command, ConfigChange, PRODUCER_IDS_PER_BLOCK_MAX};
-use super::placement::{next_turn, place_more, place_topic};
+use super::layout::Layout;
+use super::placement::place;
 use super::topic_config::TopicConfig;
 use super::{Applied, CatalogError, name};
 use crate::limits::{PARTITIONS_MAX, TOPIC_PARTITIONS_MAX};
 use crate::model::ids::{GroupId, PartitionKey, TopicId};
+
+/// What checking found out of a topic to be made.
+struct NewTopic {
+    count: usize,
+    copies: usize,
+    /// With groups that have as many copies, if there are none yet.
+    layout: Option<Layout>,
+    config: TopicConfig,
+}
 
 impl Catalog {
     /// Whether [`Catalog::apply`] would carry the command out now.
@@ -31,6 +41,7 @@ impl Catalog {
                 self.checked_broker_config(changes, *replace_all).map(drop)
             }
             Command::AllocateProducerIds { count } => self.checked_producer_ids(*count).map(drop),
+            Command::SetLayout { layout } => self.checked_layout(layout),
         }
     }
 
@@ -41,14 +52,14 @@ impl Catalog {
         self.version += 1;
         match command {
             Command::CreateTopic { name, id, partitions, replication_factor, config } => {
-                let (count, config) =
+                let new =
                     self.checked_creation(name, id, *partitions, *replication_factor, config)?;
-                Ok(self.create_topic(name, *id, count, config))
+                Ok(self.create_topic(name, *id, new))
             }
             Command::DeleteTopic { id } => self.delete_topic(id),
             Command::CreatePartitions { id, total } => {
-                let (last, first, count) = self.checked_growth(id, *total)?;
-                let added = self.give_keys(place_more(last, count, self.groups));
+                let (first, count) = self.checked_growth(id, *total)?;
+                let added = self.place_more(id, count);
                 let keys = added.iter().map(|partition| partition.key).collect();
                 self.extend(id, added);
                 Ok(Applied::PartitionsCreated { id: *id, first, keys })
@@ -67,22 +78,56 @@ impl Catalog {
                 let first = std::mem::replace(&mut self.next_producer_id, next);
                 Ok(Applied::ProducerIds { first, count: *count })
             }
+            Command::SetLayout { layout } => {
+                self.checked_layout(layout)?;
+                self.set_layout(Layout::clone(layout));
+                Ok(Applied::LayoutChanged)
+            }
         }
     }
 
-    fn create_topic(
-        &mut self,
-        name: &str,
-        id: TopicId,
-        count: usize,
-        config: TopicConfig,
-    ) -> Applied {
-        let partitions = self.give_keys(place_topic(self.turn, count, self.groups));
-        self.turn = next_turn(self.turn, count, self.groups);
+    fn create_topic(&mut self, name: &str, id: TopicId, new: NewTopic) -> Applied {
+        let NewTopic { count, copies, layout, config } = new;
+        if let Some(layout) = layout {
+            self.set_layout(layout);
+        }
+        let candidates = self.layout.groups_of(copies);
+        let groups = place(&self.loads, &candidates, &[], count);
+        let partitions = self.give_keys(groups);
         let keys = partitions.iter().map(|partition| partition.key).collect();
-        let (name, replication_factor) = (Rc::from(name), self.nodes);
+        let (name, replication_factor) = (Rc::from(name), copies as i16);
         self.insert(Topic { name, id, partitions, config, replication_factor });
         Applied::TopicCreated { id, keys }
+    }
+
+    /// Partitions for a topic that is there, on groups like those that it is on.
+    fn place_more(&mut self, id: &TopicId, count: usize) -> Vec<PartitionPlacement> {
+        let Some(topic) = self.topic_by_id(id) else { return Vec::new() };
+        let on: Vec<GroupId> = topic.partitions.iter().map(|partition| partition.group).collect();
+        let mut candidates = self.layout.groups_of(topic.replication_factor as usize);
+        if candidates.is_empty() {
+            // Its groups have more or fewer copies by now, as nodes came and went.
+            candidates = on.clone();
+            candidates.sort_unstable();
+            candidates.dedup();
+        }
+        let groups = place(&self.loads, &candidates, &on, count);
+        self.give_keys(groups)
+    }
+
+    fn set_layout(&mut self, layout: Layout) {
+        self.loads.resize(layout.groups.len(), 0);
+        self.layout = layout;
+    }
+
+    fn checked_layout(&self, layout: &Layout) -> Result<(), CatalogError> {
+        if layout.epoch != self.layout.epoch + 1
+            || layout.formed_groups != self.layout.formed_groups
+            || layout.groups.len() < self.layout.groups.len()
+        {
+            return Err(CatalogError::LayoutChanged);
+        }
+        layout.check().map_err(CatalogError::InvalidLayout)
     }
 
     fn delete_topic(&mut self, id: &TopicId) -> Result<Applied, CatalogError> {
@@ -92,14 +137,14 @@ impl Catalog {
     }
 
     /// Keys for partitions in these groups. That there are enough was checked.
-    fn give_keys(&mut self, groups: impl Iterator<Item = GroupId>) -> Vec<PartitionPlacement> {
+    fn give_keys(&mut self, groups: Vec<GroupId>) -> Vec<PartitionPlacement> {
         let mut key = self.next_key;
         let give = |group| {
             let placement = PartitionPlacement { key: PartitionKey(key), group };
             key += 1;
             placement
         };
-        let placements = groups.map(give).collect();
+        let placements = groups.into_iter().map(give).collect();
         self.next_key = key;
         placements
     }
@@ -108,7 +153,6 @@ impl Catalog {
         self.topic_by_id(id).ok_or(CatalogError::UnknownTopic(*id))
     }
 
-    /// The number of partitions and the settings of a topic to be made.
     fn checked_creation(
         &self,
         name: &str,
@@ -116,7 +160,7 @@ impl Catalog {
         partitions: i32,
         replication_factor: i16,
         config: &BTreeMap<String, String>,
-    ) -> Result<(usize, TopicConfig), CatalogError> {
+    ) -> Result<NewTopic, CatalogError> {
         self.checked_name(name)?;
         if id.0 == [0; 16] || self.topic_by_id(id).is_some() {
             return Err(CatalogError::InvalidTopicId(*id));
@@ -126,11 +170,13 @@ impl Catalog {
                 "A topic has 1 to {TOPIC_PARTITIONS_MAX} partitions, not {partitions}."
             )));
         }
-        self.checked_replication_factor(replication_factor)?;
+        let copies = self.checked_replication_factor(replication_factor)?;
+        let layout =
+            self.layout.with_groups_of(copies).map_err(CatalogError::InvalidReplicationFactor)?;
         let config = TopicConfig::from_map(config)?;
         let count = partitions as usize;
         self.checked_room(count)?;
-        Ok((count, config))
+        Ok(NewTopic { count, copies, layout, config })
     }
 
     fn checked_name(&self, name: &str) -> Result<(), CatalogError> {
@@ -147,11 +193,15 @@ impl Catalog {
         }
     }
 
-    fn checked_replication_factor(&self, factor: i16) -> Result<(), CatalogError> {
-        if factor == -1 || (1..=self.nodes).contains(&factor) {
-            return Ok(());
+    /// How many copies a replication factor means.
+    fn checked_replication_factor(&self, factor: i16) -> Result<usize, CatalogError> {
+        let nodes = self.layout.count_members();
+        match usize::try_from(factor) {
+            Err(_) if factor == -1 => return Ok(self.layout.copies_default()),
+            Ok(copies) if (1..=nodes).contains(&copies) => return Ok(copies),
+            _ => {}
         }
-        Err(CatalogError::InvalidReplicationFactor(match self.nodes {
+        Err(CatalogError::InvalidReplicationFactor(match nodes {
             1 => format!("Replication factor is {factor}: with one node it must be 1, or -1."),
             nodes => format!(
                 "Replication factor is {factor}: it must be from 1 to {nodes}, the number of \
@@ -179,12 +229,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// The group of a topic's last partition, the number of the first new one, and how many.
-    fn checked_growth(
-        &self,
-        id: &TopicId,
-        total: i32,
-    ) -> Result<(GroupId, i32, usize), CatalogError> {
+    /// The number of a topic's first new partition, and how many there will be.
+    fn checked_growth(&self, id: &TopicId, total: i32) -> Result<(i32, usize), CatalogError> {
         let topic = self.checked_topic(id)?;
         let present = topic.partitions.len() as i32;
         let refusal = if total > TOPIC_PARTITIONS_MAX {
@@ -200,8 +246,7 @@ impl Catalog {
         } else {
             let count = (total - present) as usize;
             self.checked_room(count)?;
-            let last = topic.partitions.last().map_or(GroupId(0), |partition| partition.group);
-            return Ok((last, present, count));
+            return Ok((present, count));
         };
         Err(CatalogError::InvalidPartitions(refusal))
     }

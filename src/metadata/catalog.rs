@@ -10,10 +10,11 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::broker_config::BrokerConfig;
+use super::layout::Layout;
 use super::name::collision_form;
 use super::placement::home_of_consumer_group;
 use super::topic_config::TopicConfig;
-use crate::model::ids::{GroupId, PartitionKey, TopicId};
+use crate::model::ids::{GroupId, NodeId, PartitionKey, TopicId};
 
 /// The first partition key that is given. 0 is left for what belongs to no partition.
 const FIRST_KEY: u32 = 1;
@@ -38,7 +39,7 @@ pub struct Topic {
 pub struct PartitionPlacement {
     /// The partition, as the journal names it.
     pub key: PartitionKey,
-    /// The group whose journal holds it.
+    /// The group whose journal holds it, one of the layout's.
     pub group: GroupId,
 }
 
@@ -49,10 +50,9 @@ pub struct PartitionPlacement {
 pub struct Catalog {
     /// Commands applied so far, refused ones included. Equal versions mean equal catalogs.
     pub version: u64,
-    pub(super) groups: u32,
-    pub(super) nodes: i16,
-    /// Where the next topic's round over the groups begins. Below `groups`.
-    pub(super) turn: u32,
+    pub(super) layout: Layout,
+    /// How many partitions each group has.
+    pub(super) loads: Vec<u32>,
     pub(super) next_key: u32,
     pub(super) next_producer_id: i64,
     pub(super) broker_config: BrokerConfig,
@@ -68,14 +68,16 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// An empty catalog for `groups` groups, each of which has a copy on each of `nodes` nodes.
-    /// Both are at least 1.
-    pub fn new(groups: u32, nodes: i16) -> Catalog {
+    /// An empty catalog of a cluster that was formed of `nodes`, ascending, with `groups` groups.
+    pub fn new(groups: u32, nodes: &[NodeId]) -> Catalog {
+        Catalog::with_layout(Layout::formed(groups, nodes))
+    }
+
+    pub(super) fn with_layout(layout: Layout) -> Catalog {
         Catalog {
             version: 0,
-            groups: groups.max(1),
-            nodes: nodes.max(1),
-            turn: 0,
+            loads: vec![0; layout.groups.len()],
+            layout,
             next_key: FIRST_KEY,
             next_producer_id: 0,
             broker_config: BrokerConfig::default(),
@@ -140,7 +142,7 @@ impl Catalog {
 
     /// The group that keeps a consumer group, its offsets and its members.
     pub fn home_of_consumer_group(&self, id: &str) -> GroupId {
-        home_of_consumer_group(id, self.groups)
+        home_of_consumer_group(id, self.layout.formed_groups)
     }
 
     /// Whether a partition was deleted, and not only made by a command that has not come yet.
@@ -148,14 +150,14 @@ impl Catalog {
         key.0 < self.next_key && !self.by_key.contains_key(&key)
     }
 
-    /// How many groups partitions are placed on.
-    pub fn groups(&self) -> u32 {
-        self.groups
+    /// Which nodes there are, and what they hold.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
-    /// How many nodes hold a copy of each group.
-    pub fn nodes(&self) -> i16 {
-        self.nodes
+    /// How many groups there are.
+    pub fn groups(&self) -> u32 {
+        self.layout.groups.len() as u32
     }
 
     /// The broker settings that were changed while the cluster ran.
@@ -178,6 +180,7 @@ impl Catalog {
         let slot = self.free_slots.pop().unwrap_or(self.slots.len() as u32);
         for (number, partition) in (0..).zip(&topic.partitions) {
             self.by_key.insert(partition.key, (slot, number));
+            self.loads[partition.group.0 as usize] += 1;
         }
         if let Some(form) = collision_form(&topic.name) {
             self.by_collision_form.insert(form, slot);
@@ -203,6 +206,7 @@ impl Catalog {
         }
         for partition in &topic.partitions {
             self.by_key.remove(&partition.key);
+            self.loads[partition.group.0 as usize] -= 1;
         }
         Some(topic)
     }
@@ -213,6 +217,7 @@ impl Catalog {
         let Some(Some(topic)) = self.slots.get_mut(slot as usize) else { return };
         for partition in partitions {
             self.by_key.insert(partition.key, (slot, topic.partitions.len() as i32));
+            self.loads[partition.group.0 as usize] += 1;
             topic.partitions.push(partition);
         }
     }
@@ -233,10 +238,11 @@ impl Catalog {
 impl PartialEq for Catalog {
     fn eq(&self, other: &Catalog) -> bool {
         let facts = |catalog: &Catalog| {
-            let Catalog { version, groups, nodes, turn, next_key, next_producer_id, .. } = *catalog;
-            (version, groups, nodes, turn, next_key, next_producer_id)
+            let Catalog { version, next_key, next_producer_id, .. } = *catalog;
+            (version, next_key, next_producer_id)
         };
         facts(self) == facts(other)
+            && self.layout == other.layout
             && self.broker_config == other.broker_config
             && self.topics().eq(other.topics())
     }

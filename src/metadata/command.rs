@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Layout;
 use super::codec::{DecodeError, Reader, put_count, put_settings, put_text};
 use super::setting::{SETTING_NAME_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_MAX};
 use crate::limits::TOPIC_NAME_BYTES_MAX;
@@ -69,6 +70,11 @@ pub enum Command {
         /// 1 to [`PRODUCER_IDS_PER_BLOCK_MAX`].
         count: u32,
     },
+    /// Says anew which nodes there are and what they hold.
+    SetLayout {
+        /// Made from the layout there is: its epoch is the next.
+        layout: Box<Layout>,
+    },
 }
 
 /// What happens to one setting.
@@ -109,6 +115,7 @@ impl Command {
                 put_changes(out, changes, *replace_all);
             }
             Command::AllocateProducerIds { count } => out.extend_from_slice(&count.to_le_bytes()),
+            Command::SetLayout { layout } => layout.encode(out),
         }
     }
 
@@ -135,6 +142,7 @@ impl Command {
             Command::AlterTopicConfig { .. } => 4,
             Command::AlterBrokerConfig { .. } => 5,
             Command::AllocateProducerIds { .. } => 6,
+            Command::SetLayout { .. } => 7,
         }
     }
 
@@ -159,6 +167,7 @@ impl Command {
                 changes: read_changes(reader)?,
             },
             6 => Command::AllocateProducerIds { count: reader.u32()? },
+            7 => Command::SetLayout { layout: Box::new(Layout::decode(reader)?) },
             tag => return Err(DecodeError::UnknownTag { what: "command", tag }),
         })
     }

@@ -13,6 +13,7 @@ pub mod broker_config;
 mod catalog;
 mod codec;
 pub mod command;
+pub mod layout;
 pub mod name;
 pub mod placement;
 pub mod setting;
@@ -27,6 +28,7 @@ pub use broker_config::{BrokerConfig, BrokerFacts, ConsumerGroupConfig};
 pub use catalog::{Catalog, PartitionPlacement, Topic};
 pub use codec::DecodeError;
 pub use command::{Command, ConfigChange};
+pub use layout::Layout;
 pub use setting::{ConfigError, ConfigKind, ConfigSource, DescribedConfig};
 pub use topic_config::TopicConfig;
 
@@ -74,6 +76,8 @@ pub enum Applied {
         /// How many.
         count: u32,
     },
+    /// Nodes or groups have come or gone.
+    LayoutChanged,
 }
 
 /// Why a command was refused. Its text is a sentence for the user.
@@ -107,6 +111,12 @@ pub enum CatalogError {
     /// carried out can be seen in the catalog. Never the result of applying one.
     #[error("The cluster has no controller at the moment. Try again.")]
     NoLeader,
+    /// Somebody else has changed the layout since it was looked at.
+    #[error("The nodes of the cluster were changed by somebody else just now. Try again.")]
+    LayoutChanged,
+    /// The layout can't be, or has no room.
+    #[error("{0}")]
+    InvalidLayout(String),
     /// The number of producer ids asked for is out of bounds, or there are none left.
     #[error("{0}")]
     InvalidProducerIds(String),

@@ -4,6 +4,9 @@
 //! the number of groups may grow without moving what is there. A consumer group's home follows from
 //! its id: there is no record of it anywhere, and none is needed while the number of groups stays.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use crate::model::ids::{GroupId, NodeId};
 
 /// The nodes that hold a group when a cluster is formed: all of them for group 0, which has the
@@ -19,19 +22,23 @@ pub fn replicas(group: GroupId, nodes: &[NodeId]) -> Vec<NodeId> {
 /// Copies of each group of a cluster that has as many nodes: any one may die.
 pub const REPLICAS_DEFAULT: usize = 3;
 
-/// The groups of the first partitions of a new topic: round robin from `turn`.
+/// The groups of `count` more partitions of a topic that has some `on` these groups already. The
+/// topic is spread over as many of the `candidates` as it can be, and of those that have as few of
+/// it, the one with the fewest partitions of all gets the next.
 ///
-/// `turn` is the catalog's count of partitions placed so far, modulo the groups. Counting
-/// partitions and not topics keeps any mix of topic sizes even: while nothing is deleted or
-/// grown, no group has more than one partition more than another.
-pub fn place_topic(turn: u32, count: usize, groups: u32) -> impl Iterator<Item = GroupId> {
-    round_robin(turn, count, groups)
-}
-
-/// The groups of partitions added to a topic whose last partition is in `last`: its own round
-/// goes on, so that its partitions stay on as many groups as they can.
-pub fn place_more(last: GroupId, count: usize, groups: u32) -> impl Iterator<Item = GroupId> {
-    round_robin(last.0 % groups.max(1) + 1, count, groups)
+/// `loads` is how many partitions each group has; `candidates` is ascending.
+pub fn place(loads: &[u32], candidates: &[GroupId], on: &[GroupId], count: usize) -> Vec<GroupId> {
+    let own = |group| on.iter().filter(|other| **other == group).count() as u32;
+    let load = |group: GroupId| loads.get(group.0 as usize).copied().unwrap_or(0);
+    let mut heap: BinaryHeap<_> =
+        candidates.iter().map(|group| Reverse((own(*group), load(*group), *group))).collect();
+    let mut placed = Vec::with_capacity(count);
+    while placed.len() < count {
+        let Some(Reverse((own, load, group))) = heap.pop() else { break };
+        placed.push(group);
+        heap.push(Reverse((own + 1, load + 1, group)));
+    }
+    placed
 }
 
 /// The group that keeps a consumer group: FNV-1a of its id, modulo the groups. Clients of all
@@ -44,48 +51,45 @@ pub fn home_of_consumer_group(id: &str, groups: u32) -> GroupId {
     GroupId((hash % u64::from(groups.max(1))) as u32)
 }
 
-/// Where the turn falls after a topic of `count` partitions was placed at `turn`.
-pub fn next_turn(turn: u32, count: usize, groups: u32) -> u32 {
-    let groups = u64::from(groups.max(1));
-    ((u64::from(turn) + count as u64 % groups) % groups) as u32
-}
-
-fn round_robin(start: u32, count: usize, groups: u32) -> impl Iterator<Item = GroupId> {
-    let groups = groups.max(1);
-    let mut next = start % groups;
-    std::iter::repeat_with(move || {
-        let group = GroupId(next);
-        next = (next + 1) % groups;
-        group
-    })
-    .take(count)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn groups(count: u32) -> Vec<GroupId> {
+        (0..count).map(GroupId).collect()
+    }
+
     #[test]
     fn topics_of_one_partition_spread_over_all_groups() {
-        let mut turn = 0;
+        let mut loads = [0; 3];
         let mut placed = Vec::new();
         for _ in 0..6 {
-            placed.extend(place_topic(turn, 1, 3));
-            turn = next_turn(turn, 1, 3);
+            let group = place(&loads, &groups(3), &[], 1)[0];
+            loads[group.0 as usize] += 1;
+            placed.push(group);
         }
         assert_eq!(placed, [0, 1, 2, 0, 1, 2].map(GroupId));
     }
 
     #[test]
     fn any_mix_of_sizes_stays_even() {
-        for groups in 1..9 {
-            let (mut turn, mut load) = (0, vec![0u32; groups as usize]);
+        for count in 1..9 {
+            let mut loads = vec![0u32; count as usize];
             for size in [1, 2, 1, 7, 8, 1, 16, 3, 5, 1, 2, 2] {
-                place_topic(turn, size, groups).for_each(|group| load[group.0 as usize] += 1);
-                turn = next_turn(turn, size, groups);
-                assert!(load.iter().max().unwrap() - load.iter().min().unwrap() <= 1);
+                for group in place(&loads.clone(), &groups(count), &[], size) {
+                    loads[group.0 as usize] += 1;
+                }
+                assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= 1);
             }
         }
+    }
+
+    #[test]
+    fn a_topic_is_spread_before_groups_are_evened_out() {
+        // Group 2 is new and empty: it gets one of three, not all three.
+        assert_eq!(place(&[9, 8, 0], &groups(3), &[], 3), [2, 1, 0].map(GroupId));
+        assert_eq!(place(&[9, 8, 0], &groups(3), &[], 4), [2, 1, 0, 2].map(GroupId));
+        assert_eq!(place(&[0, 0], &[], &[], 4), []);
     }
 
     #[test]
@@ -117,7 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn added_partitions_continue_the_round_of_their_topic() {
-        assert_eq!(place_more(GroupId(1), 3, 3).collect::<Vec<_>>(), [2, 0, 1].map(GroupId));
+    fn added_partitions_go_where_their_topic_isn_t_yet() {
+        let on = [0, 1].map(GroupId);
+        assert_eq!(place(&[1, 1, 5], &groups(3), &on, 3), [2, 0, 1].map(GroupId));
     }
 }

@@ -1,7 +1,7 @@
 //! The catalog as bytes: what a replica that is far behind is sent, and what recovery starts from.
 //!
 //! ```text
-//! format version u8 | version u64 | groups u32 | nodes i16 | turn u32
+//! format version u8 | version u64 | layout
 //! next partition key u32 | next producer id i64 | broker settings map
 //! topics u32, in name order, each:
 //!     name string | id 16 bytes | replication factor i16 | settings map
@@ -16,13 +16,14 @@ use std::rc::Rc;
 use super::broker_config::BrokerConfig;
 use super::catalog::{Catalog, PartitionPlacement, Topic};
 use super::codec::{DecodeError, Reader, put_count, put_settings, put_text};
+use super::layout::Layout;
 use super::name;
 use super::setting::ConfigError;
 use super::topic_config::TopicConfig;
-use crate::limits::{GROUPS_MAX, PARTITIONS_MAX, TOPIC_NAME_BYTES_MAX, TOPIC_PARTITIONS_MAX};
+use crate::limits::{PARTITIONS_MAX, TOPIC_NAME_BYTES_MAX, TOPIC_PARTITIONS_MAX};
 use crate::model::ids::{GroupId, PartitionKey};
 
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
 
 /// The bytes of one partition.
 const PARTITION_BYTES: usize = 8;
@@ -32,9 +33,7 @@ impl Catalog {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(FORMAT_VERSION);
         out.extend_from_slice(&self.version.to_le_bytes());
-        out.extend_from_slice(&self.groups.to_le_bytes());
-        out.extend_from_slice(&self.nodes.to_le_bytes());
-        out.extend_from_slice(&self.turn.to_le_bytes());
+        self.layout.encode(out);
         out.extend_from_slice(&self.next_key.to_le_bytes());
         out.extend_from_slice(&self.next_producer_id.to_le_bytes());
         put_settings(out, &self.broker_config.raw);
@@ -52,16 +51,11 @@ impl Catalog {
             version => return Err(DecodeError::UnknownVersion(version)),
         }
         let version = reader.u64()?;
-        let (groups, nodes) = (reader.u32()?, reader.i16()?);
-        if !(1..=GROUPS_MAX).contains(&groups) || nodes < 1 {
-            return inconsistent(format!("{groups} groups on {nodes} nodes can't be"));
-        }
-        let mut catalog = Catalog::new(groups, nodes);
+        let mut catalog = Catalog::with_layout(Layout::decode(&mut reader)?);
         catalog.version = version;
-        catalog.turn = reader.u32()?;
         catalog.next_key = reader.u32()?;
         catalog.next_producer_id = reader.i64()?;
-        if catalog.turn >= groups || catalog.next_producer_id < 0 {
+        if catalog.next_producer_id < 0 {
             return inconsistent("a counter is out of bounds".to_owned());
         }
         catalog.broker_config = BrokerConfig::from_map(&reader.settings()?).map_err(refused)?;
@@ -92,7 +86,7 @@ impl Catalog {
         let mut last = PartitionKey(0);
         for &PartitionPlacement { key, group } in &topic.partitions {
             let free = key > last && key.0 < self.next_key && self.partition(key).is_none();
-            if !free || group.0 >= self.groups {
+            if !free || group.0 >= self.groups() {
                 return inconsistent(format!("topic {} has a partition misplaced", topic.name));
             }
             last = key;

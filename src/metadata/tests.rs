@@ -6,7 +6,7 @@ mod properties;
 use std::collections::BTreeMap;
 
 use super::{Applied, Catalog, CatalogError, Command};
-use crate::model::ids::TopicId;
+use crate::model::ids::{NodeId, TopicId};
 
 fn id(number: u8) -> TopicId {
     TopicId([number; 16])

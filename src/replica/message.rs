@@ -59,6 +59,11 @@ impl Incoming {
             && !self.message.entries.is_empty()
     }
 
+    /// Whether it has its receiver stand for election at once.
+    pub fn has_lead_taken(&self) -> bool {
+        self.message.msg_type == MessageType::MsgTimeoutNow
+    }
+
     /// Term and index of each entry it brings.
     pub fn entries(&self) -> impl Iterator<Item = (Term, LogIndex)> {
         self.message.entries.iter().map(|entry| (Term(entry.term), LogIndex(entry.index)))
@@ -183,7 +188,10 @@ impl Replica {
         let progress = self.raw.raft.prs().get(raft_id(node));
         node != self.node
             && self.is_leader()
-            && progress.is_some_and(|it| it.recent_active && it.matched + NEARLY_ALL >= last)
+            // Of one that has said nothing yet, nothing is known, however little there is to lack.
+            && progress.is_some_and(|it| {
+                it.recent_active && it.matched > 0 && it.matched + NEARLY_ALL >= last
+            })
     }
 
     /// Whether leadership is being handed over.

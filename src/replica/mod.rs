@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use raft::eraftpb::{ConfState, Entry as RaftEntry, HardState, Message, MessageType};
+use raft::eraftpb::{Entry as RaftEntry, HardState, Message, MessageType};
 use raft::{Config, RawNode, StateRole};
 
 use crate::limits::{RAFT_MESSAGE_BYTES_MAX, RAFT_MESSAGES_IN_FLIGHT_MAX};
@@ -25,6 +25,7 @@ use crate::replica::log_store::LogStore;
 use crate::replica::status::Leaderships;
 
 pub mod log_store;
+pub mod members;
 pub mod message;
 pub mod received;
 pub mod status;
@@ -32,6 +33,7 @@ pub mod vote;
 pub mod wire;
 
 pub use crate::replica::log_store::Descriptor;
+pub use crate::replica::members::Members;
 pub use crate::replica::message::{Incoming, Outgoing};
 pub use crate::replica::vote::Vote;
 
@@ -47,7 +49,8 @@ const BANNED_TICKS: usize = 2 * SILENT_TICKS;
 #[derive(Clone, Debug)]
 pub struct ReplicaStart {
     pub node: NodeId,
-    pub voters: Vec<NodeId>,
+    /// Who belongs to the group: see [`Members::at_start`].
+    pub members: Members,
     pub vote: Vote,
     /// The entry up to which everything is applied and checkpointed.
     pub applied: (LogIndex, Term, Position),
@@ -84,6 +87,7 @@ pub struct Replica {
     /// The term that `election_ticks` was drawn for.
     drawn_for: u64,
     election_ticks: usize,
+    members: Members,
     /// It is the only voter.
     alone: bool,
     /// Ticks since a member with a past was started, as far as they matter. It has lost what it had
@@ -120,8 +124,7 @@ impl Replica {
         let voted_for = start.vote.voted_for.filter(|_| term == start.vote.term.0);
         let vote = voted_for.map_or(0, raft_id);
         let hard_state = HardState { term, vote, commit: applied.0, ..HardState::default() };
-        let voters = start.voters.iter().copied().map(raft_id).collect();
-        let conf_state = ConfState { voters, ..ConfState::default() };
+        let conf_state = start.members.conf_state();
         let flushed = start.entries.last().map_or(applied_end, |(_, entry)| entry.end());
         let store = LogStore::new(hard_state, conf_state, start.applied, start.entries);
         let config = Config {
@@ -140,7 +143,7 @@ impl Replica {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, store, &logger).expect("the configuration is ours");
         let is_new = start.vote == Vote::default() && last_term == Term::default();
-        let alone = raw.raft.prs().conf().voters().ids().len() == 1;
+        let alone = start.members.is_only_voter(start.node);
         let mut replica = Replica {
             raw,
             node: start.node,
@@ -153,6 +156,7 @@ impl Replica {
             seed: start.seed,
             drawn_for: u64::MAX,
             election_ticks: ELECTION_TICKS,
+            members: start.members,
             alone,
             ticks: if is_new { BANNED_TICKS } else { 0 },
             received: BTreeMap::new(),
@@ -368,12 +372,9 @@ impl Replica {
         self.node
     }
 
-    /// The nodes that vote.
-    pub fn voters(&self) -> Vec<NodeId> {
-        let mut voters: Vec<_> =
-            self.raw.raft.prs().conf().voters().ids().iter().filter_map(node_of).collect();
-        voters.sort_unstable();
-        voters
+    /// The nodes that vote, ascending.
+    pub fn voters(&self) -> &[NodeId] {
+        &self.members.voters
     }
 
     /// The current term.

@@ -5,7 +5,7 @@ use super::*;
 fn start() -> ReplicaStart {
     ReplicaStart {
         node: NodeId(0),
-        voters: vec![NodeId(0)],
+        members: Members::formed(vec![NodeId(0)]),
         vote: Vote::default(),
         applied: (LogIndex(0), Term(0), Position(4096)),
         entries: Vec::new(),

@@ -3,14 +3,17 @@
 //! ```text
 //! DIR/lock                       flock: one process at a time
 //! DIR/hutong.json                what was decided when it was made, for good
+//! DIR/nodes.json                 the nodes of the cluster, once there have been changes
 //! DIR/group-N/                   of each group that this node has a replica of
 //! DIR/group-N/segment-%020d.journal   one segment, full size from its first day
 //! DIR/group-N/spare-%020d.journal     a segment that was removed: full size, written, for reuse
 //! DIR/group-N/vote               term and vote: 8192 bytes
 //! DIR/group-N/checkpoint         replaced as a whole
+//! DIR/group-N/gone               other nodes hold this group now: only its vote is left
 //! *.tmp                          half-made; removed at start
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -25,9 +28,12 @@ use crate::journal::source::GroupFiles;
 use crate::metadata::placement::replicas;
 use crate::model::ids::{GroupId, NodeId, SegmentId};
 use crate::runtime::aligned::sync_dir;
+use crate::runtime::known_nodes;
+use crate::shard::NodeAddress;
+use crate::shard::peers::visit::Formation;
 
 /// The layout above. Goes up when an older build could not read what a newer one wrote.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 /// The vote file holds two slots of one block each.
 const VOTE_FILE_BYTES: usize = 8192;
 /// io_uring lets go of a killed process's files a moment after the process is gone.
@@ -40,21 +46,44 @@ pub struct DirFacts {
     pub format_version: u32,
     pub cluster_id: String,
     pub node_id: u32,
-    /// The nodes that formed the cluster, ascending. In a directory older than clusters there are
-    /// none written, and are read as the node alone.
-    #[serde(default)]
+    /// Drawn at random: tells this directory from any other with this node's id.
+    #[serde(with = "directory_text")]
+    pub directory: u128,
+    /// The nodes that formed the cluster, ascending. One that has joined it isn't among them.
     pub nodes: Vec<u32>,
-    /// Groups of the cluster.
+    /// Groups that the cluster was formed with.
     pub groups: u32,
     pub segment_bytes: u64,
 }
 
+/// A data directory's number as a UUID, which is how it is written.
+pub mod directory_text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&uuid::Uuid::from_u128(*number))
+    }
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse::<uuid::Uuid>().map(|uuid| uuid.as_u128()).map_err(de::Error::custom)
+    }
+}
+
 impl DirFacts {
-    /// The groups that this node has a replica of, ascending.
-    pub fn groups_here(&self) -> impl Iterator<Item = GroupId> + use<> {
-        let nodes: Vec<NodeId> = self.nodes.iter().copied().map(NodeId).collect();
+    /// The nodes that formed the cluster, ascending.
+    pub fn formed(&self) -> Vec<NodeId> {
+        self.nodes.iter().copied().map(NodeId).collect()
+    }
+
+    /// The groups that this node begins with, ascending. The catalog's is on every node.
+    fn first_groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        let nodes = self.formed();
         let node = NodeId(self.node_id);
-        (0..self.groups).map(GroupId).filter(move |group| replicas(*group, &nodes).contains(&node))
+        let holds = move |group: &GroupId| group.0 == 0 || replicas(*group, &nodes).contains(&node);
+        (0..self.groups).map(GroupId).filter(holds)
     }
 }
 
@@ -63,16 +92,22 @@ pub struct DataDir {
     /// Absolute: the runtime below asks the file system by path.
     path: PathBuf,
     facts: DirFacts,
+    /// What this node last knew of the nodes of its cluster.
+    known: Option<Vec<NodeAddress>>,
     _lock: Flock<File>,
 }
 
 impl DataDir {
-    /// Opens the directory, making it if it isn't there.
+    /// Opens the directory, making it if it isn't there. `join` finds out what the cluster was
+    /// formed of that a new one is to join.
     ///
     /// # Errors
     /// A sentence: it is used by another process, belongs to another node, is of another version,
     /// or what the system said.
-    pub fn open(config: &Config) -> Result<DataDir> {
+    pub fn open(
+        config: &Config,
+        join: impl FnOnce(&Config) -> Result<Formation>,
+    ) -> Result<DataDir> {
         let shown = config.data_dir.display();
         fs::create_dir_all(&config.data_dir)
             .with_context(|| format!("can't make the data directory {shown}"))?;
@@ -81,12 +116,14 @@ impl DataDir {
         let lock = lock(&path, "stop that one, or choose another directory with --data-dir")?;
         let facts = match read_facts(&path)? {
             Some(facts) => facts,
-            None => make_facts(&path, config)?,
+            None if config.join => make_facts(&path, config, Some(join(config)?))?,
+            None => make_facts(&path, config, None)?,
         };
-        check(&facts, config, &path)?;
-        let dir = DataDir { path, facts, _lock: lock };
-        for group in dir.facts.groups_here() {
-            dir.prepare_group(group)?;
+        let known = known_nodes::read(&path)?;
+        check(&facts, known.as_deref(), config, &path)?;
+        let dir = DataDir { path, facts, known, _lock: lock };
+        for group in dir.groups_here()? {
+            prepare_group(&dir.path, group)?;
         }
         Ok(dir)
     }
@@ -104,7 +141,27 @@ impl DataDir {
         read_facts(&path)?.ok_or_else(no_facts)?;
         let lock = lock(&path, "stop that node first")?;
         let facts = read_facts(&path)?.ok_or_else(no_facts)?;
-        Ok(DataDir { path, facts, _lock: lock })
+        let known = known_nodes::read(&path)?;
+        Ok(DataDir { path, facts, known, _lock: lock })
+    }
+
+    /// The groups that this node has a replica of, ascending.
+    ///
+    /// # Errors
+    /// The directory can't be listed.
+    pub fn groups_here(&self) -> Result<Vec<GroupId>> {
+        let mut groups: BTreeSet<GroupId> = self.facts.first_groups().collect();
+        for name in names_in(&self.path)? {
+            let number = name.strip_prefix("group-").and_then(|digits| digits.parse().ok());
+            groups.extend(number.map(GroupId));
+        }
+        groups.retain(|group| !group_dir(&self.path, *group).join(GONE).exists());
+        Ok(groups.into_iter().collect())
+    }
+
+    /// The nodes of the cluster as this one last knew them; `None` if they have never changed.
+    pub fn known_nodes(&self) -> Option<&[NodeAddress]> {
+        self.known.as_deref()
     }
 
     /// What was decided when it was made.
@@ -119,49 +176,63 @@ impl DataDir {
 
     /// What is on disk of one group.
     pub fn group_files(&self, group: GroupId) -> Result<GroupFiles> {
-        let dir = group_dir(&self.path, group);
-        let mut segments = Vec::new();
-        for name in names_in(&dir)? {
-            if let Some(segment) = segment_of_name(&name, "segment-") {
-                segments.push(segment);
-            }
-        }
-        segments.sort_unstable();
-        let vote_path = dir.join("vote");
-        let mut vote =
-            fs::read(&vote_path).with_context(|| format!("can't read {}", vote_path.display()))?;
-        if vote.iter().all(|byte| *byte == 0) {
-            vote.clear();
-        }
-        let checkpoint = match fs::read(dir.join("checkpoint")) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => bail!("can't read {}: {error}", dir.join("checkpoint").display()),
-        };
-        Ok(GroupFiles { group, segments, vote, checkpoint })
-    }
-
-    /// Makes what every group has, and removes what a crash left half-made.
-    fn prepare_group(&self, group: GroupId) -> Result<()> {
-        let dir = group_dir(&self.path, group);
-        let shown = dir.display();
-        if !dir.exists() {
-            fs::create_dir(&dir).with_context(|| format!("can't make {shown}"))?;
-            sync_dir(&self.path).with_context(|| format!("can't sync {}", self.path.display()))?;
-        }
-        for name in names_in(&dir)? {
-            if name.ends_with(".tmp") {
-                fs::remove_file(dir.join(&name))
-                    .with_context(|| format!("can't remove {shown}/{name}"))?;
-            }
-        }
-        if !dir.join("vote").exists() {
-            replace_file(&dir, "vote", &[0; VOTE_FILE_BYTES])
-                .with_context(|| format!("can't make {shown}/vote"))?;
-        }
-        Ok(())
+        group_files(&self.path, group)
     }
 }
+
+/// What is on disk of one group.
+///
+/// # Errors
+/// What the system said.
+pub fn group_files(data_dir: &Path, group: GroupId) -> Result<GroupFiles> {
+    let dir = group_dir(data_dir, group);
+    let mut segments = Vec::new();
+    for name in names_in(&dir)? {
+        if let Some(segment) = segment_of_name(&name, "segment-") {
+            segments.push(segment);
+        }
+    }
+    segments.sort_unstable();
+    let vote_path = dir.join("vote");
+    let mut vote =
+        fs::read(&vote_path).with_context(|| format!("can't read {}", vote_path.display()))?;
+    if vote.iter().all(|byte| *byte == 0) {
+        vote.clear();
+    }
+    let checkpoint = match fs::read(dir.join("checkpoint")) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => bail!("can't read {}: {error}", dir.join("checkpoint").display()),
+    };
+    Ok(GroupFiles { group, segments, vote, checkpoint })
+}
+
+/// Makes what every group has, and removes what a crash left half-made.
+///
+/// # Errors
+/// What the system said.
+pub fn prepare_group(data_dir: &Path, group: GroupId) -> Result<()> {
+    let dir = group_dir(data_dir, group);
+    let shown = dir.display();
+    if !dir.exists() {
+        fs::create_dir(&dir).with_context(|| format!("can't make {shown}"))?;
+        sync_dir(data_dir).with_context(|| format!("can't sync {}", data_dir.display()))?;
+    }
+    for name in names_in(&dir)? {
+        if name.ends_with(".tmp") {
+            fs::remove_file(dir.join(&name))
+                .with_context(|| format!("can't remove {shown}/{name}"))?;
+        }
+    }
+    if !dir.join("vote").exists() {
+        replace_file(&dir, "vote", &[0; VOTE_FILE_BYTES])
+            .with_context(|| format!("can't make {shown}/vote"))?;
+    }
+    Ok(())
+}
+
+/// In the directory of a group that other nodes hold now.
+pub const GONE: &str = "gone";
 
 /// The directory of a group.
 pub fn group_dir(data_dir: &Path, group: GroupId) -> PathBuf {
@@ -240,22 +311,14 @@ fn read_facts(path: &Path) -> Result<Option<DirFacts>> {
             version.format_version
         );
     }
-    let mut facts: DirFacts = serde_json::from_slice(&bytes).map_err(wrong)?;
-    if facts.nodes.is_empty() {
-        facts.nodes.push(facts.node_id);
-    }
-    if !facts.nodes.contains(&facts.node_id) {
-        bail!(
-            "{} is damaged (node {} is none of its {}): restore it",
-            file.display(),
-            facts.node_id,
-            listed(&facts.nodes)
-        );
+    let facts: DirFacts = serde_json::from_slice(&bytes).map_err(wrong)?;
+    if facts.nodes.is_empty() || facts.groups == 0 {
+        bail!("{} is damaged (it names no nodes or no groups): restore it", file.display());
     }
     Ok(Some(facts))
 }
 
-fn make_facts(path: &Path, config: &Config) -> Result<DirFacts> {
+fn make_facts(path: &Path, config: &Config, joins: Option<Formation>) -> Result<DirFacts> {
     // A directory with groups but without its facts isn't new: to make facts up for it would be
     // to read its journals with the wrong segment size.
     if names_in(path)?.iter().any(|name| name.starts_with("group-")) {
@@ -265,17 +328,24 @@ fn make_facts(path: &Path, config: &Config) -> Result<DirFacts> {
             path.display()
         );
     }
+    let drawn = || random().map(|bytes| uuid::Builder::from_random_bytes(bytes).into_uuid());
     let cluster_id = match &config.cluster_id {
         Some(id) => id.clone(),
-        None => uuid::Builder::from_random_bytes(random()?).into_uuid().to_string(),
+        None => drawn()?.to_string(),
     };
+    let formation = joins.unwrap_or_else(|| Formation {
+        nodes: named(config).into_iter().map(NodeId).collect(),
+        groups: config.groups_of_new_dir(),
+        segment_bytes: config.segment_bytes_of_new_dir(),
+    });
     let facts = DirFacts {
         format_version: FORMAT_VERSION,
         cluster_id,
         node_id: config.node_id.0,
-        nodes: formed_by(config),
-        groups: config.groups_of_new_dir(),
-        segment_bytes: config.segment_bytes_of_new_dir(),
+        directory: drawn()?.as_u128(),
+        nodes: formation.nodes.iter().map(|node| node.0).collect(),
+        groups: formation.groups,
+        segment_bytes: formation.segment_bytes,
     };
     let json = serde_json::to_vec_pretty(&facts).context("can't write the facts as JSON")?;
     replace_file(path, "hutong.json", &json)
@@ -283,8 +353,8 @@ fn make_facts(path: &Path, config: &Config) -> Result<DirFacts> {
     Ok(facts)
 }
 
-/// The nodes of a new cluster.
-fn formed_by(config: &Config) -> Vec<u32> {
+/// The nodes that --peers names, or this one alone.
+fn named(config: &Config) -> Vec<u32> {
     match config.peers.as_slice() {
         [] => vec![config.node_id.0],
         peers => peers.iter().map(|peer| peer.node.0).collect(),
@@ -292,7 +362,12 @@ fn formed_by(config: &Config) -> Vec<u32> {
 }
 
 /// Refuses what can't be; warns of what is not followed.
-fn check(facts: &DirFacts, config: &Config, path: &Path) -> Result<()> {
+fn check(
+    facts: &DirFacts,
+    known: Option<&[NodeAddress]>,
+    config: &Config,
+    path: &Path,
+) -> Result<()> {
     if facts.node_id != config.node_id.0 {
         bail!(
             "the data directory {} belongs to node {}, and this is node {}: give each node its \
@@ -311,7 +386,7 @@ fn check(facts: &DirFacts, config: &Config, path: &Path) -> Result<()> {
             facts.cluster_id
         );
     }
-    check_nodes(facts, config, path)?;
+    check_nodes(facts, known, config, path)?;
     if let Some(groups) = config.groups.filter(|groups| *groups != facts.groups) {
         tracing::warn!(
             "--groups {groups} is not followed: the data directory was made with {} groups",
@@ -328,11 +403,18 @@ fn check(facts: &DirFacts, config: &Config, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Addresses of nodes may change, but not which nodes there are.
-fn check_nodes(facts: &DirFacts, config: &Config, path: &Path) -> Result<()> {
+/// Addresses of nodes may be said anew, but not which nodes there are. Where they have changed
+/// since the cluster was formed, what this node last knew counts.
+fn check_nodes(
+    facts: &DirFacts,
+    known: Option<&[NodeAddress]>,
+    config: &Config,
+    path: &Path,
+) -> Result<()> {
     let formed = listed(&facts.nodes);
     if config.peers.is_empty() {
-        if facts.nodes.len() > 1 {
+        let is_alone = facts.nodes == [facts.node_id];
+        if !is_alone && known.is_none() {
             bail!(
                 "the data directory {} belongs to a cluster of {formed}: say with \
                  --peers where they are",
@@ -341,19 +423,23 @@ fn check_nodes(facts: &DirFacts, config: &Config, path: &Path) -> Result<()> {
         }
         return Ok(());
     }
-    let named = formed_by(config);
-    let new: Vec<u32> = named.iter().copied().filter(|id| !facts.nodes.contains(id)).collect();
+    let named = named(config);
+    let is_known = |id: &u32| {
+        let here = known.iter().flat_map(|known| known.iter()).any(|it| it.node.0 == *id);
+        here || facts.nodes.contains(id) || *id == facts.node_id
+    };
+    let new: Vec<u32> = named.iter().copied().filter(|id| !is_known(id)).collect();
     if !new.is_empty() {
         bail!(
             "--peers names {}, and the data directory {} belongs to a cluster of {formed}: a \
-             cluster that is there can't be given more nodes with --peers, and 'hutong cluster \
-             add', which will do that, is yet to come",
+             cluster that is there is given more nodes with 'hutong cluster add'",
             listed(&new),
             path.display()
         );
     }
     let missing: Vec<u32> = facts.nodes.iter().copied().filter(|id| !named.contains(id)).collect();
-    if !missing.is_empty() {
+    let has_joined = !facts.nodes.contains(&facts.node_id);
+    if !missing.is_empty() && known.is_none() && !has_joined {
         bail!(
             "--peers lacks {} of the cluster that the data directory {} belongs to: name all of \
              {formed}",

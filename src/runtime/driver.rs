@@ -171,6 +171,16 @@ fn perform(io: &Rc<ShardIo>, now: Time, output: Output<JournalPage>) {
         Output::WriteCheckpoint { group, position, bytes } => {
             io.helper.send(FileJob::Checkpoint { group, position, bytes }, io.mailbox());
         }
+        Output::CreateGroup { group, checkpoint } => {
+            io.helper.send(FileJob::CreateGroup { group, checkpoint }, io.mailbox());
+        }
+        Output::RemoveGroup { group } => {
+            io.files.forget_group(group);
+            io.helper.send(FileJob::RemoveGroup { group }, io.mailbox());
+        }
+        Output::RememberNodes { nodes } => {
+            io.helper.send(FileJob::RememberNodes { nodes }, io.mailbox());
+        }
         Output::Log { level, line } => core_line(io.shard, level, &line),
         Output::Ready | Output::Stopped | Output::Fatal { .. } => {}
     }

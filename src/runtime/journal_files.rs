@@ -92,6 +92,13 @@ impl JournalFiles {
         self.slots.borrow_mut().remove(&FileKey::Segment(group, segment));
     }
 
+    /// Closes all files of a group: they will be deleted.
+    pub fn forget_group(&self, group: GroupId) {
+        self.slots.borrow_mut().retain(|key, _| match key {
+            FileKey::Segment(of, _) | FileKey::Vote(of) => *of != group,
+        });
+    }
+
     /// Waits until somebody else has opened the file, or failed to.
     async fn opened(&self, key: FileKey) {
         let mut waited = false;

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::journal::source::GroupFiles;
 use crate::model::ids::{GroupId, SegmentId, ShardId};
 use crate::model::position::Position;
 use crate::runtime::journal_files::FileKey;
@@ -38,6 +39,10 @@ pub enum ShardMail {
         position: Position,
         result: Result<(), IoFailure>,
     },
+    GroupCreated {
+        group: GroupId,
+        result: Result<GroupFiles, IoFailure>,
+    },
     /// Tell what was counted, between two turns.
     Report {
         reply: flume::Sender<Box<ShardReport>>,
@@ -66,6 +71,7 @@ pub async fn receive_mail(io: Rc<ShardIo>, mail: flume::Receiver<ShardMail>) {
             ShardMail::CheckpointWritten { group, position, result } => {
                 Input::CheckpointWritten { group, position, result }
             }
+            ShardMail::GroupCreated { group, result } => Input::GroupCreated { group, result },
             ShardMail::Shutdown => {
                 io.stop_accepting();
                 Input::Shutdown

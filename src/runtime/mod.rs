@@ -17,14 +17,19 @@ pub mod dial;
 pub mod driver;
 pub mod flush_task;
 pub mod frames;
+pub mod group_dirs;
 pub mod host;
 pub mod inbox;
+pub mod join;
+pub mod journal_client;
 pub mod journal_files;
 pub mod journal_page;
+pub mod known_nodes;
 pub mod listener;
 pub mod logging;
 #[cfg(test)]
 mod measure;
+pub mod mend_at_start;
 pub mod mesh;
 pub mod metrics;
 pub mod node;
@@ -38,3 +43,4 @@ pub mod sync_probe;
 mod test_core;
 #[cfg(test)]
 mod tests;
+pub mod visitor;

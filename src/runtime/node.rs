@@ -4,8 +4,10 @@
 //! and taken by one that does nothing else. Shards are never joined: once all is on disk the
 //! process ends, which is the one clean-up that can't hang.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,13 +17,16 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::config::peers::Peer;
 use crate::config::{Config, CpuPlacement};
 use crate::journal::source::GroupFiles;
-use crate::model::ids::{ShardId, shard_of_group};
+use crate::model::ids::{NodeId, ShardId, shard_of_group};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::{DataDir, random};
 use crate::runtime::driver::{Milestone, drive};
 use crate::runtime::host;
+use crate::runtime::join;
 use crate::runtime::journal_files::{Durability, JournalFiles};
+use crate::runtime::journal_page::JournalPage;
 use crate::runtime::listener::{accept_clients, bind_all};
+use crate::runtime::mend_at_start::mend_at_start;
 use crate::runtime::mesh::{ShardMail, receive_mail, start_guard};
 use crate::runtime::metrics::{self, NodeFacts};
 use crate::runtime::segment_files::FileHelper;
@@ -76,7 +81,7 @@ pub fn run(config: &Config) -> Result<()> {
 
     // Never dropped: its lock must outlive every thread that writes, and those end with the
     // process.
-    let dir: &DataDir = Box::leak(Box::new(DataDir::open(config)?));
+    let dir: &DataDir = Box::leak(Box::new(DataDir::open(config, join::formation)?));
     let (sockets, first) = bind_all(config.listen, config.shards)?;
     let metrics = config.metrics.map(metrics::bind).transpose()?;
     let (news, inbox) = flume::unbounded();
@@ -171,10 +176,8 @@ fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Resu
 /// The main task of a shard's executor. Never returns: the process ends it.
 async fn run_shard(start: ShardStart) {
     let shard = start.config.shard;
-    let has_peers = start.config.nodes.len() > 1;
     let news = start.news;
-    let mut source = DirSource::new(&start.data_dir);
-    let core = match Shard::open(start.config, start.groups, &mut source, start.clock.now()) {
+    let core = match open_shard(&start.config, &start.groups, &start.data_dir, start.clock) {
         Ok(core) => core,
         Err(reason) => {
             let _ = news.send(News::Shard(shard, Milestone::Fatal(reason)));
@@ -190,21 +193,30 @@ async fn run_shard(start: ShardStart) {
         start.mailboxes,
     );
     glommio::spawn_local(receive_mail(io.clone(), start.mail)).detach();
-    let mut socket = Some(start.socket);
-    let listener_io = io.clone();
-    // A node alone takes clients when it can serve them. One of several becomes able to only with
-    // the others, who come in by the same door.
-    if has_peers && let Some(socket) = socket.take() {
-        glommio::spawn_local(accept_clients(io.clone(), socket)).detach();
-    }
+    // Before it can serve anybody: it may become able to only with other nodes, who come in by the
+    // same door. Clients wait.
+    glommio::spawn_local(accept_clients(io.clone(), start.socket)).detach();
     drive(io, core, move |milestone| {
-        if let (Milestone::Ready, Some(socket)) = (&milestone, socket.take()) {
-            glommio::spawn_local(accept_clients(listener_io.clone(), socket)).detach();
-        }
         let _ = news.send(News::Shard(shard, milestone));
     })
     .await;
     futures_lite::future::pending().await
+}
+
+/// Recovers a shard's groups; what is damaged is fetched from other nodes, if there are any.
+fn open_shard(
+    config: &ShardConfig,
+    groups: &[GroupFiles],
+    data_dir: &Path,
+    clock: Clock,
+) -> Result<Shard<JournalPage>, String> {
+    loop {
+        let mut source = DirSource::new(data_dir);
+        let opened = Shard::open(config.clone(), groups.to_vec(), &mut source, clock.now());
+        if opened.is_ok() || !mend_at_start(config, groups, data_dir) {
+            return opened;
+        }
+    }
 }
 
 fn shard_config(
@@ -219,32 +231,45 @@ fn shard_config(
         shards: config.shards,
         groups: dir.facts().groups,
         cluster_id: dir.facts().cluster_id.clone(),
-        nodes: nodes(config, first),
+        formed: dir.facts().formed(),
+        nodes: nodes(config, dir, first),
+        directory: dir.facts().directory,
         advertised_host: config.advertise_host.clone(),
         base_port: first.port(),
         data_directory: config.data_dir.display().to_string(),
         segment_bytes: dir.facts().segment_bytes,
         journal_cache_bytes: config.journal_cache_bytes,
+        scrub_bytes_per_second: config.scrub_bytes_per_second.div_ceil(u64::from(config.shards)),
         auto_create_topics: config.auto_create_topics,
         default_partitions: config.default_partitions,
         seed: u64::from_ne_bytes(random()?),
     })
 }
 
-/// The nodes of the cluster and where they are; alone it is where it has just been bound.
-fn nodes(config: &Config, first: SocketAddr) -> Vec<NodeAddress> {
-    if config.peers.is_empty() {
-        let (node, host) = (config.node_id, config.advertise_host.clone());
-        return vec![NodeAddress { node, host, port: first.port() }];
+/// The nodes of the cluster and where they are: what this node last knew, and over it what it is told
+/// now. This one is where it has just been bound.
+fn nodes(config: &Config, dir: &DataDir, first: SocketAddr) -> Vec<NodeAddress> {
+    let known = dir.known_nodes().unwrap_or_default();
+    let mut nodes: BTreeMap<NodeId, NodeAddress> =
+        known.iter().map(|address| (address.node, address.clone())).collect();
+    let own =
+        Peer { node: config.node_id, host: config.advertise_host.clone(), port: first.port() };
+    for peer in config.peers.iter().chain([&own]) {
+        // One that isn't known any more was removed.
+        let directory = match nodes.get(&peer.node) {
+            Some(known) => known.directory,
+            None if known.is_empty() || peer.node == own.node => 0,
+            None => continue,
+        };
+        let (host, port) = (peer.host.clone(), peer.port);
+        nodes.insert(peer.node, NodeAddress { node: peer.node, host, port, directory });
     }
-    let address =
-        |peer: &Peer| NodeAddress { node: peer.node, host: peer.host.clone(), port: peer.port };
-    config.peers.iter().map(address).collect()
+    nodes.into_values().collect()
 }
 
 fn groups_of(config: &Config, dir: &DataDir, shard: ShardId) -> Result<Vec<GroupFiles>> {
-    dir.facts()
-        .groups_here()
+    dir.groups_here()?
+        .into_iter()
         .filter(|group| shard_of_group(*group, config.shards) == shard)
         .map(|group| dir.group_files(group))
         .collect()

@@ -20,6 +20,8 @@ use crate::model::position::Position;
 use crate::runtime::aligned::{AlignedMemory, open_direct, sync_dir};
 use crate::runtime::data_dir::{group_dir, names_in, replace_file, segment_of_name, segment_path};
 use crate::runtime::mesh::ShardMail;
+use crate::runtime::{group_dirs, known_nodes};
+use crate::shard::NodeAddress;
 use crate::shard::input::IoFailure;
 
 /// Zeros are written in blocks of this size.
@@ -39,6 +41,12 @@ pub enum FileJob {
     Remove { group: GroupId, segment: SegmentId },
     /// Replace a group's checkpoint.
     Checkpoint { group: GroupId, position: Position, bytes: Bytes },
+    /// Make a group's directory.
+    CreateGroup { group: GroupId, checkpoint: Bytes },
+    /// Delete all of a group but its vote. Has no answer.
+    RemoveGroup { group: GroupId },
+    /// Keep which nodes there are. Has no answer.
+    RememberNodes { nodes: Vec<NodeAddress> },
 }
 
 /// Feeds the two helper threads of a node. Dropping the last of these ends them.
@@ -65,7 +73,12 @@ impl FileHelper {
     pub fn send(&self, job: FileJob, answer_to: flume::Sender<ShardMail>) {
         let thread = match &job {
             FileJob::Checkpoint { .. } => &self.checkpoints,
-            FileJob::Create { .. } | FileJob::Remove { .. } => &self.segments,
+            // In order: a group may be deleted and made again.
+            FileJob::Create { .. }
+            | FileJob::Remove { .. }
+            | FileJob::CreateGroup { .. }
+            | FileJob::RemoveGroup { .. }
+            | FileJob::RememberNodes { .. } => &self.segments,
         };
         // The thread ends when its senders are gone, and here is one.
         let _ = thread.send((job, answer_to));
@@ -110,6 +123,22 @@ fn run(data_dir: &Path, segment_bytes: u64, job: FileJob) -> Option<ShardMail> {
             let result = replace_file(&dir, "checkpoint", &bytes)
                 .map_err(|error| failure("write", &dir.join("checkpoint"), &error));
             Some(ShardMail::CheckpointWritten { group, position, result })
+        }
+        FileJob::CreateGroup { group, checkpoint } => {
+            let result = group_dirs::create(data_dir, group, &checkpoint);
+            Some(ShardMail::GroupCreated { group, result })
+        }
+        FileJob::RemoveGroup { group } => {
+            if let Err(error) = group_dirs::remove(data_dir, group) {
+                tracing::warn!("can't delete group {group}: {error:#}");
+            }
+            None
+        }
+        FileJob::RememberNodes { nodes } => {
+            if let Err(error) = known_nodes::write(data_dir, &nodes) {
+                tracing::warn!("can't keep the nodes of the cluster: {error}");
+            }
+            None
         }
     }
 }

@@ -209,6 +209,7 @@ impl Core for EchoCore {
                 self.answer("again");
             }
             Input::CheckpointWritten { result, .. } => result.expect("there is space"),
+            Input::GroupCreated { result, .. } => drop(result.expect("there is space")),
             Input::Sent { bytes, .. } => self.sent += bytes,
             Input::ConnectionClosed { .. } => self.closed += 1,
             Input::Shutdown => self.stopping = true,

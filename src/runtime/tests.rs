@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::config::{Config, ConfigError, JournalSync, RawConfig};
-use crate::model::ids::ShardId;
+use crate::model::ids::{GroupId, NodeId, ShardId};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::driver::{Milestone, drive};
@@ -19,6 +19,9 @@ use crate::runtime::segment_files::FileHelper;
 use crate::runtime::shard_io::ShardIo;
 use crate::runtime::sync_probe;
 use crate::runtime::test_core::EchoCore;
+use crate::runtime::{group_dirs, known_nodes};
+use crate::shard::NodeAddress;
+use crate::shard::peers::visit::Formation;
 
 const SEGMENT_BYTES: u64 = 32 << 20;
 
@@ -58,7 +61,7 @@ impl EchoShard {
             .io_memory(16 << 20)
             .preempt_timer(Duration::from_millis(10))
             .spawn(move || async move {
-                let dir = DataDir::open(&config(&at).unwrap()).unwrap();
+                let dir = open_dir(&config(&at).unwrap()).unwrap();
                 let (mut sockets, first) = bind_all("127.0.0.1:0".parse().unwrap(), 1).unwrap();
                 told_address.send(first).unwrap();
                 let io = ShardIo::new(
@@ -282,20 +285,20 @@ fn a_port_in_use_is_named_with_the_flag_to_change_it() {
 #[test]
 fn a_data_dir_serves_one_process_of_one_node() {
     let dir = temp_dir("lock");
-    let first = DataDir::open(&config(&dir).unwrap()).unwrap();
+    let first = open_dir(&config(&dir).unwrap()).unwrap();
     let cluster = first.facts().cluster_id.clone();
-    let said = DataDir::open(&config(&dir).unwrap()).err().unwrap().to_string();
+    let said = open_dir(&config(&dir).unwrap()).err().unwrap().to_string();
     assert!(said.contains("in use") && said.contains("--data-dir"), "{said}");
     drop(first);
     let mut other = config(&dir).unwrap();
     other.groups = Some(7);
-    let again = DataDir::open(&other).unwrap();
+    let again = open_dir(&other).unwrap();
     assert_eq!((again.facts().groups, &again.facts().cluster_id), (1, &cluster));
     let files = again.group_files(crate::model::ids::GroupId(0)).unwrap();
     assert!(files.segments.is_empty() && files.vote.is_empty() && files.checkpoint.is_none());
     drop(again);
     other.node_id = crate::model::ids::NodeId(3);
-    let said = DataDir::open(&other).err().unwrap().to_string();
+    let said = open_dir(&other).err().unwrap().to_string();
     assert!(said.contains("--node-id 0"), "{said}");
     std::fs::remove_dir_all(&dir).unwrap();
 }
@@ -318,11 +321,11 @@ fn config_of_one_of(dir: &std::path::Path, cluster_id: &str, peers: &str) -> Con
 fn a_data_dir_has_the_groups_of_its_node_and_stays_with_its_cluster() {
     let dir = temp_dir("nodes");
     let peers = "1@a:9092,2@b:9092,3@c:9092,4@127.0.0.1:9092,5@e:9092";
-    let open = |config: &Config| DataDir::open(config).map_err(|error| error.to_string());
+    let open = |config: &Config| open_dir(config).map_err(|error| error.to_string());
     let made = open(&config_of_one_of(&dir, "c1", peers)).unwrap();
     assert_eq!((made.facts().cluster_id.as_str(), made.facts().groups), ("c1", 6));
     assert_eq!(made.facts().nodes, [1, 2, 3, 4, 5]);
-    let here: Vec<u32> = made.facts().groups_here().map(|group| group.0).collect();
+    let here: Vec<u32> = made.groups_here().unwrap().iter().map(|group| group.0).collect();
     assert_eq!(here, [0, 1, 2, 3]);
     for group in 0..6 {
         assert_eq!(dir.join(format!("group-{group}/vote")).exists(), here.contains(&group));
@@ -347,23 +350,52 @@ fn a_data_dir_has_the_groups_of_its_node_and_stays_with_its_cluster() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
+/// Opens a directory that joins no cluster.
+fn open_dir(config: &Config) -> anyhow::Result<DataDir> {
+    DataDir::open(config, |_| unreachable!("it doesn't join"))
+}
+
 #[test]
-fn a_data_dir_from_before_there_were_clusters_is_of_a_node_alone() {
-    let dir = temp_dir("before-clusters");
-    drop(DataDir::open(&config(&dir).unwrap()).unwrap());
+fn a_data_dir_that_joins_has_the_catalog_s_group_and_what_it_is_given() {
+    let dir = temp_dir("joins");
+    let peers = "1@a:9092,2@b:9092,4@127.0.0.1:9092";
+    let config = Config { join: true, ..config_of_one_of(&dir, "c1", peers) };
+    let formation =
+        Formation { nodes: [1, 2, 3].map(NodeId).to_vec(), groups: 3, segment_bytes: 64 << 20 };
+    let joined = DataDir::open(&config, |_| Ok(formation)).unwrap();
+    let facts = joined.facts();
+    assert_eq!((facts.node_id, &facts.nodes[..], facts.groups), (4, &[1, 2, 3][..], 3));
+    assert_eq!((facts.segment_bytes, facts.directory == 0), (64 << 20, false));
+    assert_eq!(joined.groups_here().unwrap(), [GroupId(0)]);
+    group_dirs::create(joined.path(), GroupId(2), b"checkpoint").unwrap();
+    assert_eq!(joined.groups_here().unwrap(), [0, 2].map(GroupId));
+    group_dirs::remove(joined.path(), GroupId(0)).unwrap();
+    let address =
+        |node: u32| NodeAddress { node: NodeId(node), host: "a".into(), port: 9092, directory: 7 };
+    known_nodes::write(joined.path(), &[1, 2, 4, 5].map(address)).unwrap();
+    drop(joined);
+    // It joins once: from then on it is of the cluster, wherever the others are by then.
+    let peers = "1@elsewhere:9092,4@127.0.0.1:9092,5@e:9092";
+    let again = open_dir(&config_of_one_of(&dir, "c1", peers)).unwrap();
+    assert_eq!(again.groups_here().unwrap(), [GroupId(2)]);
+    assert_eq!(again.known_nodes().unwrap().len(), 4);
+    drop(again);
+    let said = open_dir(&config_of_one_of(&dir, "c1", "4@127.0.0.1:9092,6@f:9092"));
+    assert!(said.err().unwrap().to_string().contains("names node 6"));
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_data_dir_of_another_format_is_left_alone() {
+    let dir = temp_dir("format");
+    drop(open_dir(&config(&dir).unwrap()).unwrap());
     let file = dir.join("hutong.json");
-    let mut facts: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    assert_eq!(facts.as_object_mut().unwrap().remove("nodes"), Some(serde_json::json!([0])));
-    std::fs::write(&file, facts.to_string()).unwrap();
-    let opened = DataDir::open(&config(&dir).unwrap()).unwrap();
-    assert_eq!(opened.facts().nodes, [0]);
-    assert_eq!(opened.facts().groups_here().count(), 1);
-    drop(opened);
-    facts["nodes"] = serde_json::json!([1, 2]);
-    std::fs::write(&file, facts.to_string()).unwrap();
-    let said = DataDir::open(&config(&dir).unwrap()).err().unwrap().to_string();
-    assert!(said.contains("node 0 is none of its nodes 1, 2"), "{said}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let older = text.replace("\"format_version\": 2", "\"format_version\": 1");
+    assert_ne!(older, text);
+    std::fs::write(&file, &older).unwrap();
+    let said = open_dir(&config(&dir).unwrap()).err().unwrap().to_string();
+    assert!(said.contains("has format 1") && said.contains("reads format 2"), "{said}");
     std::fs::remove_dir_all(&dir).unwrap();
 }
 

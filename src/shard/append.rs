@@ -362,6 +362,7 @@ fn encode_control(item: &ControlItem) -> Vec<u8> {
         ControlItem::Command { command, .. } => command.encode(&mut data),
         ControlItem::LogStart { .. } => {}
         ControlItem::Coordinator { data: records, .. } => data.extend_from_slice(records),
+        ControlItem::Members(members) => members.encode(&mut data),
     }
     data
 }
@@ -382,6 +383,9 @@ fn control_run(item: &ControlItem, data: &[u8]) -> Run {
         ControlItem::LogStart { partition, offset, .. } => (RunKind::LogStart, *partition, *offset),
         ControlItem::Coordinator { .. } => {
             (RunKind::Coordinator, crate::model::ids::PartitionKey(0), Offset(0))
+        }
+        ControlItem::Members(_) => {
+            (RunKind::Members, crate::model::ids::PartitionKey(0), Offset(0))
         }
     };
     Run {

@@ -72,6 +72,11 @@ impl Behind {
         self.reading
     }
 
+    /// The chunk that is being read, after which all look again.
+    pub fn reading(&self) -> Option<(GroupId, Position)> {
+        self.reading
+    }
+
     /// The read is done: all who waited look again.
     pub fn go_on(&mut self) {
         self.reading = None;

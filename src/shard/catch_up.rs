@@ -49,6 +49,10 @@ struct CatchUp {
     sent: Chain,
     /// Where to begin if its last entry isn't ours.
     applied: Option<Chain>,
+    /// Whether `sent` is known to be one of ours.
+    is_ours: bool,
+    /// Where nothing was found that follows `sent`: the end of a segment, or damage.
+    passed: Option<Position>,
     /// The last entry of each message on its way.
     in_flight: VecDeque<LogIndex>,
     heard: Time,
@@ -62,6 +66,8 @@ enum State {
     Next { at: Position, bytes: usize },
     /// It lacks what isn't here any more.
     Hopeless,
+    /// What comes next is damaged here, and being fetched from another node.
+    Damaged,
     /// Being read.
     Reading { read: ReadId, at: Position, bytes: usize },
 }
@@ -72,6 +78,8 @@ impl CatchUp {
             state: State::Asked,
             sent: Chain::default(),
             applied: None,
+            is_ours: false,
+            passed: None,
             in_flight: VecDeque::new(),
             heard: now,
         }
@@ -81,9 +89,24 @@ impl CatchUp {
 /// What catching up wants done.
 #[derive(Debug)]
 pub enum CatchUpWork<P> {
-    Ask { to: NodeId },
-    Read { read: ReadId, segment: SegmentId, at: u64, bytes: usize },
-    Send { message: Box<Outgoing>, entries: Option<Part<P>> },
+    Ask {
+        to: NodeId,
+    },
+    Read {
+        read: ReadId,
+        segment: SegmentId,
+        at: u64,
+        bytes: usize,
+    },
+    Send {
+        message: Box<Outgoing>,
+        entries: Option<Part<P>>,
+    },
+    /// The entry that follows the one of this checksum, which ends here, is damaged.
+    Damaged {
+        at: Position,
+        previous_crc: u32,
+    },
     Note(String),
 }
 
@@ -135,6 +158,11 @@ impl<P: Page> Group<P> {
             work.push(CatchUpWork::Read { read, segment, at: byte, bytes });
         }
         work
+    }
+
+    /// What was damaged is whole again: members that needed it are asked anew.
+    pub fn catch_ups_mended(&mut self) {
+        self.catch_ups.members.retain(|_, up| up.state != State::Damaged);
     }
 
     /// How far the journal reaches here.
@@ -203,7 +231,25 @@ impl<P: Page> Group<P> {
         let Some(up) = self.catch_ups.members.get_mut(&node) else { return true };
         let Some(applied) = up.applied.take() else { return true };
         up.sent = applied;
+        (up.is_ours, up.passed) = (true, None);
         self.begin_behind(node)
+    }
+
+    /// Nothing that follows what was sent lies where it should.
+    fn missing(&mut self, node: NodeId, at: Position) -> Option<CatchUpWork<P>> {
+        let up = self.catch_ups.members.get_mut(&node)?;
+        if !up.is_ours && up.applied.is_some() {
+            self.begin_at_applied(node);
+            return None;
+        }
+        if !up.is_ours || at >= self.applied().end.min(self.journal.flush_position()) {
+            // Overtaken: begins anew.
+            self.catch_ups.members.remove(&node);
+            return None;
+        }
+        let up = self.catch_ups.members.get_mut(&node)?;
+        up.state = State::Damaged;
+        Some(CatchUpWork::Damaged { at, previous_crc: up.sent.crc })
     }
 
     /// A member has taken in a message. Returns whether it was one of those sent here.
@@ -258,6 +304,7 @@ impl<P: Page> Group<P> {
                 let previous = (up.sent.index, up.sent.term);
                 let message = self.replica.append_message(node, previous, &entries)?;
                 up.in_flight.push_back(last.index);
+                (up.is_ours, up.passed) = (true, None);
                 up.sent = last;
                 let next = self.journal.entry_start(last.end);
                 up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
@@ -276,12 +323,16 @@ impl<P: Page> Group<P> {
                     self.journal.entry_start(Position(at.0 - at.0 % self.journal.segment_bytes()))
                         == at;
                 if is_start || next >= self.journal.flush_position() {
-                    // Damaged, or overtaken: begins anew after a while.
-                    self.catch_ups.members.remove(&node);
-                    return None;
+                    let first = up.passed.unwrap_or(at);
+                    return self.missing(node, first);
                 }
+                up.passed = Some(at);
                 up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
                 None
+            }
+            Found::Differs if up.passed.is_some() => {
+                let at = up.passed.take().unwrap_or(at);
+                self.missing(node, at)
             }
             Found::Differs => {
                 let known = up.applied.is_some();

@@ -1,7 +1,7 @@
 //! What a restart needs not read the journal for.
 //!
-//! A checkpoint holds a group's partitions (offsets, index, producers), its consumer groups and, of
-//! group 0, the catalog, as of one entry that was committed. It is taken between entries: the
+//! A checkpoint holds a group's partitions (offsets, index, producers), its consumer groups, its
+//! members and, of group 0, the catalog, as of one entry that was committed. It is taken between entries: the
 //! writer pauses until what is in flight has landed, a matter of one disk write every
 //! `CHECKPOINT_JOURNAL_BYTES`. If that takes long, it is put off. The journal is trimmed no further
 //! than the last checkpoint.
@@ -9,19 +9,18 @@
 use std::time::Duration;
 
 use crate::coordinator::Store;
-use crate::journal::format::checksum;
+use crate::journal::format::{SEGMENT_HEADER_BYTES, checksum};
 use crate::journal::page::Page;
 use crate::limits::CHECKPOINT_JOURNAL_BYTES;
 use crate::metadata::Catalog;
 use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
 use crate::partition::Partition;
+use crate::replica::Members;
 use crate::shard::group::{Chain, Group, Partitions};
 
 const MAGIC: [u8; 4] = *b"HTCP";
-const VERSION: u32 = 2;
-/// Without consumer groups. Still read.
-const VERSION_1: u32 = 1;
+const VERSION: u32 = 3;
 
 /// How long the writer pauses at most.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
@@ -84,6 +83,11 @@ impl CheckpointState {
         false
     }
 
+    /// One is due now, whatever was written since the last.
+    pub fn hurry(&mut self, applied: Position) {
+        self.due = applied;
+    }
+
     /// A checkpoint is being written.
     pub fn begin(&mut self) {
         self.writing = true;
@@ -120,12 +124,40 @@ pub struct Checkpoint {
     pub applied: Chain,
     pub partitions: Partitions,
     pub consumer_groups: Store,
+    pub members: Members,
     pub catalog: Option<Catalog>,
+}
+
+impl Checkpoint {
+    /// What a group that has nothing yet begins with.
+    pub fn before_all(members: Members) -> Checkpoint {
+        Checkpoint {
+            applied: Chain { end: Position(SEGMENT_HEADER_BYTES), ..Chain::default() },
+            partitions: Partitions::default(),
+            consumer_groups: Store::default(),
+            members,
+            catalog: None,
+        }
+    }
+
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let parts = (&self.partitions, &self.consumer_groups, &self.members);
+        encode_parts(self.applied, parts, self.catalog.as_ref())
+    }
 }
 
 /// The bytes of a checkpoint of a settled group.
 pub fn encode<P: Page>(group: &Group<P>, catalog: Option<&Catalog>) -> Vec<u8> {
-    let applied = group.applied();
+    let parts = (&group.partitions, &group.consumer_groups, group.replica.group_members());
+    encode_parts(group.applied(), parts, catalog)
+}
+
+fn encode_parts(
+    applied: Chain,
+    (partitions, consumer_groups, members): (&Partitions, &Store, &Members),
+    catalog: Option<&Catalog>,
+) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend(MAGIC);
     out.extend([0; 4]);
@@ -134,14 +166,15 @@ pub fn encode<P: Page>(group: &Group<P>, catalog: Option<&Catalog>) -> Vec<u8> {
     out.extend(applied.index.0.to_le_bytes());
     out.extend(applied.term.0.to_le_bytes());
     out.extend(applied.end.0.to_le_bytes());
-    out.extend((group.partitions.iter().count() as u64).to_le_bytes());
-    for partition in group.partitions.iter() {
+    out.extend((partitions.iter().count() as u64).to_le_bytes());
+    for partition in partitions.iter() {
         partition.encode(&mut out);
     }
-    let mut consumer_groups = Vec::new();
-    group.consumer_groups.encode(&mut consumer_groups);
-    out.extend((consumer_groups.len() as u64).to_le_bytes());
-    out.extend(consumer_groups);
+    let mut store = Vec::new();
+    consumer_groups.encode(&mut store);
+    out.extend((store.len() as u64).to_le_bytes());
+    out.extend(store);
+    members.encode(&mut out);
     if let Some(catalog) = catalog {
         catalog.encode(&mut out);
     }
@@ -164,7 +197,7 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
         return Err("its checksum is wrong".into());
     }
     let version = word(8);
-    if !(VERSION_1..=VERSION).contains(&version) {
+    if version != VERSION {
         return Err(format!("it has version {version}, and this program reads {VERSION}"));
     }
     let applied = Chain {
@@ -178,20 +211,17 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
     for _ in 0..long(40) {
         partitions.insert(Partition::decode(&mut rest).map_err(|error| error.to_string())?);
     }
-    let mut consumer_groups = Store::default();
-    if version > VERSION_1 {
-        let (length, after) = rest.split_first_chunk().ok_or("it ends too early")?;
-        let length = u64::from_le_bytes(*length);
-        let (store, after) = usize::try_from(length)
-            .ok()
-            .and_then(|length| after.split_at_checked(length))
-            .ok_or("it ends too early")?;
-        consumer_groups = Store::decode(store).map_err(|error| error.to_string())?;
-        rest = after;
-    }
+    let (length, after) = rest.split_first_chunk().ok_or("it ends too early")?;
+    let length = u64::from_le_bytes(*length);
+    let (store, mut rest) = usize::try_from(length)
+        .ok()
+        .and_then(|length| after.split_at_checked(length))
+        .ok_or("it ends too early")?;
+    let consumer_groups = Store::decode(store).map_err(|error| error.to_string())?;
+    let members = Members::decode(&mut rest).map_err(|error| error.to_string())?;
     let catalog = match rest {
         [] => None,
         bytes => Some(Catalog::decode(bytes).map_err(|error| error.to_string())?),
     };
-    Ok(Checkpoint { applied, partitions, consumer_groups, catalog })
+    Ok(Checkpoint { applied, partitions, consumer_groups, members, catalog })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::kafka::leader_hint::NodeEndpoint;
-use crate::metadata::placement;
+use crate::metadata::Layout;
 use crate::model::ids::{GroupId, NodeId, ShardId, broker_id, shard_of_group};
 use crate::model::position::Term;
 use crate::shard::control::CATALOG_GROUP;
@@ -15,8 +15,12 @@ pub struct Cluster {
     node: NodeId,
     shard: ShardId,
     cluster_id: String,
-    /// All nodes of the cluster.
+    /// All nodes of the cluster, ascending.
     members: Vec<NodeId>,
+    /// Who shall hold each group.
+    holders: Vec<Vec<NodeId>>,
+    /// Where they are, as this one was told.
+    addresses: Vec<NodeAddress>,
     /// Those that have been heard of, this one included.
     nodes: BTreeMap<NodeId, Node>,
     /// Each group's leader, once it has one.
@@ -58,14 +62,61 @@ impl Cluster {
             shards: config.shards,
             is_up: true,
         };
+        let formed = Layout::formed(config.groups, &config.formed);
         Cluster {
             node: config.node,
             shard: config.shard,
             cluster_id: config.cluster_id.clone(),
             members: config.nodes.iter().map(|address| address.node).collect(),
+            addresses: config.nodes.clone(),
             nodes: BTreeMap::from([(config.node, own)]),
             leaders: vec![None; config.groups as usize],
+            holders: formed.groups.into_iter().map(|place| place.nodes).collect(),
         }
+    }
+
+    /// Nodes or groups have come or gone.
+    pub fn follow(&mut self, layout: &Layout) {
+        self.members = layout.nodes.keys().copied().collect();
+        for (id, node) in &layout.nodes {
+            let known = self.addresses.iter_mut().find(|known| known.node == *id);
+            match (known, node.address.clone()) {
+                (Some(known), address) => {
+                    known.directory = node.directory;
+                    if let Some((host, port)) = address {
+                        (known.host, known.port) = (host, port);
+                    }
+                }
+                (None, Some((host, port))) => self.addresses.push(NodeAddress {
+                    node: *id,
+                    host,
+                    port,
+                    directory: node.directory,
+                }),
+                (None, None) => {}
+            }
+        }
+        let members = &self.members;
+        self.addresses.retain(|address| members.contains(&address.node));
+        self.leaders.resize(layout.groups.len(), None);
+        self.holders = layout.groups.iter().map(|place| place.nodes.clone()).collect();
+        let (members, own) = (&self.members, self.node);
+        self.nodes.retain(|id, _| *id == own || members.contains(id));
+    }
+
+    /// Whether a node can be reached, as far as anybody here knows.
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.is_up)
+    }
+
+    /// Where the nodes of the cluster are, as this one was told.
+    pub fn addresses(&self) -> &[NodeAddress] {
+        &self.addresses
+    }
+
+    /// Who shall hold a group.
+    pub fn holders(&self, group: GroupId) -> &[NodeId] {
+        self.holders.get(group.0 as usize).map_or(&[], Vec::as_slice)
     }
 
     /// A group has a leader, unless a later one is known. Returns whether that is news.
@@ -119,15 +170,15 @@ impl Cluster {
     /// and those that can't.
     pub fn replicas(&self, group: GroupId) -> (Vec<i32>, Vec<i32>) {
         let mut replicas = (Vec::new(), Vec::new());
-        for id in placement::replicas(group, &self.members) {
-            match self.nodes.get(&id) {
+        for id in self.holders(group) {
+            match self.nodes.get(id) {
                 Some(node) => {
-                    let broker = broker_id(id, shard_of_group(group, node.shards));
+                    let broker = broker_id(*id, shard_of_group(group, node.shards));
                     let list = if node.is_up { &mut replicas.0 } else { &mut replicas.1 };
                     list.push(broker);
                 }
                 // How many shards it has isn't known before it has said so.
-                None => replicas.1.push(broker_id(id, ShardId(0))),
+                None => replicas.1.push(broker_id(*id, ShardId(0))),
             }
         }
         replicas
@@ -158,11 +209,8 @@ impl Cluster {
 
     /// All brokers there are, and whether each can be reached. Of a node that hasn't been heard of
     /// since this one was started only shard 0 is known, by the address that this one was given.
-    pub fn all_brokers<'a>(
-        &'a self,
-        addresses: &'a [NodeAddress],
-    ) -> impl Iterator<Item = (Broker<'a>, bool)> {
-        addresses.iter().flat_map(|address| {
+    pub fn all_brokers(&self) -> impl Iterator<Item = (Broker<'_>, bool)> {
+        self.addresses.iter().flat_map(|address| {
             let known = self.nodes.get(&address.node);
             let (host, port, shards, is_up) = match known {
                 Some(node) => (&node.host, node.port, node.shards, node.is_up),

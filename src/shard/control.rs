@@ -55,6 +55,8 @@ pub enum CommandWaiter {
     Admin { request: usize, part: usize },
     /// The shard's next block of producer ids.
     ProducerIds,
+    /// A visitor, who asked for another layout.
+    Visitor(ReplyTo),
     /// Nothing: a topic that is created on the side.
     Nobody,
 }
@@ -289,6 +291,14 @@ impl Control {
         for to in cluster.other_shards() {
             let message = ShardMessage::Catalog { snapshot: snapshot.clone() };
             outputs.push_back(Output::SendShard { to, message });
+        }
+    }
+
+    /// A group was made here: it gets the partitions that it has by the catalog.
+    pub fn fill_group<P: Page>(&self, group: GroupId, groups: &mut Groups<P>) {
+        let placed = self.catalog.topics().flat_map(|topic| &topic.partitions);
+        for placement in placed.filter(|placement| placement.group == group) {
+            add_partition(&self.catalog, placement.key, groups);
         }
     }
 

@@ -6,7 +6,7 @@
 //! up.
 //! ListOffsets by timestamp is a job, too: it must look into batches.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,13 +32,13 @@ use crate::shard::behind::Behind;
 use crate::shard::chunks::{Chunks, For};
 use crate::shard::cluster::Cluster;
 use crate::shard::connections::{Connections, Ticket};
-use crate::shard::group::Group;
 use crate::shard::groups::Groups;
 use crate::shard::input::IoFailure;
 use crate::shard::list_offsets::ListOffsets;
 use crate::shard::metrics::FetchMetrics;
 use crate::shard::output::{LogLevel, Output, Part};
 use crate::shard::reader::{Cursor, Goal, PartitionReader, Piece, Step};
+use crate::shard::repair::{FoundBy, Repairs};
 
 /// All jobs of a shard.
 #[derive(Debug)]
@@ -52,13 +52,10 @@ pub struct Fetches<P> {
     ready: Vec<usize>,
     /// Where readers that are behind go on, so that the next fetch needs no search.
     cursors: FxHashMap<(PartitionKey, Offset), Cursor>,
+    /// The parts of jobs that wait until a damaged entry is whole again, by its place.
+    lacking: BTreeMap<(GroupId, Position), Vec<(usize, usize)>>,
     pub metrics: FetchMetrics,
-    /// Damaged entries that readers came upon: each is told once, not to each who asks again.
-    damaged: BTreeSet<(GroupId, Position)>,
 }
-
-/// Damaged entries that are told. Who has more of them knows by then.
-const DAMAGED_REMEMBERED_MAX: usize = 1024;
 
 /// Cursors kept. They only save a search: when there are too many, all are forgotten.
 const CURSORS_MAX: usize = 4096;
@@ -69,6 +66,7 @@ pub struct Parts<'a, P> {
     pub cluster: &'a Cluster,
     pub groups: &'a Groups<P>,
     pub connections: &'a mut Connections<P>,
+    pub repairs: &'a mut Repairs,
     pub outputs: &'a mut VecDeque<Output<P>>,
 }
 
@@ -84,6 +82,8 @@ pub struct Job<P> {
     /// Bytes of all parts: added up as it goes, for a fetch may name 10,000 partitions.
     taken: usize,
     behind: Behind,
+    /// Parts that wait for a damaged entry.
+    lacking: usize,
     parked: bool,
 }
 
@@ -111,6 +111,10 @@ pub struct JobPart<P> {
     pub group: Option<GroupId>,
     pub error: ErrorCode,
     pub reader: Option<PartitionReader<P>>,
+    /// The damaged place that it waits for.
+    lacks: Option<Position>,
+    /// The last one that it waited for.
+    lacked: Option<Position>,
     asked: Asked,
 }
 
@@ -129,7 +133,7 @@ impl<P> Job<P> {
         parts: Vec<JobPart<P>>,
     ) -> Job<P> {
         let behind = Behind::default();
-        Job { ticket, header, purpose, parts, at: 0, taken: 0, behind, parked: false }
+        Job { ticket, header, purpose, parts, at: 0, taken: 0, behind, lacking: 0, parked: false }
     }
 }
 
@@ -142,8 +146,8 @@ impl<P> Default for Fetches<P> {
             deadlines: BTreeSet::new(),
             ready: Vec::new(),
             cursors: FxHashMap::default(),
+            lacking: BTreeMap::new(),
             metrics: FetchMetrics::default(),
-            damaged: BTreeSet::new(),
         }
     }
 }
@@ -192,6 +196,8 @@ impl<P: Page> Fetches<P> {
                 group: Some(placement.group),
                 error: ErrorCode::NONE,
                 reader: Some(PartitionReader::new(placement.key, goal, offset, None)),
+                lacks: None,
+                lacked: None,
                 asked: Asked { key: placement.key, offset, bytes_max: usize::MAX },
             })
             .collect();
@@ -237,6 +243,8 @@ impl<P: Page> Fetches<P> {
                     group: placement.map(|placement| placement.group),
                     error,
                     reader: None,
+                    lacks: None,
+                    lacked: None,
                     asked: Asked {
                         key: placement.map_or(PartitionKey(0), |placement| placement.key),
                         offset: Offset(wanted.fetch_offset),
@@ -288,7 +296,10 @@ impl<P: Page> Fetches<P> {
             }
             return true;
         }
-        let Some((group, position)) = job.behind.next_read() else { return true };
+        let Some((group, position)) = job.behind.next_read() else {
+            // What waits for another node keeps nobody from what is there.
+            return job.lacking == 0 || (matches!(job.purpose, Purpose::Fetch(_)) && job.taken > 0);
+        };
         let bytes = self.chunks.bytes_needed(group, position);
         if let Some(group) = parts.groups.get(group) {
             let journal = &group.journal;
@@ -348,10 +359,20 @@ impl<P: Page> Fetches<P> {
                 let there = allowed && self.chunks.find(group.id, position).is_some();
                 job.behind.put(at, group.id, position, there || !allowed);
             }
-            Step::Damaged { position } => {
-                part.error = ErrorCode::KAFKA_STORAGE_ERROR;
-                let (next, key) = (reader.next_offset(), part.asked.key);
-                self.tell_damage(group, position, next, key, parts.outputs);
+            Step::Damaged(Cursor { position, previous_crc }) => {
+                let offset = reader.next_offset();
+                let by = FoundBy::Consumer { offset, key: part.asked.key };
+                let (repairs, outputs) = (&mut *parts.repairs, &mut *parts.outputs);
+                let comes = repairs.damaged(group, position, previous_crc, by, outputs);
+                // That it was mended and is damaged still is no reason to try for ever.
+                if comes && part.lacked != Some(position) {
+                    (part.lacks, part.lacked) = (Some(position), Some(position));
+                    job.lacking += 1;
+                    let place = (group.id, group.journal.entry_start(position));
+                    self.lacking.entry(place).or_default().push((id, at));
+                } else {
+                    part.error = ErrorCode::KAFKA_STORAGE_ERROR;
+                }
             }
         }
     }
@@ -373,28 +394,39 @@ impl<P: Page> Fetches<P> {
         }
     }
 
-    fn tell_damage(
+    /// A damaged entry is whole again, or nobody has it.
+    pub fn on_repair(
         &mut self,
-        group: &Group<P>,
-        position: Position,
-        next: Offset,
-        key: PartitionKey,
-        outputs: &mut VecDeque<Output<P>>,
+        now: Time,
+        group: GroupId,
+        at: Position,
+        mended: bool,
+        parts: &mut Parts<'_, P>,
     ) {
-        let seen = self.damaged.len();
-        if seen >= DAMAGED_REMEMBERED_MAX || !self.damaged.insert((group.id, position)) {
-            return;
+        if mended {
+            self.chunks.truncate(group, at);
         }
-        self.metrics.damaged_entries += 1;
-        let line = format!(
-            "group {}: damaged entry in segment {} at position {position}: consumers that want \
-             what is in it, or can't be led around it, get KAFKA_STORAGE_ERROR; the first is at \
-             offset {next} of partition key {key}. `hutong journal verify` on the stopped node \
-             tells what else is damaged",
-            group.id,
-            group.journal.locate(position).0,
-        );
-        outputs.push_back(Output::Log { level: LogLevel::Error, line });
+        let mut woken = Vec::new();
+        for (id, at_part) in self.lacking.remove(&(group, at)).unwrap_or_default() {
+            // The job may have been answered without it, and another may have its number.
+            let Some(job) = self.jobs.get_mut(id) else { continue };
+            let Some(part) = job.parts.get_mut(at_part) else { continue };
+            let Some(position) = part.lacks.take_if(|_| part.group == Some(group)) else {
+                continue;
+            };
+            job.lacking -= 1;
+            let reads = job.behind.reading().is_some();
+            match mended {
+                true => job.behind.put(at_part, group, position, !reads),
+                false => part.error = ErrorCode::KAFKA_STORAGE_ERROR,
+            }
+            if !reads && !woken.contains(&id) {
+                woken.push(id);
+            }
+        }
+        for id in woken {
+            self.run(id, now, parts);
+        }
     }
 
     /// A journal read is done.
@@ -412,6 +444,9 @@ impl<P: Page> Fetches<P> {
             parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
             for id in &readers {
                 if let Some(job) = self.jobs.get_mut(*id) {
+                    if let Some((group, position)) = job.behind.reading() {
+                        parts.repairs.unreadable(group, position);
+                    }
                     for part in job.behind.failed() {
                         job.parts[part].error = ErrorCode::KAFKA_STORAGE_ERROR;
                     }
@@ -491,6 +526,7 @@ impl<P: Page> Fetches<P> {
         job.parked = true;
         for part in &mut job.parts {
             part.reader = None;
+            part.lacks = None;
             self.parked_on.entry(part.asked.key).or_default().push(id);
         }
         if let Purpose::Fetch(fetch) = &job.purpose {
@@ -501,7 +537,7 @@ impl<P: Page> Fetches<P> {
     fn unpark(&mut self, id: usize) {
         let job = &mut self.jobs[id];
         job.parked = false;
-        (job.at, job.taken) = (0, 0);
+        (job.at, job.taken, job.lacking) = (0, 0, 0);
         job.behind = Behind::default();
         for part in &job.parts {
             if let Some(parked) = self.parked_on.get_mut(&part.asked.key) {

@@ -115,7 +115,9 @@ impl<P: Page> Group<P> {
     ) -> Option<ReceivedAnswer> {
         let refused = ReceivedAnswer { to: reply, term: incoming.term(), index: LogIndex(0) };
         if !incoming.brings_entries() {
-            self.replica.step(incoming);
+            if !incoming.has_lead_taken() || self.may_campaign() {
+                self.replica.step(incoming);
+            }
             return Some(refused);
         }
         let following = &mut self.following;
@@ -264,6 +266,19 @@ impl<P: Page> Group<P> {
         self.following.cut = Some(to);
         self.note_truncation(to);
         self.cut_progress(to);
+    }
+
+    /// One tick of Raft's clock. A follower that may not campaign now waits with it.
+    pub fn tick(&mut self) {
+        if self.replica.is_leader() || self.may_campaign() {
+            self.replica.tick();
+        }
+    }
+
+    /// Whether all that is known to be committed is applied here, and so all changes of members
+    /// that are: with older members a majority might be none.
+    fn may_campaign(&self) -> bool {
+        self.applied().index >= self.replica.committed().0
     }
 
     /// Another node can't be reached.

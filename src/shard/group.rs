@@ -20,7 +20,7 @@ use crate::model::position::{LogIndex, Offset, Position, Term};
 use crate::model::time::{Now, Time, Wallclock};
 use crate::partition::Partition;
 use crate::replica::vote::VoteFile;
-use crate::replica::{Descriptor, Replica, Vote};
+use crate::replica::{Descriptor, Members, Replica, Vote};
 use crate::shard::catch_up::CatchUps;
 use crate::shard::checkpoint::CheckpointState;
 use crate::shard::control::CommandTicket;
@@ -101,6 +101,8 @@ pub enum ControlItem {
     LogStart { partition: PartitionKey, offset: Offset, request: Option<LogStartRequest> },
     /// Records about consumer groups, and the number by which their coordinator knows them.
     Coordinator { data: Vec<u8>, batch: Option<u64> },
+    /// Who belongs to the group from there on.
+    Members(Members),
 }
 
 /// The part of a DeleteRecords request that waits for a log start to be committed.
@@ -267,6 +269,12 @@ impl<P: Page> Group<P> {
         (cut, last_crc)
     }
 
+    /// Whether a change of members is on its way.
+    pub(super) fn changes_members(&self) -> bool {
+        let appended = self.entries.iter().flat_map(|entry| &entry.control);
+        appended.chain(&self.control).any(|item| matches!(item, ControlItem::Members(_)))
+    }
+
     /// This node's coordinator of consumer groups is gone: another one that it may have later
     /// counts
     /// its batches anew.
@@ -430,6 +438,7 @@ impl<P: Page> Group<P> {
                         event(GroupEvent::Coordinator { batch });
                     }
                 }
+                ControlItem::Members(members) => self.replica.change_members(&members),
             }
         }
         self.applied =
@@ -478,6 +487,13 @@ impl<P: Page> Group<P> {
         self.entries.is_empty()
             && self.journal.writes_in_flight() == 0
             && !self.following.is_blocked()
+    }
+
+    /// Whether nothing of it is on its way to the disk.
+    pub fn is_at_rest(&self) -> bool {
+        self.journal.writes_in_flight() == 0
+            && self.votes.out.is_none()
+            && !self.checkpoint.is_writing()
     }
 
     /// Whether this node leads the group and has applied an entry of its own term, so that

@@ -13,15 +13,38 @@ pub struct Groups<P> {
 }
 
 impl<P> Groups<P> {
-    /// The groups of `shard`, in ascending order.
+    /// The groups of `shard`.
     pub fn new(shard: ShardId, shards: u16, groups: Vec<Group<P>>) -> Groups<P> {
-        let mut places = Vec::new();
-        for (at, group) in groups.iter().enumerate() {
-            assert_eq!(shard_of_group(group.id, shards), shard, "groups go to shards in turn");
-            places.resize((group.id.0 / u32::from(shards)) as usize, None);
-            places.push(Some(at as u32));
+        let mut made = Groups { shard, shards, groups: Vec::new(), places: Vec::new() };
+        groups.into_iter().for_each(|group| made.insert(group));
+        made
+    }
+
+    /// Adds a group. Not while indexes that `index` gave are in use.
+    pub fn insert(&mut self, group: Group<P>) {
+        assert_eq!(
+            shard_of_group(group.id, self.shards),
+            self.shard,
+            "groups go to shards in turn"
+        );
+        let at = self.groups.partition_point(|other| other.id < group.id);
+        self.groups.insert(at, group);
+        self.find_places();
+    }
+
+    /// Takes a group out. Not while indexes that `index` gave are in use.
+    pub fn remove(&mut self, group: GroupId) -> Option<Group<P>> {
+        let removed = self.groups.remove(self.index(group)?);
+        self.find_places();
+        Some(removed)
+    }
+
+    fn find_places(&mut self) {
+        self.places.clear();
+        for (at, group) in self.groups.iter().enumerate() {
+            self.places.resize((group.id.0 / u32::from(self.shards)) as usize, None);
+            self.places.push(Some(at as u32));
         }
-        Groups { shard, shards, groups, places }
     }
 
     /// Where a group is among those of this shard, if it runs here.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::journal::source::GroupFiles;
 use crate::model::ids::{ConnectionId, GroupId, ReadId, SegmentId, ShardId, WriteId};
 use crate::model::position::Position;
 use crate::shard::message::ShardMessage;
@@ -33,6 +34,8 @@ pub enum Input<P> {
     SegmentCreated { group: GroupId, segment: SegmentId, result: Result<(), IoFailure> },
     /// `Output::WriteCheckpoint` is done: it replaced the one before, or failed.
     CheckpointWritten { group: GroupId, position: Position, result: Result<(), IoFailure> },
+    /// `Output::CreateGroup` is done: what there is of it on disk now, or why it failed.
+    GroupCreated { group: GroupId, result: Result<GroupFiles, IoFailure> },
     /// Finish what is in flight, then give out `Output::Stopped`.
     Shutdown,
 }

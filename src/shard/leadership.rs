@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use crate::journal::page::Page;
-use crate::metadata::placement;
 use crate::model::ids::NodeId;
 use crate::model::time::Time;
 use crate::shard::{Shard, State};
@@ -30,6 +29,13 @@ impl Leadership {
     }
 }
 
+impl Leadership {
+    /// Somebody else may be to lead something.
+    pub(super) fn look_now(&mut self) {
+        self.next_balance = Time(0);
+    }
+}
+
 impl<P: Page> Shard<P> {
     /// Hands groups to the nodes that should lead them, or, if this node is to stop, to any.
     pub(super) fn balance_leaders(&mut self, now: Time) {
@@ -40,9 +46,9 @@ impl<P: Page> Shard<P> {
             return;
         }
         self.leadership.next_balance = now + BALANCE_INTERVAL;
-        let members = self.cluster.members();
+        let layout = self.control.catalog.layout();
         for group in self.groups.iter_mut().filter(|group| group.is_serving()) {
-            let first = placement::replicas(group.id, members)[0];
+            let Some(first) = layout.first(group.id) else { continue };
             if first != group.replica.node() && group.replica.has_all(first) {
                 group.replica.transfer(first);
             }
@@ -55,7 +61,7 @@ impl<P: Page> Shard<P> {
         for group in self.groups.iter_mut() {
             if now < until && group.replica.is_leader() && !group.replica.is_alone() {
                 leads = true;
-                let others = group.replica.voters();
+                let others = group.replica.voters().to_vec();
                 let peers = &self.peers;
                 let is_up = |node: &NodeId| peers.is_up(*node);
                 let best = others.into_iter().filter(is_up).find(|it| group.replica.has_all(*it));

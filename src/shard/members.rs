@@ -1,11 +1,11 @@
 //! The part of a turn that deals with other nodes: what they have said, what a group's Raft has
 //! for them, and what a change of leaders means here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::journal::page::Page;
-use crate::metadata::placement;
+use crate::metadata::Layout;
 use crate::model::ids::{GroupId, NodeId, ReadId};
 use crate::model::position::{LogIndex, Term};
 use crate::model::time::{Now, Time};
@@ -14,29 +14,31 @@ use crate::shard::catch_up::CatchUpWork;
 use crate::shard::cluster::{Leader, Node};
 use crate::shard::control::{CATALOG_GROUP, CATALOG_SHARD};
 use crate::shard::follow::{GroupWork, ReceivedAnswer};
-use crate::shard::group::ControlItem;
+use crate::shard::group::{ControlItem, Group};
 use crate::shard::message::ShardMessage;
 use crate::shard::output::{LogLevel, Output, Part};
 use crate::shard::peers::{PeerEvent, wire};
 use crate::shard::produce::ProduceOutcome;
-use crate::shard::{Shard, ShardConfig, State};
+use crate::shard::repair::FoundBy;
+use crate::shard::{Shard, State};
 
 /// One tick of Raft's clock. A leader is heard every tick; who hears nothing for ten to twenty
 /// stands for election.
 pub const RAFT_TICK: Duration = Duration::from_millis(30);
 
-/// The groups of this shard that each other node holds as well.
+/// The groups of this shard that each other node holds or shall hold as well. Those of a group that
+/// this node has and shall not, or the other way, have something to say to each other, too.
 pub(super) fn shared_groups(
-    config: &ShardConfig,
-    groups: impl Iterator<Item = GroupId>,
+    layout: &Layout,
+    own: NodeId,
+    groups: &[GroupId],
 ) -> BTreeMap<NodeId, Vec<GroupId>> {
-    let nodes: Vec<NodeId> = config.nodes.iter().map(|address| address.node).collect();
     let mut shared = BTreeMap::<NodeId, Vec<GroupId>>::new();
     for group in groups {
-        for node in placement::replicas(group, &nodes) {
-            if node != config.node {
-                shared.entry(node).or_default().push(group);
-            }
+        let Some(place) = layout.groups.get(group.0 as usize) else { continue };
+        let nodes: BTreeSet<NodeId> = place.nodes.iter().chain(&place.born).copied().collect();
+        for node in nodes.into_iter().filter(|node| *node != own) {
+            shared.entry(node).or_default().push(*group);
         }
     }
     shared
@@ -46,19 +48,28 @@ impl<P: Page> Shard<P> {
     /// Hears what other nodes have said, and lets Raft's clock tick.
     pub(super) fn hear_members(&mut self, now: Now) {
         if !self.cluster.has_others() {
+            // A tool may ask, also of a node that is alone.
+            if self.peers.has_links() {
+                self.hear_peers(now);
+            }
             return;
         }
         if self.next_tick <= now.time {
             // One tick, however late: a process that was paused must not stand for election at
             // once, before it has read what its leader has sent.
             self.next_tick = now.time + RAFT_TICK;
-            self.groups.iter_mut().for_each(|group| group.replica.tick());
+            self.groups.iter_mut().for_each(Group::tick);
             for index in 0..self.groups.len() {
                 let work = self.groups.at_mut(index).catch_up(now.time);
                 self.do_catch_up(index, work);
             }
+            self.tend_members(now.time);
             self.balance_leaders(now.time);
         }
+        self.hear_peers(now);
+    }
+
+    fn hear_peers(&mut self, now: Now) {
         self.peers.advance(now.time, &mut self.outputs);
         for event in self.peers.take_events() {
             self.on_peer_event(event, now);
@@ -79,6 +90,11 @@ impl<P: Page> Shard<P> {
                     let to = message.to;
                     let entries = entries.into_iter().collect();
                     self.peers.send_raft(to, group, |out| message.encode(out), entries);
+                }
+                CatchUpWork::Damaged { at, previous_crc } => {
+                    let own = self.groups.at(index);
+                    let (crc, outputs) = (Some(previous_crc), &mut self.outputs);
+                    self.repairs.damaged(own, at, crc, FoundBy::CatchUp, outputs);
                 }
                 CatchUpWork::Note(line) => {
                     let line = format!("group {group}: {line}");
@@ -148,6 +164,13 @@ impl<P: Page> Shard<P> {
                     self.do_catch_up(at, work);
                 }
             }
+            PeerEvent::AsksMembers { group, reply } => {
+                let group = self.groups.get(group).filter(|group| group.is_serving());
+                let members = group.map(|group| group.replica.group_members());
+                self.peers.answer(reply, |out| wire::put_members(members, out));
+            }
+            PeerEvent::Members { group, members } => self.on_members(group, &members),
+            PeerEvent::Visit { visit, reply } => self.on_visit(visit, reply),
             PeerEvent::Leads { node, group, term } => {
                 self.learn_leader(group, Leader { node, term })
             }
@@ -158,6 +181,8 @@ impl<P: Page> Shard<P> {
                 let (cluster, outputs) = (&self.cluster, &mut self.outputs);
                 self.control.on_proposed(proposal, version, cluster, outputs);
             }
+            PeerEvent::Asked { question, reply } => self.on_journal_question(question, reply),
+            PeerEvent::Entry { from, group, at, bytes } => self.on_entry(from, group, at, bytes),
             PeerEvent::Note(line) => {
                 self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
             }
@@ -259,6 +284,8 @@ impl<P: Page> Shard<P> {
             ControlItem::LogStart { .. } => {}
             // Whoever waits is answered when the coordinator is dropped, in the next turn.
             ControlItem::Coordinator { .. } => {}
+            // Whoever leads makes another one if it is still wanted.
+            ControlItem::Members(_) => {}
         }
     }
 

@@ -153,8 +153,6 @@ pub struct FetchMetrics {
     pub cache_hits: u64,
     /// Those that needed what is on disk only.
     pub cache_misses: u64,
-    /// Entries on disk that were damaged or missing.
-    pub damaged_entries: u64,
 }
 
 /// Requests, answers and errors by API. Counting is an addition in a flat table; only an error

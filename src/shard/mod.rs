@@ -20,11 +20,10 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::journal::JournalOutput;
 use crate::journal::page::Page;
 use crate::journal::source::{GroupFiles, SegmentSource};
+use crate::journal::{JournalOutput, REPAIR_WRITE};
 use crate::metadata::Catalog;
-use crate::metadata::placement::REPLICAS_DEFAULT;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
 use crate::model::time::{Now, Time};
 use crate::shard::admin::AdminRequests;
@@ -37,6 +36,7 @@ use crate::shard::control::{CATALOG_GROUP, Control};
 use crate::shard::fetch::{Fetches, Parts};
 use crate::shard::group::GroupEvent;
 use crate::shard::groups::Groups;
+use crate::shard::holdings::Holdings;
 use crate::shard::input::{Input, IoFailure};
 use crate::shard::leadership::Leadership;
 use crate::shard::message::ShardMessage;
@@ -47,6 +47,7 @@ use crate::shard::produce::MultiProduce;
 use crate::shard::produce_answers::LastTemplate;
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::random::Random;
+use crate::shard::repair::{REPAIR_READ, Repairs};
 use crate::shard::retention::RetentionTimer;
 
 pub mod input;
@@ -66,6 +67,7 @@ pub mod connections;
 pub mod follow;
 pub mod group;
 pub mod groups;
+mod holdings;
 mod leadership;
 mod members;
 pub mod peers;
@@ -80,6 +82,7 @@ pub mod chunks;
 pub mod fetch;
 pub mod list_offsets;
 pub mod reader;
+pub mod repair;
 
 pub mod admin;
 pub mod consumer_groups;
@@ -88,6 +91,7 @@ pub mod metrics;
 pub mod random;
 pub mod retention;
 pub mod snapshot;
+mod visits;
 
 /// A node of the cluster, and where its shard 0 listens; its shard s does at `port + s`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +99,8 @@ pub struct NodeAddress {
     pub node: NodeId,
     pub host: String,
     pub port: u16,
+    /// What its data directory drew when it was made; 0 if that isn't known.
+    pub directory: u128,
 }
 
 /// What a shard must know from the start.
@@ -104,12 +110,16 @@ pub struct ShardConfig {
     pub shard: ShardId,
     /// Shards of this node.
     pub shards: u16,
-    /// Groups of the data directory, all shards together.
+    /// Groups that the cluster was formed with.
     pub groups: u32,
     /// The cluster's id, as clients see it.
     pub cluster_id: String,
-    /// All nodes that formed the cluster, ascending, this one included. One node is a cluster, too.
+    /// The nodes that formed the cluster, ascending. One node is a cluster, too.
+    pub formed: Vec<NodeId>,
+    /// The nodes whose addresses this one was told, ascending, itself included.
     pub nodes: Vec<NodeAddress>,
+    /// What this node's data directory drew when it was made: tells it from another with its id.
+    pub directory: u128,
     /// The host that clients are told to connect to.
     pub advertised_host: String,
     /// Shard 0's port; shard s is at `base_port + s`.
@@ -119,6 +129,8 @@ pub struct ShardConfig {
     pub segment_bytes: u64,
     /// Shared evenly by the shard's groups.
     pub journal_cache_bytes: usize,
+    /// Bytes of its journals that are read in a second to find what has rotted; 0: none.
+    pub scrub_bytes_per_second: u64,
     /// Create a topic when a client asks for one that isn't there.
     pub auto_create_topics: bool,
     /// Partitions of a topic that was created without a number.
@@ -139,6 +151,7 @@ pub struct Shard<P: Page> {
     /// Where the catalog has the topic that a batch was last sent for.
     last_topic: u32,
     fetches: Fetches<P>,
+    repairs: Repairs,
     admin_requests: AdminRequests,
     producer_ids: ProducerIds,
     consumer_groups: ConsumerGroups,
@@ -154,6 +167,9 @@ pub struct Shard<P: Page> {
     /// When Raft's clock ticks next.
     next_tick: Time,
     leadership: Leadership,
+    holdings: Holdings,
+    /// Until when a start waits for what it can also do without.
+    ready_by: Option<Time>,
     /// Clients that asked before this shard could answer.
     early_clients: Vec<ConnectionId>,
     events: Vec<(usize, GroupEvent)>,
@@ -187,8 +203,7 @@ impl<P: Page> Shard<P> {
     ) -> Result<Shard<P>, String> {
         config.journal_cache_bytes /= files.len().max(1);
         let mut groups = Vec::with_capacity(files.len());
-        let replicas = config.nodes.len().min(REPLICAS_DEFAULT);
-        let mut catalog = Catalog::new(config.groups, replicas as i16);
+        let mut catalog = Catalog::new(config.groups, &config.formed);
         let mut outputs = VecDeque::new();
         for files in &files {
             let opened = open::open_group(&config, files, source)?;
@@ -197,7 +212,8 @@ impl<P: Page> Shard<P> {
             let notes = opened.notes.into_iter();
             outputs.extend(notes.map(|line| Output::Log { level: LogLevel::Info, line }));
         }
-        let shared = members::shared_groups(&config, groups.iter().map(|group| group.id));
+        let own: Vec<GroupId> = groups.iter().map(|group| group.id).collect();
+        let shared = members::shared_groups(catalog.layout(), config.node, &own);
         Ok(Shard {
             cluster: Cluster::new(&config),
             groups: Groups::new(config.shard, config.shards, groups),
@@ -207,6 +223,7 @@ impl<P: Page> Shard<P> {
             produce_template: LastTemplate::default(),
             last_topic: 0,
             fetches: Fetches::default(),
+            repairs: Repairs::new(config.nodes.len() > 1, config.scrub_bytes_per_second, now.time),
             admin_requests: AdminRequests::default(),
             producer_ids: ProducerIds::default(),
             consumer_groups: ConsumerGroups::default(),
@@ -219,6 +236,8 @@ impl<P: Page> Shard<P> {
             peers: Peers::new(&config, shared, now.time),
             next_tick: now.time + members::RAFT_TICK,
             leadership: Leadership::new(now.time),
+            holdings: Holdings::default(),
+            ready_by: None,
             early_clients: Vec::new(),
             events: Vec::new(),
             queue_waiters: Vec::new(),
@@ -254,18 +273,22 @@ impl<P: Page> Shard<P> {
             }
             Input::FromShard { from, message } => self.on_message(from, message),
             Input::JournalWritten { group, write, result } => match result {
-                Ok(()) => self.group(group).on_written(write, now.time),
+                Ok(()) if write.0 & REPAIR_WRITE != 0 => self.on_repaired(group, write),
+                Ok(()) => self.with(group, |group| group.on_written(write, now.time)),
                 Err(failure) => self.fatal(group, "a journal write", failure),
             },
             Input::JournalRead { group, read, result } if read.0 & CATCH_UP_READ != 0 => {
                 self.on_catch_up_read(group, read, result.ok(), now);
+            }
+            Input::JournalRead { group, read, result } if read.0 & REPAIR_READ != 0 => {
+                self.on_repair_read(group, read, result.ok(), now);
             }
             Input::JournalRead { group, read, result } => {
                 let (fetches, mut parts) = self.fetch_parts();
                 fetches.on_read(now.time, group, read, result, &mut parts);
             }
             Input::VoteWritten { group, write: _, result } => match result {
-                Ok(()) => self.group(group).on_vote_written(),
+                Ok(()) => self.with(group, group::Group::on_vote_written),
                 Err(failure) => self.fatal(group, "writing the vote", failure),
             },
             Input::SegmentCreated { group, segment, result } => {
@@ -274,6 +297,7 @@ impl<P: Page> Shard<P> {
             Input::CheckpointWritten { group, position, result } => {
                 self.on_checkpoint_written(group, position, result);
             }
+            Input::GroupCreated { group, result } => self.on_group_created(group, result),
             Input::Shutdown => {
                 if self.state != State::Stopped {
                     self.state = State::Stopping;
@@ -285,6 +309,7 @@ impl<P: Page> Shard<P> {
     /// Does one turn: takes requests, appends them, steps Raft, releases and expires responses.
     pub fn advance(&mut self, now: Now) {
         self.again = false;
+        self.let_go();
         self.connections.begin_turn(now.time);
         if self.state != State::Starting {
             self.coordination(now).follow_leadership();
@@ -299,11 +324,14 @@ impl<P: Page> Shard<P> {
         self.carry_out_events(now);
         self.carry_out_done();
         self.wake_fetches(now);
+        self.scrub(now);
+        self.mend(now);
         self.expire(now);
         self.retire(now);
+        self.follow_layout(now);
         self.send_proposals();
         self.again |= self.consumer_groups.append(&mut self.groups);
-        self.change_state();
+        self.change_state(now);
         self.again |= self.connections.has_runnable() || self.has_room_again();
         for line in self.connections.take_faults() {
             self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
@@ -329,10 +357,12 @@ impl<P: Page> Shard<P> {
         });
         let others = [
             self.fetches.next_deadline(),
+            self.repairs.next_deadline(),
             self.admin_requests.next_deadline(),
             self.consumer_groups.next_deadline(),
             Some(self.retention.next()),
             self.next_member_deadline(),
+            self.ready_by.filter(|_| self.state == State::Starting),
         ];
         groups.chain(others).flatten().min()
     }
@@ -352,8 +382,11 @@ impl<P: Page> Shard<P> {
         self.metrics.released
     }
 
-    fn group(&mut self, group: GroupId) -> &mut group::Group<P> {
-        self.groups.get_mut(group).expect("completions are for groups of this shard")
+    /// Does something with a group, unless it has been let go of.
+    fn with(&mut self, group: GroupId, what: impl FnOnce(&mut group::Group<P>)) {
+        if let Some(group) = self.groups.get_mut(group) {
+            what(group);
+        }
     }
 
     fn fatal(&mut self, group: GroupId, what: &str, failure: IoFailure) {
@@ -374,6 +407,7 @@ impl<P: Page> Shard<P> {
             cluster: &self.cluster,
             groups: &self.groups,
             connections: &mut self.connections,
+            repairs: &mut self.repairs,
             outputs: &mut self.outputs,
         };
         (&mut self.fetches, parts)

@@ -4,20 +4,21 @@ use std::collections::VecDeque;
 
 use crate::coordinator::Store;
 use crate::journal::Journal;
-use crate::journal::format::{Entry, SEGMENT_HEADER_BYTES};
+use crate::journal::format::Entry;
 use crate::journal::page::Page;
 use crate::journal::recovery::{self, Cut, JournalFiles, RecoverError, Recovered};
 use crate::journal::source::{GroupFiles, SegmentSource};
 use crate::metadata::Catalog;
 use crate::metadata::placement;
 use crate::model::ids::{GroupId, NodeId};
-use crate::model::position::{Position, Term};
+use crate::model::position::Term;
 use crate::model::time::Time;
 use crate::replica::vote::VoteFile;
-use crate::replica::{Descriptor, Replica, ReplicaStart};
+use crate::replica::{Descriptor, Members, Replica, ReplicaStart};
 use crate::shard::ShardConfig;
 use crate::shard::checkpoint::{self, Checkpoint, CheckpointState};
-use crate::shard::group::{AppendedEntry, Chain, Group, GroupParts, Partitions};
+use crate::shard::group::{AppendedEntry, Chain, ControlItem, Group, GroupParts, Partitions};
+use crate::shard::repair::at_start::{Believed, DamageAtStart};
 use crate::shard::replay::replay;
 
 /// A group that was recovered.
@@ -40,8 +41,16 @@ pub fn open_group<P: Page>(
 ) -> Result<Opened<P>, String> {
     let group = files.group;
     let vote_file = VoteFile::decode(&files.vote).map_err(|why| format!("group {group}: {why}"))?;
-    let Replayed { applied, catalog, partitions, consumer_groups, entries, raft, recovered } =
-        replay_group(config.node, config.segment_bytes, files, source)?;
+    let Replayed {
+        applied,
+        catalog,
+        partitions,
+        consumer_groups,
+        members,
+        entries,
+        raft,
+        recovered,
+    } = replay_group(config.node, config.segment_bytes, files, source)?;
     let notes = notes(group, raft.len(), recovered.cut);
     let mut journal = Journal::new(
         group,
@@ -51,10 +60,18 @@ pub fn open_group<P: Page>(
         config.journal_cache_bytes,
     );
     journal.prepare_segments();
-    let nodes: Vec<NodeId> = config.nodes.iter().map(|address| address.node).collect();
+    let members = match members.voters.is_empty() {
+        true => Members::formed(placement::replicas(group, &config.formed)),
+        false => members,
+    };
+    let control = entries.iter().flat_map(|entry| &entry.control);
+    let found = control.filter_map(|item| match item {
+        ControlItem::Members(members) => Some(members.clone()),
+        _ => None,
+    });
     let mut replica = Replica::new(ReplicaStart {
         node: config.node,
-        voters: placement::replicas(group, &nodes),
+        members: members.at_start(found.collect()),
         vote: vote_file.vote,
         applied: (applied.index, applied.term, applied.end),
         entries: raft,
@@ -87,6 +104,8 @@ pub struct Replayed {
     pub partitions: Partitions,
     /// The consumer groups as of the checkpoint.
     pub consumer_groups: Store,
+    /// The group's members as of the checkpoint; nobody if there is none.
+    pub members: Members,
     /// The entries behind the checkpoint.
     pub entries: VecDeque<AppendedEntry>,
     raft: Vec<(Term, Descriptor)>,
@@ -107,17 +126,7 @@ pub fn replay_group(
     let start = checkpoint_of(files)?;
     let mut replay =
         Replay { partitions: start.partitions, entries: VecDeque::new(), raft: vec![] };
-    let vote_file = VoteFile::decode(&files.vote);
-    let journal_files = JournalFiles {
-        group: files.group,
-        node,
-        segment_bytes,
-        segments: &files.segments,
-        truncation: vote_file.ok().and_then(|file| file.truncation),
-    };
-    let Chain { index, term, crc, end } = start.applied;
-    let chain = recovery::Chain { index, term, crc };
-    let recovered = recovery::recover(&journal_files, end, Some(chain), source, |entry| {
+    let recovered = recover(node, segment_bytes, files, start.applied, source, |entry| {
         replay.entry(entry);
     })
     .map_err(|error| error.to_string())?;
@@ -126,10 +135,53 @@ pub fn replay_group(
         catalog: start.catalog,
         partitions: replay.partitions,
         consumer_groups: start.consumer_groups,
+        members: start.members,
         entries: replay.entries,
         raft: replay.raft,
         recovered,
     })
+}
+
+/// Hands what is believed behind a checkpoint to `visit`, entry by entry.
+fn recover(
+    node: NodeId,
+    segment_bytes: u64,
+    files: &GroupFiles,
+    from: Chain,
+    source: &mut dyn SegmentSource,
+    visit: impl FnMut(&Entry<'_>),
+) -> Result<Recovered, RecoverError> {
+    let vote_file = VoteFile::decode(&files.vote);
+    let journal_files = JournalFiles {
+        group: files.group,
+        node,
+        segment_bytes,
+        segments: &files.segments,
+        truncation: vote_file.ok().and_then(|file| file.truncation),
+    };
+    let Chain { index, term, crc, end } = from;
+    let chain = recovery::Chain { index, term, crc };
+    recovery::recover(&journal_files, end, Some(chain), source, visit)
+}
+
+/// What keeps a group from being opened that other nodes may mend: damage in the middle of what
+/// lies behind its checkpoint. Changes nothing.
+pub fn damage_at_start(
+    config: &ShardConfig,
+    files: &GroupFiles,
+    source: &mut dyn SegmentSource,
+) -> Option<DamageAtStart> {
+    let applied = checkpoint_of(files).ok()?.applied;
+    let mut believed = vec![Believed { end: applied.end, term: applied.term, crc: applied.crc }];
+    let segment_bytes = config.segment_bytes;
+    let visit = |entry: &Entry<'_>| {
+        let (end, term, crc) = (entry.end(), entry.header.term, entry.crc);
+        believed.push(Believed { end, term, crc });
+    };
+    let recovered = recover(config.node, segment_bytes, files, applied, source, visit);
+    let (group, segments) = (files.group, files.segments.clone());
+    let is_damaged = matches!(recovered, Err(RecoverError::Damaged { .. }));
+    is_damaged.then_some(DamageAtStart { group, segments, segment_bytes, believed })
 }
 
 /// Where replay begins: at the checkpoint, or at the very beginning.
@@ -145,12 +197,7 @@ fn checkpoint_of(files: &GroupFiles) -> Result<Checkpoint, String> {
         let error = RecoverError::Checkpoint { group: files.group, first, problem };
         return Err(error.to_string());
     }
-    Ok(Checkpoint {
-        applied: Chain { end: Position(SEGMENT_HEADER_BYTES), ..Chain::default() },
-        partitions: Partitions::default(),
-        consumer_groups: Store::default(),
-        catalog: None,
-    })
+    Ok(Checkpoint::before_all(Members::default()))
 }
 
 fn notes(group: GroupId, replayed: usize, cut: Option<Cut>) -> Vec<String> {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::model::ids::{ConnectionId, GroupId, ReadId, SegmentId, ShardId, WriteId};
 use crate::model::position::Position;
+use crate::shard::NodeAddress;
 use crate::shard::message::ShardMessage;
 
 /// One action. The driver may do those of a turn in any order and at the same time; only what
@@ -25,7 +26,9 @@ pub enum Output<P> {
     /// A message to another shard of this node.
     SendShard { to: ShardId, message: ShardMessage },
     /// Write the whole page at byte `at` of the segment's file, and have it on disk. Up to
-    /// `JOURNAL_WRITES_IN_FLIGHT_MAX` are out at once for a group; they never overlap.
+    /// `JOURNAL_WRITES_IN_FLIGHT_MAX` are out at once for a group; they never overlap. Besides
+    /// those, damaged entries are written again in their places (`journal::REPAIR_WRITE` is set in
+    /// the number), up to `REPAIRS_IN_FLIGHT_MAX` at once.
     WriteJournal { group: GroupId, write: WriteId, segment: SegmentId, at: u64, page: P },
     /// Read `bytes` bytes at byte `at` of the segment's file. Both are aligned, and lie within it.
     ReadJournal { group: GroupId, read: ReadId, segment: SegmentId, at: u64, bytes: usize },
@@ -39,6 +42,12 @@ pub enum Output<P> {
     RemoveSegment { group: GroupId, segment: SegmentId },
     /// Put this in the place of the group's checkpoint, atomically. One at a time for a group.
     WriteCheckpoint { group: GroupId, position: Position, bytes: Bytes },
+    /// Make a group's directory, with an empty vote file unless it has one, and this checkpoint.
+    CreateGroup { group: GroupId, checkpoint: Bytes },
+    /// The group is held here no more: delete all but its vote. Nothing of it is under way.
+    RemoveGroup { group: GroupId },
+    /// Keep which nodes there are and where, for the next start.
+    RememberNodes { nodes: Vec<NodeAddress> },
     /// Something a person should read in the log.
     Log { level: LogLevel, line: String },
     /// This shard has its groups and its catalog and serves clients. Given out once.

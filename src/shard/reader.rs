@@ -37,7 +37,7 @@ pub struct PartitionReader<P> {
     crc_before_damage: Option<u32>,
     /// Where, since records of the partition were found, no good entry was found first. There may
     /// have been none of its records; whether there were is known when the next ones are found.
-    passed: Option<Position>,
+    passed: Option<Cursor>,
     /// A damaged entry was there. Otherwise it may be the end of a segment.
     passed_damage: bool,
     /// Some of what it has, or has looked through, was in a chunk.
@@ -52,10 +52,10 @@ pub struct PartitionReader<P> {
 /// Where on disk a reader goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    position: Position,
+    pub position: Position,
     /// The checksum of the entry before. What recovery has cut may lie behind the last entry of a
     /// segment, whole and at its position: only the chain tells it from what is believed.
-    previous_crc: Option<u32>,
+    pub previous_crc: Option<u32>,
 }
 
 /// Whole batches, side by side in a page.
@@ -76,10 +76,9 @@ pub enum Step {
     Chunk {
         position: Position,
     },
-    /// An entry on disk that has the next records is damaged or missing.
-    Damaged {
-        position: Position,
-    },
+    /// An entry on disk that has the next records is damaged or missing. When it is there again,
+    /// the reader goes on.
+    Damaged(Cursor),
 }
 
 impl<P: Page> PartitionReader<P> {
@@ -137,7 +136,7 @@ impl<P: Page> PartitionReader<P> {
     /// next segment.
     fn pass(&mut self, group: &Group<P>, partition: &Partition, scan: Position, then: Then) {
         let mut next = group.journal.next_segment_start(scan);
-        self.passed.get_or_insert(scan);
+        self.passed.get_or_insert(Cursor { position: scan, previous_crc: self.previous_crc });
         if let Then::Damaged(entry) = then
             && self.continues(entry.previous_crc)
         {
@@ -158,12 +157,15 @@ impl<P: Page> PartitionReader<P> {
     /// The next records are not where they should be. What was found before them is given out
     /// first; the next reader begins at the hole.
     fn missing(&mut self, scan: Position) -> Step {
+        let here = Cursor { position: scan, previous_crc: self.previous_crc };
         self.scan = None;
         self.previous_crc = None;
         if self.bytes > 0 {
             return Step::Done;
         }
-        Step::Damaged { position: self.passed.unwrap_or(scan) }
+        self.passed_damage = false;
+        self.crc_before_damage = None;
+        Step::Damaged(self.passed.take().unwrap_or(here))
     }
 
     /// Whether it stopped because of its bound.

@@ -10,6 +10,7 @@ use crate::model::time::Time;
 use crate::partition::Partition;
 use crate::partition::index::RunPlace;
 use crate::partition::producers::Sequence;
+use crate::replica::Members;
 use crate::shard::group::{AppendedEntry, ControlItem, Grown, Partitions};
 
 /// Grows the partitions of `entry`, and tells what applying it will do. Runs of partitions that
@@ -54,6 +55,11 @@ pub fn replay(
             RunKind::Coordinator => appended
                 .control
                 .push(ControlItem::Coordinator { data: entry.data(data).to_vec(), batch: None }),
+            RunKind::Members => {
+                if let Ok(members) = Members::decode(&mut entry.data(data)) {
+                    appended.control.push(ControlItem::Members(members));
+                }
+            }
         }
     }
     appended

@@ -11,6 +11,8 @@ use crate::model::qos::Qos;
 use crate::shard::group::Group;
 use crate::shard::metrics::{ApiTraffic, FetchMetrics, Stages};
 use crate::shard::peers::PeerMetrics;
+use crate::shard::repair::RepairMetrics;
+use crate::shard::repair::scrub::Scrub;
 use crate::shard::{Shard, State};
 
 /// All numbers of a shard's core at one moment. Counts begin with the process.
@@ -33,6 +35,11 @@ pub struct ShardSnapshot {
     /// How often each API answered with each error, by their names.
     pub errors: Vec<(&'static str, &'static str, u64)>,
     pub fetch: FetchMetrics,
+    /// Entries that were found damaged, and those of them that are whole again.
+    pub repairs: RepairMetrics,
+    /// Rounds of the scrub through all journals, and the bytes it has read.
+    pub scrub_rounds: u64,
+    pub scrub_bytes: u64,
     /// Shards of other nodes that this one has a connection to.
     pub peers: usize,
     /// What went over those connections.
@@ -90,6 +97,8 @@ pub struct GroupSnapshot {
     pub append: u64,
     /// Where the journal cache begins.
     pub cache_start: u64,
+    /// How far the scrub has come in its round.
+    pub scrub: u64,
     pub partitions: usize,
     /// Batches that wait for the writer.
     pub queued: usize,
@@ -126,6 +135,9 @@ impl<P: Page> Shard<P> {
                 .map(|(api, error, count)| (api, error.name(), count))
                 .collect(),
             fetch: self.fetches.metrics,
+            repairs: self.repairs.metrics,
+            scrub_rounds: self.repairs.scrub.rounds,
+            scrub_bytes: self.repairs.scrub.bytes,
             peers: self.peers.count_up(),
             peer_bytes: self.peers.metrics,
             stages: vec![
@@ -135,7 +147,7 @@ impl<P: Page> Shard<P> {
                 ("order", self.connections.order_stage().clone()),
                 ("total", stages.total),
             ],
-            groups: self.groups.iter().map(Group::snapshot).collect(),
+            groups: self.groups.iter().map(|it| it.snapshot(&self.repairs.scrub)).collect(),
             consumer_groups: self.consumer_group_snapshots(),
             watermarks: self.watermarks(),
         }
@@ -174,7 +186,7 @@ impl<P: Page> Shard<P> {
 }
 
 impl<P: Page> Group<P> {
-    fn snapshot(&self) -> GroupSnapshot {
+    fn snapshot(&self, scrub: &Scrub) -> GroupSnapshot {
         let (progress, metrics) = (self.progress(), &self.metrics);
         let leaderships = self.replica.leaderships();
         GroupSnapshot {
@@ -194,6 +206,7 @@ impl<P: Page> Group<P> {
             flush: progress.flush.0,
             append: progress.append.0,
             cache_start: self.journal.cache_start().0,
+            scrub: scrub.reached(self.id).max(self.journal.start()).0,
             partitions: self.partitions.len(),
             queued: self.queue.len(),
             queued_bytes: self.queue.bytes(),

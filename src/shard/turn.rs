@@ -1,12 +1,14 @@
 //! The steps of a turn, in the order `advance` takes them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::journal::page::Page;
 use crate::limits::{PENDING_RESPONSES_MAX, TURN_DECOMPRESSED_BYTES};
 use crate::model::ids::{ConnectionId, GroupId, SegmentId};
 use crate::model::position::Position;
-use crate::model::time::Now;
+use crate::model::time::{Now, Time};
 use crate::shard::append;
 use crate::shard::checkpoint;
 use crate::shard::cluster::Leader;
@@ -21,6 +23,9 @@ use crate::shard::produce::{Produce, ProduceOutcome};
 use crate::shard::request_queue;
 use crate::shard::retention;
 use crate::shard::{Shard, State, holds_catalog};
+
+/// How long a start waits for other groups to have leaders, once it has the catalog.
+const OTHERS_MAX: Duration = Duration::from_secs(5);
 
 impl<P: Page> Shard<P> {
     /// Looks at the frames that have come, as long as there is room for what they ask.
@@ -103,6 +108,7 @@ impl<P: Page> Shard<P> {
                 CommandWaiter::ProducerIds => {
                     self.producer_ids.on_block(&done.result, &mut self.connections);
                 }
+                CommandWaiter::Visitor(reply) => self.answer_visitor(reply, &done),
                 CommandWaiter::Nobody => {}
             }
         }
@@ -312,7 +318,7 @@ impl<P: Page> Shard<P> {
             );
             self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
         }
-        let index = self.groups.index(group).expect("it is of this shard");
+        let Some(index) = self.groups.index(group) else { return };
         let group = self.groups.at_mut(index);
         group.checkpoint.done(position, written);
         if written {
@@ -328,28 +334,29 @@ impl<P: Page> Shard<P> {
         result: Result<(), IoFailure>,
         now: Now,
     ) {
-        if result == Err(IoFailure::NoSpace) && self.group(group).space_deadline().is_none() {
+        let Some(created) = self.groups.get_mut(group) else { return };
+        if result == Err(IoFailure::NoSpace) && created.space_deadline().is_none() {
             let line = format!(
                 "group {group}: no disk space for segment {segment}. When the segments there are \
                  full, produce requests get KAFKA_STORAGE_ERROR; free some space and they go on"
             );
             self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
         }
-        if let Err(why) = self.group(group).on_segment_created(segment, result, now.time) {
+        if let Err(why) = created.on_segment_created(segment, result, now.time) {
             self.fatal(group, "making a segment", IoFailure::Failed(why));
         }
     }
 
     /// Starts serving when all is there, stops when all is done.
-    pub(super) fn change_state(&mut self) {
+    pub(super) fn change_state(&mut self, now: Now) {
         match self.state {
-            State::Starting => self.start(),
+            State::Starting => self.start(now.time),
             State::Stopping => self.stop(),
             State::Serving | State::Stopped => {}
         }
     }
 
-    fn start(&mut self) {
+    fn start(&mut self, now: Time) {
         let alone = !self.cluster.has_others();
         for group in self.groups.iter().filter(|group| alone && group.is_serving()) {
             let leader = Leader { node: self.cluster.node(), term: group.replica.term() };
@@ -360,12 +367,17 @@ impl<P: Page> Shard<P> {
                 }
             }
         }
-        let all_current = self.groups.iter().all(Group::is_current);
-        let hosts_catalog = self.groups.iter().any(|group| holds_catalog(group.id));
-        if all_current && hosts_catalog && !self.control.has_catalog() {
+        let catalog = self.groups.iter().find(|group| holds_catalog(group.id));
+        if catalog.is_some_and(Group::is_current) && !self.control.has_catalog() {
             self.control.publish(&self.cluster, &mut self.groups, &mut self.outputs);
         }
-        if all_current && self.control.has_catalog() && self.cluster.is_complete() {
+        if !self.control.has_catalog() {
+            return;
+        }
+        let until = *self.ready_by.get_or_insert(now + OTHERS_MAX);
+        let all_current = self.groups.iter().all(Group::is_current) && self.cluster.is_complete();
+        // A group that has no majority now must not keep those from being served that have.
+        if all_current || now >= until {
             self.state = State::Serving;
             for connection in std::mem::take(&mut self.early_clients) {
                 self.connections.run(connection);

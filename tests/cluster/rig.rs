@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use disk::Disk;
-use hutong::journal::format::Entry;
+use hutong::duplex::{Kind, Serial, put};
+use hutong::journal::format::{Entry, EntryHead, RunKind};
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::SegmentSource;
 use hutong::kafka::error_code::ErrorCode;
@@ -17,7 +18,11 @@ use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::Input;
+use hutong::shard::open::damage_at_start;
 use hutong::shard::output::{Output, Part};
+use hutong::shard::peers::repair_wire::JournalPlace;
+use hutong::shard::peers::visit::{self, Change, Visit};
+use hutong::shard::snapshot::ShardSnapshot;
 use hutong::shard::{NodeAddress, Shard, ShardConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -67,6 +72,22 @@ pub struct Cluster {
     late: Vec<(usize, ConnectionId)>,
 }
 
+impl Node {
+    fn with(config: ShardConfig) -> Node {
+        Node {
+            shard: None,
+            config,
+            disk: Disk::default(),
+            disk_stalls: false,
+            writes: VecDeque::new(),
+            inputs: VecDeque::new(),
+            cut_off: false,
+            log: Vec::new(),
+            connections: 0,
+        }
+    }
+}
+
 impl Cluster {
     pub fn start(count: usize) -> Cluster {
         Cluster::start_with(count, |_, _| {})
@@ -78,6 +99,7 @@ impl Cluster {
                 node: NodeId(node as u32),
                 host: node.to_string(),
                 port: 9092,
+                directory: 0,
             })
             .collect();
         let nodes = (0..count).map(|node| {
@@ -87,28 +109,21 @@ impl Cluster {
                 shards: 1,
                 groups: 1,
                 cluster_id: "test".into(),
+                formed: addresses.iter().map(|address| address.node).collect(),
                 nodes: addresses.clone(),
+                directory: 1 + node as u128,
                 advertised_host: node.to_string(),
                 base_port: 9092,
                 data_directory: "/data".into(),
                 segment_bytes: SEGMENT_BYTES,
                 journal_cache_bytes: 16 << 20,
+                scrub_bytes_per_second: 0,
                 auto_create_topics: false,
                 default_partitions: 1,
                 seed: 7 + 1000 * node as u64,
             };
             change(node, &mut config);
-            Node {
-                shard: None,
-                config,
-                disk: Disk::default(),
-                disk_stalls: false,
-                writes: VecDeque::new(),
-                inputs: VecDeque::new(),
-                cut_off: false,
-                log: Vec::new(),
-                connections: 0,
-            }
+            Node::with(config)
         });
         let mut cluster = Cluster {
             nodes: nodes.collect(),
@@ -123,6 +138,54 @@ impl Cluster {
         cluster
     }
 
+    /// Starts another node, which has nothing and joins the others.
+    pub fn join(&mut self, node: usize) {
+        assert_eq!(node, self.nodes.len(), "nodes are numbered one by one");
+        let mut config = self.nodes[0].config.clone();
+        config.node = NodeId(node as u32);
+        config.advertised_host = node.to_string();
+        config.directory = 1 + node as u128;
+        config.seed = 7 + 1000 * node as u64;
+        let (host, port) = (node.to_string(), 9092);
+        config.nodes.push(NodeAddress { node: config.node, host, port, directory: 0 });
+        self.nodes.push(Node::with(config));
+        self.restart(node);
+    }
+
+    /// Takes all from a stopped node's disk.
+    pub fn wipe(&mut self, node: usize) {
+        let this = &mut self.nodes[node];
+        assert!(this.shard.is_none(), "it was killed");
+        this.disk = Disk::default();
+        this.config.directory += 1000;
+        this.config.nodes.iter_mut().for_each(|address| address.directory = 0);
+    }
+
+    /// Asks a node for a change of the cluster.
+    pub fn change(&mut self, node: usize, change: Change) -> Result<(), String> {
+        let connection = self.new_connection(node);
+        let mut frames = Vec::new();
+        put(&mut frames, Kind::Request, Serial::default(), &Visit::Change(change).encode());
+        self.nodes[node].inputs.push_back(Input::Frames { connection, frames: frames.into() });
+        for _ in 0..2000 {
+            self.run_ms(1);
+            if let Some(answer) = self.take_answer(node, connection) {
+                // Behind the serial.
+                return visit::answer(&answer[4..]).expect("an answer").map(drop);
+            }
+        }
+        Err("no answer".into())
+    }
+
+    /// Who votes in group 0 and who learns, as its leader knows.
+    pub fn members(&self) -> (Vec<u32>, Vec<u32>) {
+        let leader = (0..self.nodes.len()).find(|node| self.leads(*node)).expect("one leads");
+        let shard = self.nodes[leader].shard.as_ref().expect("it runs");
+        let members = shard.groups().iter().next().expect("group 0").replica.group_members();
+        let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+        (ids(&members.voters), ids(&members.learners))
+    }
+
     /// Starts a node from what is on its disk.
     pub fn restart(&mut self, node: usize) {
         let now = self.clocks();
@@ -132,6 +195,52 @@ impl Cluster {
         this.config.seed += 1;
         let opened = Shard::open(this.config.clone(), vec![files], &mut this.disk, now);
         this.shard = Some(opened.expect("it opens"));
+    }
+
+    /// Before a node is started: writes what another one has in the place of what is damaged behind
+    /// its checkpoint. Returns how many entries that were, or `None` if it has no such damage.
+    pub fn mend_at_start(&mut self, node: usize, from: usize) -> Option<Result<u64, String>> {
+        let entries = self.entries_of(from);
+        let this = &mut self.nodes[node];
+        let (files, mut source) = (this.disk.files(), this.disk.clone());
+        let mut damage = damage_at_start(&this.config, &files, &mut source)?;
+        let mut ask = |place: JournalPlace| {
+            let follows = |entry: &&Vec<u8>| {
+                let entry = EntryHead::read(entry, Position(position_in(entry)));
+                entry.map(|head| head.header.previous_crc) == place.previous_crc
+            };
+            Ok(entries.iter().find(follows).cloned())
+        };
+        let disk = &mut this.disk;
+        let mut write = |segment, at, bytes: &[u8]| {
+            disk.write(segment, at, bytes);
+            Ok(())
+        };
+        Some(damage.mend(&mut source, &mut ask, &mut write))
+    }
+
+    /// Whether a node would start from what is on its disk.
+    pub fn opens(&mut self, node: usize) -> bool {
+        let now = self.clocks();
+        let this = &mut self.nodes[node];
+        let files = vec![this.disk.files()];
+        Shard::<MemoryPage>::open(this.config.clone(), files, &mut this.disk, now).is_ok()
+    }
+
+    /// A node's entries, byte for byte.
+    fn entries_of(&mut self, node: usize) -> Vec<Vec<u8>> {
+        let mut position = Position(BLOCK as u64);
+        let mut entries = Vec::new();
+        let disk = &mut self.nodes[node].disk;
+        loop {
+            let mut bytes = vec![0; 1 << 20];
+            disk.read(GroupId(0), SegmentId(0), position.0, &mut bytes).expect("it reads");
+            let Some(entry) = Entry::read(&bytes, position) else { return entries };
+            let end = entry.end();
+            bytes.truncate((end.0 - position.0) as usize);
+            entries.push(bytes);
+            position = end;
+        }
     }
 
     /// Ends a node's process. Writes that are out never were.
@@ -173,7 +282,10 @@ impl Cluster {
 
     pub fn leads(&self, node: usize) -> bool {
         let shard = self.nodes[node].shard.as_ref();
-        shard.is_some_and(|shard| shard.groups().iter().all(|group| group.is_serving()))
+        let leads = |shard: &Shard<MemoryPage>| {
+            !shard.groups().is_empty() && shard.groups().iter().all(|group| group.is_serving())
+        };
+        shard.is_some_and(leads)
     }
 
     /// The one node that leads.
@@ -230,6 +342,8 @@ impl Cluster {
             Output::Respond { connection, parts } => self.respond(node, connection, &parts),
             Output::CloseConnection { connection } => self.close(node, connection),
             Output::Log { line, .. } => this.log.push(line),
+            Output::RememberNodes { nodes } => this.config.nodes = nodes,
+            Output::RemoveGroup { .. } => this.disk = Disk::default(),
             Output::Fatal { reason } => panic!("node {node}: {reason}"),
             output => this.inputs.extend(this.disk.perform(output)),
         }
@@ -237,7 +351,7 @@ impl Cluster {
 
     fn dial(&mut self, from: usize, connection: ConnectionId, to: usize) {
         let reaches = |node: &Node| node.shard.is_some() && !node.cut_off;
-        if !reaches(&self.nodes[from]) || !reaches(&self.nodes[to]) {
+        if !reaches(&self.nodes[from]) || !self.nodes.get(to).is_some_and(reaches) {
             let reason = "nobody is there".to_string();
             self.nodes[from].inputs.push_back(Input::DialFailed { connection, reason });
             return;
@@ -440,6 +554,44 @@ impl Cluster {
         }
     }
 
+    /// Lets so much time pass at once, as if all nodes had been paused.
+    pub fn skip_ms(&mut self, milliseconds: u64) {
+        self.now += milliseconds * MILLISECOND;
+    }
+
+    /// Where the entry lies that has the record of a partition at an offset.
+    pub fn position_of(&mut self, node: usize, offset: i64) -> Position {
+        let holds = |entry: &Entry<'_>| {
+            let mut runs = entry.runs();
+            runs.any(|(run, _)| {
+                run.kind == RunKind::Records
+                    && run.base_offset.0 <= offset
+                    && offset <= run.last_offset.0
+            })
+        };
+        let entries = self.entries_of(node);
+        let found = entries.iter().find_map(|bytes| {
+            let position = Position(position_in(bytes));
+            holds(&Entry::of_page(bytes, position)).then_some(position)
+        });
+        found.expect("the record is on disk")
+    }
+
+    /// Bytes on a node's disk rot.
+    pub fn rot(&mut self, node: usize, position: Position, bytes: u64) {
+        self.nodes[node].disk.rot(SegmentId(0), position.0, bytes);
+    }
+
+    /// A node's disk can't read the block at a position any more.
+    pub fn lose(&mut self, node: usize, position: Position) {
+        self.nodes[node].disk.lose(SegmentId(0), position.0);
+    }
+
+    /// What a node tells of itself.
+    pub fn snapshot(&self, node: usize) -> ShardSnapshot {
+        self.nodes[node].shard.as_ref().expect("it runs").snapshot()
+    }
+
     /// All journals that are on disk hold the same entries, byte for byte.
     pub fn assert_journals_agree(&mut self) {
         let journals: Vec<Vec<u32>> =
@@ -452,17 +604,15 @@ impl Cluster {
 
     /// The checksums of a node's entries.
     fn journal_of(&mut self, node: usize) -> Vec<u32> {
-        let mut position = Position(BLOCK as u64);
-        let mut checksums = Vec::new();
-        let disk = &mut self.nodes[node].disk;
-        loop {
-            let mut bytes = vec![0; 1 << 20];
-            disk.read(GroupId(0), SegmentId(0), position.0, &mut bytes).expect("it reads");
-            let Some(entry) = Entry::read(&bytes, position) else { return checksums };
-            checksums.push(entry.crc);
-            position = entry.end();
-        }
+        let entries = self.entries_of(node);
+        let crc = |entry: &Vec<u8>| u32::from_le_bytes(entry[4..8].try_into().expect("four bytes"));
+        entries.iter().map(crc).collect()
     }
+}
+
+/// Where an entry says that it lies.
+fn position_in(entry: &[u8]) -> u64 {
+    u64::from_le_bytes(entry[16..24].try_into().expect("eight bytes"))
 }
 
 fn produced(mut frame: Bytes) -> Outcome {

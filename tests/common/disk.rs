@@ -1,21 +1,23 @@
 //! The files of group 0 of a node, in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::{GroupFiles, SegmentSource};
 use hutong::model::ids::{GroupId, SegmentId};
-use hutong::shard::input::Input;
+use hutong::shard::input::{Input, IoFailure};
 use hutong::shard::output::Output;
 
 const BLOCK: usize = 4096;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Disk {
     blocks: BTreeMap<(u64, u64), Vec<u8>>,
     segments: Vec<SegmentId>,
     vote: Vec<u8>,
     checkpoint: Option<Vec<u8>>,
+    /// Blocks that the disk can't read until they are written again.
+    lost: BTreeSet<(u64, u64)>,
 }
 
 impl SegmentSource for Disk {
@@ -40,7 +42,23 @@ impl Disk {
     pub fn write(&mut self, segment: SegmentId, at: u64, bytes: &[u8]) {
         for (number, block) in (at / BLOCK as u64..).zip(bytes.chunks(BLOCK)) {
             self.blocks.insert((segment.0, number), block.to_vec());
+            self.lost.remove(&(segment.0, number));
         }
+    }
+
+    /// Bytes rot: every bit of them turns over.
+    #[allow(dead_code, reason = "not every rig has damage")]
+    pub fn rot(&mut self, segment: SegmentId, at: u64, bytes: u64) {
+        for at in at..at + bytes {
+            let block = self.blocks.get_mut(&(segment.0, at / BLOCK as u64)).expect("written once");
+            block[at as usize % BLOCK] ^= 0xff;
+        }
+    }
+
+    /// The disk can't read a block any more.
+    #[allow(dead_code, reason = "not every rig has damage")]
+    pub fn lose(&mut self, segment: SegmentId, at: u64) {
+        self.lost.insert((segment.0, at / BLOCK as u64));
     }
 
     /// What a start finds.
@@ -53,10 +71,21 @@ impl Disk {
         }
     }
 
+    fn is_lost(&self, segment: SegmentId, at: u64, bytes: usize) -> bool {
+        let block = |at: u64| (segment.0, at / BLOCK as u64);
+        self.lost.range(block(at)..block(at + bytes as u64)).next().is_some()
+    }
+
     /// Does at once whatever an output asks of the disk, but for journal writes. `None` if it asks
     /// for nothing else.
     pub fn perform(&mut self, output: Output<MemoryPage>) -> Option<Input<MemoryPage>> {
         Some(match output {
+            Output::ReadJournal { group, read, segment, at, bytes }
+                if self.is_lost(segment, at, bytes) =>
+            {
+                let result = Err(IoFailure::Failed("a bad sector".into()));
+                Input::JournalRead { group, read, result }
+            }
             Output::ReadJournal { group, read, segment, at, bytes } => {
                 let page = MemoryPage::build(bytes, |into| {
                     self.read(group, segment, at, into).expect("it is there");

@@ -105,6 +105,12 @@ impl Broker {
         self.begin();
     }
 
+    /// A node that was killed gets another data directory.
+    pub fn lose_disk(&mut self, dir: Scratch) {
+        assert!(self.child.is_none(), "it runs");
+        self.dir = dir;
+    }
+
     /// Whether it runs.
     pub fn runs(&self) -> bool {
         self.child.is_some()

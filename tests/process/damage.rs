@@ -5,15 +5,18 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use hutong::kafka::record_batch::{Producer, batches, build_batch};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, wait_until};
 use crate::raw::RawClient;
 
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const RECORDS: i64 = 40;
 const SEGMENT_BYTES: u64 = 32 << 20;
+/// What a broker says comes through a pipe, beside busy neighbours.
+const TOLD_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn value(topic: &str, number: i64) -> String {
     format!("{topic}/{number:03}/{}", "filling".repeat(100))
@@ -63,7 +66,9 @@ fn fetch(client: &mut RawClient, topic: &str, offset: i64) -> (i16, Vec<i64>) {
 /// Writes, stops, damages the entry that has record 20 of the topic `hurt` by flipping the byte
 /// that `place` names, given where the entry begins and where the record's value does; and starts.
 fn damaged(place: impl Fn(u64, u64) -> u64) -> (Broker, u64) {
-    let mut broker = Broker::start(1, &["--segment-bytes", "32MiB"]);
+    // Without a scrub, which might come upon it first.
+    let flags = ["--segment-bytes", "32MiB", "--scrub-per-second", "0"];
+    let mut broker = Broker::start(1, &flags);
     let mut client = RawClient::connect(&broker.address());
     for topic in ["hurt", "fine"] {
         client.create_topic(topic, 1, &[]);
@@ -95,9 +100,10 @@ fn check(mut broker: Broker, position: u64, from: i64) {
         let batch = build_batch(&[(None, b"more")], 1, Producer::NONE);
         assert_eq!(client.produce(topic, 0, batch), (0, RECORDS), "{topic}");
     }
-    let said = broker.said();
     let segment = position / SEGMENT_BYTES;
     let line = format!("group 0: damaged entry in segment {segment} at position {position}:");
+    wait_until("it is told", TOLD_TIMEOUT, || broker.said().contains(&line));
+    let said = broker.said();
     assert_eq!(said.matches(&line).count(), 1, "{said}");
     assert!(said.contains("at offset 20 of partition key"), "{said}");
     assert!(broker.stop().0.success(), "{said}");

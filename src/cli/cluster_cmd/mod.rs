@@ -1,7 +1,9 @@
 //! `hutong cluster`: the nodes of a cluster and its groups, seen from outside.
 //!
-//! An ordinary client: it asks what any Kafka client may ask, of the nodes themselves.
+//! What it looks at, any Kafka client may ask, of the nodes themselves. What it changes, it asks in
+//! the nodes' own protocol.
 
+mod change;
 mod found;
 mod look;
 mod view;
@@ -11,13 +13,15 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 
+use change::{AddArgs, AddGroupsArgs, Cluster, DrainArgs, RemoveArgs, TransferArgs};
+
 use super::client::Endpoint;
 use super::output::{print, print_json};
 
 #[derive(Debug, Args)]
 #[command(
-    about = "Show the nodes of a cluster and how far its groups are replicated",
-    long_about = "Show the nodes of a cluster and how far its groups are replicated.\n\n\
+    about = "Look at the nodes of a cluster, and change which there are",
+    long_about = "Look at the nodes of a cluster, and change which there are.\n\n\
                   Examples:\n\n  \
                   hutong cluster status\n  \
                   hutong cluster status --bootstrap 10.0.0.7:9092,10.0.0.8:9092"
@@ -44,6 +48,11 @@ pub struct ClusterArgs {
 #[derive(Debug, Subcommand)]
 enum ClusterCommand {
     Status(StatusArgs),
+    Add(AddArgs),
+    Remove(RemoveArgs),
+    Drain(DrainArgs),
+    Transfer(TransferArgs),
+    AddGroups(AddGroupsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -71,7 +80,13 @@ struct StatusArgs {
 /// One sentence: nobody answers, or the cluster isn't as it should be.
 pub fn run(args: &ClusterArgs) -> anyhow::Result<()> {
     let timeout = Duration::from_secs(args.timeout);
+    let cluster = Cluster { bootstrap: &args.bootstrap, timeout };
     match &args.command {
+        ClusterCommand::Add(args) => cluster.add(args),
+        ClusterCommand::Remove(args) => cluster.remove(args),
+        ClusterCommand::Drain(args) => cluster.drain(args),
+        ClusterCommand::Transfer(args) => cluster.transfer(args),
+        ClusterCommand::AddGroups(args) => cluster.add_groups(args),
         ClusterCommand::Status(status) => {
             let found = look::look(&args.bootstrap, timeout)?;
             let verdict = found.verdict();

@@ -8,7 +8,9 @@ use crate::coordinator::Record;
 use crate::journal::format::{Entry, Run, RunKind};
 use crate::kafka::record_batch;
 use crate::metadata::{Catalog, Command};
+use crate::model::ids::NodeId;
 use crate::model::position::Position;
+use crate::replica::Members;
 
 /// The entries that were asked for.
 pub struct Entries<'a> {
@@ -72,10 +74,22 @@ fn run_to_json(run: &Run, data: &[u8], catalog: &Catalog) -> Value {
         RunKind::Coordinator => json!({
             "kind": "consumer groups", "bytes": run.bytes, "records": coordinator_records(data),
         }),
+        RunKind::Members => members_to_json(data),
         RunKind::Command => json!({
             "kind": "command", "bytes": run.bytes,
             "command": Command::decode(data).map_or("unreadable", |command| name(&command)),
         }),
+    }
+}
+
+fn members_to_json(mut data: &[u8]) -> Value {
+    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<u32>>();
+    match Members::decode(&mut data) {
+        Ok(members) => json!({
+            "kind": "members", "version": members.version, "voters": ids(&members.voters),
+            "learners": ids(&members.learners),
+        }),
+        Err(error) => json!({ "kind": "members", "unreadable": error.to_string() }),
     }
 }
 
@@ -95,6 +109,7 @@ fn name(command: &Command) -> &'static str {
         Command::AlterTopicConfig { .. } => "alter topic config",
         Command::AlterBrokerConfig { .. } => "alter broker config",
         Command::AllocateProducerIds { .. } => "allocate producer ids",
+        Command::SetLayout { .. } => "set layout",
     }
 }
 

@@ -60,8 +60,9 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
         let message = format!("there is no group {group}: the groups are 0 to {last}");
         return Err(UsageError(message).into());
     }
-    if let Some(group) = args.group.filter(|group| !stopped.groups().any(|g| g.0 == *group)) {
-        let here: Vec<String> = stopped.groups().map(|group| group.to_string()).collect();
+    let groups = stopped.groups()?;
+    if let Some(group) = args.group.filter(|group| !groups.contains(&GroupId(*group))) {
+        let here: Vec<String> = groups.iter().map(|group| group.to_string()).collect();
         let message = format!(
             "group {group} has its replicas on other nodes: the groups of this one are {}",
             here.join(", ")

@@ -1,11 +1,14 @@
 //! `hutong journal`: what lies in the journals of a stopped node, and whether it is whole.
 //!
-//! Both commands hold the directory's lock while they look, and change nothing.
+//! Both commands hold the directory's lock while they look, and change nothing. `verify` also holds
+//! journals against those of a node that runs, which it asks over the peer protocol.
 
+mod against;
 mod contents;
 mod entries;
 mod inspect;
 mod inspect_report;
+mod running;
 mod stopped;
 mod verify;
 mod walk;

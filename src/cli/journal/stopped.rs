@@ -66,8 +66,11 @@ impl Stopped {
     }
 
     /// The groups that this node has a replica of.
-    pub fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
-        self.facts().groups_here()
+    ///
+    /// # Errors
+    /// The directory can't be listed.
+    pub fn groups(&self) -> anyhow::Result<Vec<GroupId>> {
+        self.dir.groups_here()
     }
 
     pub fn source(&self) -> DirSource {
@@ -81,9 +84,12 @@ impl Stopped {
 
     /// All groups and the catalog as the journals' ends have them.
     pub fn state(&self) -> anyhow::Result<(Vec<GroupState>, Catalog)> {
-        let mut groups =
-            self.groups().map(|group| self.group(group)).collect::<anyhow::Result<Vec<_>>>()?;
-        let mut catalog = Catalog::new(self.facts().groups, 1);
+        let mut groups = self
+            .groups()?
+            .into_iter()
+            .map(|group| self.group(group))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let mut catalog = Catalog::new(self.facts().groups, &self.facts().formed());
         if let Some(group) = groups.get_mut(CATALOG_GROUP.0 as usize) {
             catalog = group.catalog.take().unwrap_or(catalog);
             apply_commands(&mut catalog, &group.entries);

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::super::FoundBad;
 use super::super::output::{human_bytes, human_count, print, print_json};
+use super::against::{Against, Compared, check_kept, connect};
+use super::running;
 use super::stopped::Stopped;
 use super::walk::{BadPlace, walk};
 use crate::coordinator::Record;
@@ -18,13 +20,16 @@ use crate::kafka::record_batch;
 use crate::metadata::Command;
 use crate::model::ids::{GroupId, PartitionKey, SegmentId};
 use crate::model::position::{LogIndex, Position, Term};
+use crate::replica::Members;
 use crate::replica::vote::VoteFile;
+use crate::runtime::journal_client::JournalClient;
 use crate::shard::checkpoint::{self, Checkpoint};
 use crate::shard::control::CATALOG_GROUP;
+use crate::shard::peers::repair_wire::EntrySum;
 
 #[derive(Debug, Args)]
 #[command(
-    about = "Check everything in the journals of a stopped node",
+    about = "Check everything in the journals of a stopped node, and compare nodes",
     long_about = "Check everything in the journals of a stopped node: from the oldest segment on, \
                   that each entry has the right checksum and follows the one before; of each \
                   record batch its crc and that its offsets follow; and votes and checkpoints. \
@@ -32,14 +37,26 @@ use crate::shard::control::CATALOG_GROUP;
                   of each group.\n\n\
                   A torn tail, as a crash leaves it, is told and is not bad: the next start cuts \
                   it, and nothing in it was acknowledged as flushed.\n\n\
+                  With --against, each entry's checksum is also compared with that of another \
+                  node, which runs, as far as both have it and it is committed there. Two running \
+                  nodes are compared with --node and --against. Exits with 1 if they differ, and \
+                  names the first entry that does.\n\n\
                   Examples:\n\n  \
                   hutong journal verify /var/lib/hutong\n  \
+                  hutong journal verify /var/lib/hutong --against node2:9092\n  \
+                  hutong journal verify --node node1:9092 --against node2:9092\n  \
                   hutong journal verify /var/lib/hutong --json | jq '.groups[].bad'"
 )]
 pub struct VerifyArgs {
     /// The data directory
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "node")]
+    directory: Option<PathBuf>,
+    /// Compare with this node, which runs: the address of any of its shards
+    #[arg(long, value_name = "HOST:PORT")]
+    against: Option<String>,
+    /// Instead of a data directory: compare this node, which runs
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "directory", requires = "against")]
+    node: Option<String>,
     /// Print JSON: one object, with an array of groups
     #[arg(long)]
     json: bool,
@@ -47,22 +64,37 @@ pub struct VerifyArgs {
 
 /// Checks all groups, tells what was found, and fails if anything is bad.
 pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
-    let stopped = Stopped::open(&args.directory)?;
+    let Some(directory) = &args.directory else {
+        let (node, against) = args.node.as_deref().zip(args.against.as_deref()).expect("clap");
+        return running::compare(node, against, args.json);
+    };
+    let stopped = Stopped::open(directory)?;
+    let facts = stopped.facts();
+    let mut remote = match &args.against {
+        Some(address) => Some(connect(address, &facts.cluster_id)?),
+        None => None,
+    };
+    if let Some(remote) = &remote {
+        remote.check_shape(facts.segment_bytes)?;
+    }
     let mut checked = Vec::new();
-    for group in stopped.groups() {
-        checked.push(check_group(&stopped, &stopped.files(group)?));
+    for group in stopped.groups()? {
+        checked.push(check_group(&stopped, &stopped.files(group)?, remote.as_mut())?);
+    }
+    if let Some(remote) = &remote {
+        check_kept(remote, checked.iter().filter_map(|group| group.compared.as_ref()))?;
     }
     if args.json {
         let groups: Vec<Value> = checked.iter().map(Checked::to_json).collect();
         print_json(&json!({
             "directory": stopped.path().display().to_string(),
-            "ok": checked.iter().all(|group| group.bad.is_none()),
+            "ok": checked.iter().all(Checked::is_ok),
             "groups": groups,
         }))?;
     } else {
         print(&checked.iter().map(Checked::to_text).collect::<String>())?;
     }
-    match checked.iter().all(|group| group.bad.is_none()) {
+    match checked.iter().all(Checked::is_ok) {
         true => Ok(()),
         false => Err(FoundBad.into()),
     }
@@ -79,11 +111,17 @@ struct Checked {
     last: (LogIndex, Term),
     cut: Option<Cut>,
     bad: Option<BadPlace>,
+    /// What came of comparing it with another node.
+    compared: Option<Compared>,
     /// The offset that each partition's next record must have, as far as it is known.
     next_offsets: FxHashMap<PartitionKey, i64>,
 }
 
-fn check_group(stopped: &Stopped, files: &GroupFiles) -> Checked {
+fn check_group(
+    stopped: &Stopped,
+    files: &GroupFiles,
+    remote: Option<&mut JournalClient>,
+) -> anyhow::Result<Checked> {
     let segment_bytes = stopped.facts().segment_bytes;
     let mut checked = Checked::new(files.group, segment_bytes);
     if let Err(why) = VoteFile::decode(&files.vote) {
@@ -91,8 +129,15 @@ fn check_group(stopped: &Stopped, files: &GroupFiles) -> Checked {
     }
     let checkpoint = checked.checkpoint(files);
     let mut reached = false;
+    let committed = checkpoint.as_ref().map_or(Position(0), |checkpoint| checkpoint.applied.end);
+    let mut against = remote.map(|remote| Against::new(remote, files.group, committed));
+    let mut asked = Ok(());
     let walked = walk(stopped.node(), segment_bytes, files, &mut stopped.source(), |entry| {
         checked.entry(entry);
+        if let (Some(against), Ok(())) = (&mut against, &asked) {
+            let (position, term) = (entry.header.position, entry.header.term);
+            asked = against.entry(EntrySum { position, term, crc: entry.crc }, entry.end());
+        }
         if let Some(checkpoint) = &checkpoint
             && entry.end() == checkpoint.applied.end
         {
@@ -110,7 +155,9 @@ fn check_group(stopped: &Stopped, files: &GroupFiles) -> Checked {
         let what = format!("no entry ends at position {}, up to which it goes", applied.end);
         checked.found_bad(bad_checkpoint(files.group, &what));
     }
-    checked
+    asked?;
+    checked.compared = against.map(Against::finish);
+    Ok(checked)
 }
 
 fn bad_checkpoint(group: GroupId, what: &str) -> BadPlace {
@@ -129,8 +176,13 @@ impl Checked {
             last: Default::default(),
             cut: None,
             bad: None,
+            compared: None,
             next_offsets: FxHashMap::default(),
         }
+    }
+
+    fn is_ok(&self) -> bool {
+        self.bad.is_none() && self.compared.as_ref().is_none_or(Compared::is_equal)
     }
 
     fn found_bad(&mut self, bad: BadPlace) {
@@ -158,6 +210,9 @@ impl Checked {
                     .map(drop)
                     .map_err(|error| format!("a command that can't be read: {error}")),
                 RunKind::LogStart => Ok(()),
+                RunKind::Members => Members::decode(&mut entry.data(data))
+                    .map(drop)
+                    .map_err(|error| error.to_string()),
                 RunKind::Coordinator => Record::decode_all(entry.data(data))
                     .try_for_each(|record| record.map(drop))
                     .map_err(|error| format!("a record that can't be read: {error}")),
@@ -245,6 +300,7 @@ impl Checked {
             Some(bad) => text.push_str(&format!("  BAD: {}\n", bad.problem)),
             None => text.push_str("  ok\n"),
         }
+        text.extend(self.compared.as_ref().map(Compared::to_text));
         text
     }
 
@@ -263,6 +319,7 @@ impl Checked {
                 "bytes": cut.bytes,
             })),
             "bad": self.bad.as_ref().map(BadPlace::to_json),
+            "against": self.compared.as_ref().map(Compared::to_json),
         })
     }
 }

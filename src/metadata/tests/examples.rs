@@ -16,7 +16,7 @@ fn refusal(catalog: &mut Catalog, command: &Command) -> CatalogError {
 
 #[test]
 fn a_topic_lives_and_dies() {
-    let mut catalog = Catalog::new(2, 1);
+    let mut catalog = Catalog::new(2, &[NodeId(0)]);
     let keys = vec![PartitionKey(1), PartitionKey(2), PartitionKey(3)];
     let created = apply(&mut catalog, &create("orders", 1, 3)).unwrap();
     assert_eq!(created, Applied::TopicCreated { id: id(1), keys: keys.clone() });
@@ -40,7 +40,7 @@ fn a_topic_lives_and_dies() {
 
 #[test]
 fn topics_come_in_name_order_and_spread_over_groups() {
-    let mut catalog = Catalog::new(3, 1);
+    let mut catalog = Catalog::new(3, &[NodeId(0)]);
     for (number, name) in (1..).zip(["c", "a", "b"]) {
         apply(&mut catalog, &create(name, number, 1)).unwrap();
     }
@@ -50,7 +50,7 @@ fn topics_come_in_name_order_and_spread_over_groups() {
 
 #[test]
 fn partitions_grow_on_the_next_groups() {
-    let mut catalog = Catalog::new(3, 1);
+    let mut catalog = Catalog::new(3, &[NodeId(0)]);
     apply(&mut catalog, &create("other", 1, 1)).unwrap();
     apply(&mut catalog, &create("t", 2, 1)).unwrap();
     let grow = |total| Command::CreatePartitions { id: id(2), total };
@@ -69,7 +69,7 @@ fn partitions_grow_on_the_next_groups() {
 
 #[test]
 fn creation_is_refused_for_what_is_wrong() {
-    let mut catalog = Catalog::new(2, 1);
+    let mut catalog = Catalog::new(2, &[NodeId(0)]);
     apply(&mut catalog, &create("a_b", 1, 1)).unwrap();
     let mut refused = |command: &Command| refusal(&mut catalog, command);
     assert_eq!(refused(&create("a_b", 2, 1)), CatalogError::TopicExists("a_b".to_owned()));
@@ -96,7 +96,7 @@ fn creation_is_refused_for_what_is_wrong() {
 
 #[test]
 fn a_deleted_name_collides_no_more() {
-    let mut catalog = Catalog::new(2, 1);
+    let mut catalog = Catalog::new(2, &[NodeId(0)]);
     apply(&mut catalog, &create("a_b", 1, 1)).unwrap();
     apply(&mut catalog, &Command::DeleteTopic { id: id(1) }).unwrap();
     // Takes the slot that the deleted topic had.
@@ -107,14 +107,14 @@ fn a_deleted_name_collides_no_more() {
 
 #[test]
 fn partitions_of_all_topics_are_bounded_and_keys_run_out_politely() {
-    let mut catalog = Catalog::new(2, 1);
+    let mut catalog = Catalog::new(2, &[NodeId(0)]);
     let largest = TOPIC_PARTITIONS_MAX;
     for number in 1..=(PARTITIONS_MAX / largest as usize) as u8 {
         catalog.apply(&create(&format!("t{number}"), number, largest)).unwrap();
     }
     let error = catalog.apply(&create("more", 200, 1)).unwrap_err();
     assert!(matches!(error, CatalogError::TooManyPartitions(_)));
-    let mut catalog = Catalog::new(2, 1);
+    let mut catalog = Catalog::new(2, &[NodeId(0)]);
     catalog.next_key = u32::MAX - 1;
     assert!(apply(&mut catalog, &create("two", 1, 2)).is_err());
     apply(&mut catalog, &create("one", 1, 1)).unwrap();
@@ -124,7 +124,7 @@ fn partitions_of_all_topics_are_bounded_and_keys_run_out_politely() {
 
 #[test]
 fn unknown_topics_are_named() {
-    let mut catalog = Catalog::new(1, 1);
+    let mut catalog = Catalog::new(1, &[NodeId(0)]);
     let unknown = CatalogError::UnknownTopic(id(9));
     let alter = Command::AlterTopicConfig { id: id(9), changes: Vec::new(), replace_all: false };
     let grow = Command::CreatePartitions { id: id(9), total: 2 };
@@ -135,7 +135,7 @@ fn unknown_topics_are_named() {
 
 #[test]
 fn settings_change() {
-    let mut catalog = Catalog::new(1, 1);
+    let mut catalog = Catalog::new(1, &[NodeId(0)]);
     apply(&mut catalog, &create("t", 1, 1)).unwrap();
     let set =
         |name: &str, value: &str| vec![(name.to_owned(), ConfigChange::Set(value.to_owned()))];
@@ -154,7 +154,7 @@ fn settings_change() {
 
 #[test]
 fn producer_ids_are_given_once() {
-    let mut catalog = Catalog::new(1, 1);
+    let mut catalog = Catalog::new(1, &[NodeId(0)]);
     let take = |count| Command::AllocateProducerIds { count };
     let first = apply(&mut catalog, &take(1000)).unwrap();
     assert_eq!(first, Applied::ProducerIds { first: 0, count: 1000 });
@@ -170,12 +170,12 @@ fn producer_ids_are_given_once() {
 
 #[test]
 fn snapshots_that_contradict_themselves_are_refused() {
-    let mut catalog = Catalog::new(2, 1);
+    let mut catalog = Catalog::new(2, &[NodeId(0)]);
     apply(&mut catalog, &create("t", 1, 2)).unwrap();
     let good = bytes(&catalog);
     let group_of_last = good.len() - 4;
     let key_of_last = good.len() - 8;
-    for (at, value) in [(0, 2), (9, 0), (group_of_last, 2), (key_of_last, 1), (key_of_last, 3)] {
+    for (at, value) in [(0, 9), (17, 0), (group_of_last, 2), (key_of_last, 1), (key_of_last, 3)] {
         let mut bad = good.clone();
         bad[at] = value;
         assert!(Catalog::decode(&bad).is_err(), "byte {at} as {value}");

@@ -56,7 +56,7 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 fn catalog_after(commands: &[Command]) -> Catalog {
-    let mut catalog = Catalog::new(3, 1);
+    let mut catalog = Catalog::new(3, &[NodeId(0)]);
     for command in commands {
         let _ = apply(&mut catalog, command);
     }
@@ -97,7 +97,7 @@ proptest! {
 
     #[test]
     fn keys_and_producer_ids_are_never_given_again(commands in vec(command(), 0..60)) {
-        let mut catalog = Catalog::new(3, 1);
+        let mut catalog = Catalog::new(3, &[NodeId(0)]);
         let (mut given, mut producers) = (BTreeSet::new(), 0);
         for command in &commands {
             match apply(&mut catalog, command) {

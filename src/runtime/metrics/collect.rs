@@ -216,7 +216,10 @@ fn core(page: &mut Page, shard: &str, core: &ShardSnapshot) {
     page.number(families::CACHE_HITS, [shard], core.fetch.cache_hits);
     page.number(families::CACHE_MISSES, [shard], core.fetch.cache_misses);
     page.number(families::READS_UNDER_WAY, [shard], core.reads_under_way);
-    page.number(families::DAMAGED, [shard], core.fetch.damaged_entries);
+    page.number(families::DAMAGED, [shard], core.repairs.damaged);
+    page.number(families::REPAIRED, [shard], core.repairs.repaired);
+    page.number(families::SCRUB_ROUNDS, [shard], core.scrub_rounds);
+    page.number(families::SCRUB_BYTES, [shard], core.scrub_bytes);
     page.number(families::PEERS, [shard], core.peers);
     page.number(families::PEER_RECEIVED, [shard], core.peer_bytes.received_bytes);
     page.number(families::PEER_SENT, [shard], core.peer_bytes.sent_bytes);
@@ -241,6 +244,7 @@ fn of_group(page: &mut Page, shard: &str, group: &GroupSnapshot) {
         ("commit", group.commit),
         ("apply", group.apply),
         ("cache", group.cache_start),
+        ("scrub", group.scrub),
         ("checkpoint", group.checkpoint),
         ("start", group.start),
     ] {

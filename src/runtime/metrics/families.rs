@@ -125,7 +125,13 @@ families! {
     READS_UNDER_WAY "hutong_fetches_under_way" Gauge ["shard"]
         "Fetch and ListOffsets requests that wait for records, the disk or their time."
     DAMAGED "hutong_damaged_entries_total" Counter ["shard"]
-        "Journal entries that a consumer needed and that were damaged or missing on disk."
+        "Journal entries that were found damaged or missing on disk, by whomever."
+    REPAIRED "hutong_repaired_entries_total" Counter ["shard"]
+        "Damaged journal entries that were fetched from another node and written again."
+    SCRUB_ROUNDS "hutong_scrub_rounds_total" Counter ["shard"]
+        "How often the scrub has read all journals of the shard."
+    SCRUB_BYTES "hutong_scrub_read_bytes_total" Counter ["shard"]
+        "Bytes of journals that the scrub has read."
 
     STAGE "hutong_stage_seconds" Durations ["shard", "stage"]
         "Time that produce requests spend in each stage, from the queue to the socket."

@@ -177,7 +177,7 @@ impl<P: Page> Admin<'_, P> {
         } else {
             // Kafka's word for a broker that is known and can't be reached is "fenced".
             let fenced_too = request.include_fenced_brokers;
-            let brokers = self.cluster.all_brokers(&self.config.nodes);
+            let brokers = self.cluster.all_brokers();
             let brokers =
                 brokers.filter(|(_, is_up)| *is_up || fenced_too).map(|(broker, is_up)| {
                     DescribeClusterBroker::default()

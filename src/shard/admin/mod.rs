@@ -273,6 +273,9 @@ pub fn error_code(error: &CatalogError) -> ErrorCode {
             ErrorCode::UNKNOWN_SERVER_ERROR
         }
         CatalogError::InvalidPartitions(_) => ErrorCode::INVALID_PARTITIONS,
+        CatalogError::LayoutChanged | CatalogError::InvalidLayout(_) => {
+            ErrorCode::UNKNOWN_SERVER_ERROR
+        }
         CatalogError::InvalidReplicationFactor(_) => ErrorCode::INVALID_REPLICATION_FACTOR,
         CatalogError::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
         CatalogError::NoLeader => ErrorCode::NOT_CONTROLLER,

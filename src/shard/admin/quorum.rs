@@ -63,13 +63,16 @@ impl<P: Page> Admin<'_, P> {
     /// The groups asked for, each once: a small request must not get a huge answer.
     fn asked_groups(&self, asked: &AskedTopic) -> BTreeSet<i32> {
         match asked.partitions.as_slice() {
-            [] if &**asked.topic_name == GROUPS_TOPIC => (0..self.config.groups as i32).collect(),
+            [] if &**asked.topic_name == GROUPS_TOPIC => {
+                (0..self.control.catalog.groups() as i32).collect()
+            }
             partitions => partitions.iter().map(|asked| asked.partition_index).collect(),
         }
     }
 
     fn describe_group(&self, number: i32, now: Now) -> PartitionData {
-        let known = u32::try_from(number).ok().filter(|number| *number < self.config.groups);
+        let groups = self.control.catalog.groups();
+        let known = u32::try_from(number).ok().filter(|number| *number < groups);
         let Some(id) = known.map(GroupId) else {
             return failed(number, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         };
@@ -135,7 +138,7 @@ impl<P: Page> Admin<'_, P> {
         let states =
             partitions.flat_map(|group| group.current_voters.iter().chain(&group.observers));
         let named: BTreeSet<i32> = states.map(|state| state.replica_id.0).collect();
-        let brokers = self.cluster.all_brokers(&self.config.nodes).map(|(broker, _)| broker);
+        let brokers = self.cluster.all_brokers().map(|(broker, _)| broker);
         let nodes = brokers.filter(|broker| named.contains(&broker.id)).map(|broker| {
             let listener = Listener::default()
                 .with_name(StrBytes::from_static_str("PLAINTEXT"))

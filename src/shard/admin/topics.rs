@@ -50,7 +50,8 @@ impl<P: Page> Admin<'_, P> {
                 .with_error_code(ErrorCode::REQUEST_TIMED_OUT.code());
             match command {
                 Ok(command) => {
-                    describe_created(&mut result, &command, self.control.catalog.nodes());
+                    let copies = self.control.catalog.layout().copies_default();
+                    describe_created(&mut result, &command, copies as i16);
                     commands.push(Some(command));
                 }
                 Err((code, message)) => {
@@ -199,11 +200,13 @@ impl<P: Page> Admin<'_, P> {
 }
 
 /// What the answer says of the topic that a command makes. On success it stands as it is.
-fn describe_created(result: &mut CreatableTopicResult, command: &Command, replicas: i16) {
-    let Command::CreateTopic { id, partitions, config, .. } = command else { return };
+fn describe_created(result: &mut CreatableTopicResult, command: &Command, copies: i16) {
+    let Command::CreateTopic { id, partitions, replication_factor, config, .. } = command else {
+        return;
+    };
     result.topic_id = Uuid::from_bytes(id.0);
     result.num_partitions = *partitions;
-    result.replication_factor = replicas;
+    result.replication_factor = if *replication_factor < 0 { copies } else { *replication_factor };
     let described = TopicConfig::from_map(config).unwrap_or_default().describe();
     let configs = described.into_iter().map(|config| {
         CreatableTopicConfigs::default()

@@ -43,6 +43,11 @@ impl Dials {
         }
     }
 
+    /// Dials nobody but these nodes any more.
+    pub fn forget_all_but(&mut self, nodes: &[NodeId]) {
+        self.places.retain(|place, _| nodes.contains(&place.node));
+    }
+
     /// A place that is to be dialed now.
     pub fn due(&self, now: Time) -> Option<Place> {
         let is_due = |dial: &Dial| matches!(dial.state, State::Waiting(at) if at <= now);

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::model::ids::{ConnectionId, NodeId, shard_of_group};
 use crate::model::time::Time;
+use crate::shard::NodeAddress;
 use crate::shard::follow::ReplyTo;
-use crate::shard::peers::link::Place;
+use crate::shard::peers::link::{Peer, Place};
 use crate::shard::peers::wire::{self, Hello};
 use crate::shard::peers::{PeerEvent, Peers};
 
@@ -32,13 +33,23 @@ impl<P> Peers<P> {
 
     /// Another node has dialed and says who it is.
     pub(super) fn on_hello(&mut self, reply: ReplyTo, hello: Hello, now: Time) {
-        let refusal = self.refusal(&hello, now);
+        let visits = hello.node == wire::VISITOR;
+        let refusal = match visits {
+            true => self.refusal_of_visitor(&hello),
+            false => self.refusal(&hello, now),
+        };
         let answer = match &refusal {
             Some(why) => Err(why.clone()),
             None => Ok(self.hello.clone()),
         };
         self.answer(reply, |out| wire::put_hello_answer(&answer, out));
         match refusal {
+            Some(_) if visits => self.close(reply.connection, now),
+            None if visits => {
+                if let Some(link) = self.links.get_mut(&reply.connection) {
+                    link.visits = true;
+                }
+            }
             Some(why) => {
                 self.note(format!("refused node {}, shard {}: {why}", hello.node, hello.shard));
                 self.close(reply.connection, now);
@@ -81,7 +92,8 @@ impl<P> Peers<P> {
     fn connected(&mut self, connection: ConnectionId, hello: &Hello, now: Time) {
         let place = Place { node: hello.node, shard: hello.shard };
         let Some(link) = self.links.get_mut(&connection) else { return };
-        link.peer = Some((place, hello.incarnation));
+        let Hello { incarnation, directory, .. } = *hello;
+        link.peer = Some(Peer { place, incarnation, directory });
         if let Some(old) = self.up.insert(place, connection)
             && old != connection
         {
@@ -89,6 +101,12 @@ impl<P> Peers<P> {
             self.up.insert(place, connection);
         }
         self.shards.insert(hello.node, hello.shards);
+        self.addresses.entry(hello.node).or_insert_with(|| NodeAddress {
+            node: hello.node,
+            host: hello.host.clone(),
+            port: hello.port,
+            directory,
+        });
         self.plan(hello.node, now);
         self.events.push(PeerEvent::Up {
             node: hello.node,
@@ -96,6 +114,25 @@ impl<P> Peers<P> {
             host: hello.host.clone(),
             port: hello.port,
         });
+    }
+
+    /// Why a tool is turned away, as a sentence for whoever runs it.
+    fn refusal_of_visitor(&self, hello: &Hello) -> Option<String> {
+        let own = &self.hello;
+        if hello.version != own.version {
+            return Some(format!(
+                "this tool speaks version {} of the peer protocol, and node {} version {}: take \
+                 the one of the node's release",
+                hello.version, own.node, own.version
+            ));
+        }
+        let other = !hello.cluster_id.is_empty() && hello.cluster_id != own.cluster_id;
+        other.then(|| {
+            format!(
+                "node {} is of cluster '{}', and not of cluster '{}'",
+                own.node, own.cluster_id, hello.cluster_id
+            )
+        })
     }
 
     /// Why there is nothing to be said to this node, as a sentence for people on both sides.
@@ -118,8 +155,19 @@ impl<P> Peers<P> {
         if hello.node == own.node {
             return Some(format!("two nodes have the id {}: give each its own", own.node));
         }
-        if !self.addresses.contains_key(&hello.node) {
-            return Some(format!("node {} is not in --peers of node {}", hello.node, own.node));
+        if !self.members.contains(&hello.node) {
+            return Some(format!(
+                "node {} is not of the cluster that node {} knows: 'hutong cluster add' adds one",
+                hello.node, own.node
+            ));
+        }
+        if self.directories.get(&hello.node).is_some_and(|known| *known != hello.directory) {
+            return Some(format!(
+                "node {0} comes with another data directory than the one the cluster knows, so \
+                 what it held and whom it voted for is lost. Start it with its own directory; if \
+                 that is gone, 'hutong cluster remove {0}' and add a node under a new id",
+                hello.node
+            ));
         }
         if hello.groups != own.groups || hello.segment_bytes != own.segment_bytes {
             return Some(format!(
@@ -135,10 +183,9 @@ impl<P> Peers<P> {
             ));
         }
         let other = self.links.values().filter_map(|link| Some((link.peer?, link.last_heard)));
-        let twice = other.into_iter().any(|((place, incarnation), heard)| {
-            place.node == hello.node
-                && place.shard == hello.shard
-                && incarnation != hello.incarnation
+        let twice = other.into_iter().any(|(peer, heard)| {
+            peer.place == Place { node: hello.node, shard: hello.shard }
+                && peer.incarnation != hello.incarnation
                 && now.since(heard) < super::ALIVE
         });
         twice.then(|| {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::duplex::{HEAD_BYTES, Incoming, Kind, Outstanding, Serial, head};
 use crate::limits::{PEER_REQUESTS_MAX, PEER_UNSENT_BYTES_MAX};
 use crate::model::ids::{GroupId, NodeId, ShardId};
+use crate::model::position::Position;
 use crate::model::time::Time;
 use crate::shard::output::Part;
 
@@ -19,6 +20,14 @@ pub enum Asked {
     Where {
         group: GroupId,
     },
+    Members {
+        group: GroupId,
+    },
+    /// The entry of a journal that follows what ends at a position.
+    Entry {
+        group: GroupId,
+        at: Position,
+    },
     /// With the number of what waits for it.
     Propose {
         proposal: u64,
@@ -32,13 +41,24 @@ pub struct Place {
     pub shard: ShardId,
 }
 
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    pub place: Place,
+    /// See [`Hello`](super::wire::Hello).
+    pub incarnation: u64,
+    pub directory: u128,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub struct Link<P> {
     /// Whom it was dialed to reach; nobody if the other side dialed.
     pub dialed: Option<Place>,
     /// Who is there, once it has said so.
-    pub peer: Option<(Place, u64)>,
+    pub peer: Option<Peer>,
+    /// A tool is there, which may ask about journals.
+    pub visits: bool,
     pub outstanding: Outstanding<Asked>,
     pub incoming: Incoming,
     /// Frames that have come and not been looked at.
@@ -56,6 +76,7 @@ impl<P> Link<P> {
         Link {
             dialed,
             peer: None,
+            visits: false,
             outstanding: Outstanding::new(PEER_REQUESTS_MAX),
             incoming: Incoming::default(),
             received: Vec::new(),
@@ -74,12 +95,17 @@ impl<P> Link<P> {
         payload: impl FnOnce(&mut Vec<u8>),
         pages: Vec<Part<P>>,
     ) -> bool {
-        if self.unsent_bytes > PEER_UNSENT_BYTES_MAX {
+        if self.is_choked() {
             return false;
         }
         let Some(serial) = self.outstanding.ask(asked) else { return false };
         self.put(Kind::Request, serial, payload, pages);
         true
+    }
+
+    /// Whether the socket is so far behind that nothing more is sent for now.
+    pub fn is_choked(&self) -> bool {
+        self.unsent_bytes > PEER_UNSENT_BYTES_MAX
     }
 
     /// Answers a request.

@@ -13,19 +13,25 @@ use bytes::Bytes;
 
 use crate::duplex::{Frame, Frames, Kind};
 use crate::limits::FRAME_BYTES_MAX;
+use crate::metadata::Layout;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
-use crate::model::position::{LogIndex, Term};
+use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
+use crate::replica::Members;
 use crate::shard::follow::ReplyTo;
 use crate::shard::output::{Output, Part};
 use crate::shard::peers::dials::Dials;
-use crate::shard::peers::link::{Asked, Link, Place};
+use crate::shard::peers::link::{Asked, Link, Peer, Place};
+use crate::shard::peers::repair_wire::{JournalPlace, JournalQuestion};
+use crate::shard::peers::visit::Visit;
 use crate::shard::peers::wire::{Hello, Reach, Request};
 use crate::shard::{NodeAddress, ShardConfig};
 
 mod dials;
 mod handshake;
 pub mod link;
+pub mod repair_wire;
+pub mod visit;
 pub mod wire;
 
 /// A connection over which nothing came for so long, though something was asked, is given up.
@@ -50,6 +56,12 @@ pub enum PeerEvent {
     Where { group: GroupId, reply: ReplyTo },
     /// How far it reaches there.
     Reaches { from: NodeId, group: GroupId, reach: Reach },
+    /// Another node wants to know who belongs to a group that is led here.
+    AsksMembers { group: GroupId, reply: ReplyTo },
+    /// Who belongs to a group, as its leader says.
+    Members { group: GroupId, members: Members },
+    /// Someone who is no node asks for something.
+    Visit { visit: Visit, reply: ReplyTo },
     /// A node leads a group and serves it.
     Leads { node: NodeId, group: GroupId, term: Term },
     /// A command for the catalog.
@@ -57,6 +69,11 @@ pub enum PeerEvent {
     /// What became of a proposal: the catalog's version with it; or the node that was asked
     /// doesn't lead, or is gone and nobody knows.
     Proposed { proposal: u64, version: Option<u64> },
+    /// Somebody asks about a journal.
+    Asked { question: JournalQuestion, reply: ReplyTo },
+    /// A node's answer when it was asked for the entry of a journal that follows what ends at a
+    /// position: its bytes, or that it doesn't have it.
+    Entry { from: NodeId, group: GroupId, at: Position, bytes: Option<Bytes> },
     /// Something for the log.
     Note(String),
 }
@@ -64,7 +81,12 @@ pub enum PeerEvent {
 /// The connections of this shard to shards of other nodes.
 pub struct Peers<P> {
     hello: Hello,
+    /// The nodes of the cluster.
+    members: BTreeSet<NodeId>,
+    /// Where they are, as far as that was told.
     addresses: BTreeMap<NodeId, NodeAddress>,
+    /// What each node's data directory drew, as far as the cluster knows.
+    directories: BTreeMap<NodeId, u128>,
     /// How many shards each node said it has.
     shards: BTreeMap<NodeId, u16>,
     /// The groups of this shard that each node shares.
@@ -94,6 +116,11 @@ pub struct PeerMetrics {
     pub sent_bytes: u64,
 }
 
+fn known_directories(config: &ShardConfig) -> BTreeMap<NodeId, u128> {
+    let known = config.nodes.iter().filter(|address| address.directory != 0);
+    known.map(|address| (address.node, address.directory)).collect()
+}
+
 impl<P> Peers<P> {
     /// Nobody is connected yet. `shared` says which groups of this shard each other node holds.
     pub fn new(
@@ -109,13 +136,21 @@ impl<P> Peers<P> {
                 node: config.node,
                 shard: config.shard,
                 incarnation: config.seed,
+                directory: config.directory,
                 shards: config.shards,
                 groups: config.groups,
                 segment_bytes: config.segment_bytes,
                 host: config.advertised_host.clone(),
                 port: config.base_port,
             },
+            members: config
+                .formed
+                .iter()
+                .chain(config.nodes.iter().map(|it| &it.node))
+                .copied()
+                .collect(),
             addresses: others.map(|address| (address.node, address.clone())).collect(),
+            directories: known_directories(config),
             shards: BTreeMap::new(),
             shared,
             links: BTreeMap::new(),
@@ -136,9 +171,60 @@ impl<P> Peers<P> {
         peers
     }
 
+    /// Nodes or groups have come or gone. Those that are gone are talked to no more; where a node
+    /// is somewhere else, the next dial goes there.
+    pub fn follow(
+        &mut self,
+        layout: &Layout,
+        addresses: &[NodeAddress],
+        shared: BTreeMap<NodeId, Vec<GroupId>>,
+        now: Time,
+    ) {
+        let known = layout.nodes.iter().filter(|(_, node)| node.directory != 0);
+        self.directories.extend(known.map(|(id, node)| (*id, node.directory)));
+        let others = addresses.iter().filter(|address| address.node != self.hello.node);
+        self.addresses = others.map(|address| (address.node, address.clone())).collect();
+        self.shared = shared;
+        self.members = layout.nodes.keys().copied().collect();
+        let nodes: Vec<NodeId> = self.members.iter().copied().collect();
+        let gone: Vec<ConnectionId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.peer.as_ref().is_some_and(|peer| !self.is_welcome(peer)))
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in gone {
+            self.note(format!("{} isn't of this cluster any more", self.who(connection)));
+            self.close(connection, now);
+        }
+        self.dials.forget_all_but(&nodes);
+        for node in nodes {
+            self.plan(node, now);
+        }
+    }
+
+    /// Whether a node that is connected is of the cluster, and is the one that the cluster knows.
+    fn is_welcome(&self, peer: &Peer) -> bool {
+        let known = self.directories.get(&peer.place.node);
+        self.members.contains(&peer.place.node)
+            && known.is_none_or(|known| *known == peer.directory)
+    }
+
+    /// Asks a node that leads a group who belongs to it.
+    pub fn ask_members(&mut self, to: NodeId, group: GroupId) -> bool {
+        let place = Place { node: to, shard: self.shard_of(to, group) };
+        let request = Request::Members { group };
+        self.ask(place, Asked::Members { group }, |out| request.encode(out), Vec::new())
+    }
+
     /// Whether this connection is one to another node.
     pub fn is_link(&self, connection: ConnectionId) -> bool {
         self.links.contains_key(&connection)
+    }
+
+    /// Whether there is any such connection.
+    pub fn has_links(&self) -> bool {
+        !self.links.is_empty()
     }
 
     /// A connection that was dialed is there: says hello.
@@ -209,7 +295,7 @@ impl<P> Peers<P> {
                 self.events.push(PeerEvent::Proposed { proposal, version: None });
             }
         }
-        if let Some((place, _)) = link.peer
+        if let Some(Peer { place, .. }) = link.peer
             && self.up.get(&place) == Some(&connection)
         {
             self.up.remove(&place);
@@ -222,6 +308,12 @@ impl<P> Peers<P> {
     /// Whether any connection to a node is there.
     pub fn is_up(&self, node: NodeId) -> bool {
         self.up.keys().any(|place| place.node == node)
+    }
+
+    /// What the data directories of the nodes that can be talked to have drawn.
+    pub fn seen_directories(&self) -> impl Iterator<Item = (NodeId, u128)> {
+        let peers = self.up.values().filter_map(|connection| self.links.get(connection)?.peer);
+        peers.map(|peer| (peer.place.node, peer.directory))
     }
 
     /// Shards of other nodes that can be talked to.
@@ -336,6 +428,25 @@ impl<P> Peers<P> {
         self.ask(place, Asked::Where { group }, |out| request.encode(out), Vec::new())
     }
 
+    /// Asks a node for an entry of a journal. Returns whether that left.
+    pub fn ask_entry(&mut self, to: NodeId, place: JournalPlace) -> bool {
+        let JournalPlace { group, at, .. } = place;
+        let to = Place { node: to, shard: self.shard_of(to, group) };
+        let request = Request::Journal(JournalQuestion::Entry(place));
+        self.ask(to, Asked::Entry { group, at }, |out| request.encode(out), Vec::new())
+    }
+
+    /// Whether so much was given to a connection and not taken that nothing large goes there now.
+    pub fn is_choked(&self, connection: ConnectionId) -> bool {
+        self.links.get(&connection).is_none_or(Link::is_choked)
+    }
+
+    /// The nodes that can be talked to.
+    pub fn nodes_up(&self) -> impl Iterator<Item = NodeId> {
+        let nodes: BTreeSet<NodeId> = self.up.keys().map(|place| place.node).collect();
+        nodes.into_iter()
+    }
+
     /// Tells all other nodes that this one leads a group.
     pub fn tell_leads(&mut self, group: GroupId, term: Term) {
         let places: Vec<Place> = self.up.keys().copied().collect();
@@ -414,16 +525,31 @@ impl<P> Peers<P> {
     ) -> Result<(), String> {
         let request = Request::decode(frame.payload).map_err(|error| error.to_string())?;
         let reply = ReplyTo { connection, serial: frame.serial };
-        if let Request::Hello(hello) = request {
-            self.on_hello(reply, hello, now);
+        let request = match request {
+            Request::Hello(hello) => {
+                self.on_hello(reply, hello, now);
+                return Ok(());
+            }
+            Request::Visit(visit) => {
+                self.events.push(PeerEvent::Visit { visit, reply });
+                return Ok(());
+            }
+            request => request,
+        };
+        let link = self.links.get(&connection);
+        if let Request::Journal(question) = request
+            && link.is_some_and(|link| link.visits || link.peer.is_some())
+        {
+            self.events.push(PeerEvent::Asked { question, reply });
             return Ok(());
         }
-        let from = self.links.get(&connection).and_then(|link| link.peer);
-        let Some((Place { node: from, .. }, _)) = from else {
+        let from = link.and_then(|link| link.peer);
+        let Some(Peer { place: Place { node: from, .. }, .. }) = from else {
             return Err("it speaks before it says who it is".into());
         };
         match request {
-            Request::Hello(_) => {}
+            Request::Hello(_) | Request::Visit(_) | Request::Journal(_) => {}
+            Request::Members { group } => self.events.push(PeerEvent::AsksMembers { group, reply }),
             Request::Raft { group, message } => {
                 let message = wire::share(bytes, message);
                 self.events.push(PeerEvent::Raft { from, group, message, reply });
@@ -449,7 +575,7 @@ impl<P> Peers<P> {
         now: Time,
     ) -> Result<(), String> {
         let link = self.links.get(&connection).expect("it was just looked at");
-        let from = link.peer.map(|(place, _)| place.node);
+        let from = link.peer.map(|peer| peer.place.node);
         match (asked, from) {
             (Asked::Raft { group }, Some(from)) => {
                 let (term, index) = wire::received(payload).map_err(|error| error.to_string())?;
@@ -469,7 +595,18 @@ impl<P> Peers<P> {
                     self.events.push(PeerEvent::Reaches { from, group, reach });
                 }
             }
-            (Asked::Leads, _) | (Asked::Raft { .. } | Asked::Where { .. }, None) => {}
+            (Asked::Members { group }, _) => {
+                let members = wire::members(payload).map_err(|error| error.to_string())?;
+                if let Some(members) = members {
+                    self.events.push(PeerEvent::Members { group, members });
+                }
+            }
+            (Asked::Entry { group, at }, Some(from)) => {
+                let bytes = (!payload.is_empty()).then(|| Bytes::copy_from_slice(payload));
+                self.events.push(PeerEvent::Entry { from, group, at, bytes });
+            }
+            (Asked::Leads, _) => {}
+            (Asked::Raft { .. } | Asked::Where { .. } | Asked::Entry { .. }, None) => {}
         }
         Ok(())
     }
@@ -484,10 +621,10 @@ impl<P> Peers<P> {
 
     fn who(&self, connection: ConnectionId) -> String {
         let link = self.links.get(&connection);
-        let place = link.and_then(|link| link.peer.map(|(place, _)| place).or(link.dialed));
+        let place = link.and_then(|link| link.peer.map(|peer| peer.place).or(link.dialed));
         match place {
             Some(Place { node, shard }) => format!("node {node}, shard {shard}"),
-            None => "a node that hasn't said who it is".into(),
+            None => "somebody who hasn't said who it is".into(),
         }
     }
 

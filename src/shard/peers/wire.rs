@@ -8,11 +8,14 @@ use bytes::Bytes;
 use crate::model::fields::{BadEnd, Fields};
 use crate::model::ids::{GroupId, NodeId, ShardId};
 use crate::model::position::{LogIndex, Position, Term};
+use crate::replica::Members;
 use crate::shard::group::Chain;
+use crate::shard::peers::repair_wire::{self, JournalQuestion};
+use crate::shard::peers::visit::{self, Visit};
 
 /// The version of everything here and in `replica/wire`. Nodes of different versions refuse each
 /// other.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// What the first request of a connection begins with. As the head of a Kafka request it would be
 /// Produce version 0, which is refused, with a client id longer than any hello.
@@ -22,9 +25,14 @@ const RAFT: u8 = 1;
 const LEADS: u8 = 2;
 const PROPOSE: u8 = 3;
 const WHERE: u8 = 4;
+const MEMBERS: u8 = 5;
 
 /// The longest text: a host, a cluster id, a reason.
 const TEXT_BYTES_MAX: usize = 1024;
+
+/// The node id in the hello of a tool, which belongs to no cluster: it may ask about journals, and
+/// for nothing else.
+pub const VISITOR: NodeId = NodeId(u32::MAX);
 
 /// Bytes that mean nothing. The other side runs other code: close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,9 +48,11 @@ pub struct Hello {
     pub shard: ShardId,
     /// Drawn at the start of the process: tells a restart from a second process of the same id.
     pub incarnation: u64,
+    /// Drawn when its data directory was made: tells one that was wiped from the one that voted.
+    pub directory: u128,
     /// Shards of the node.
     pub shards: u16,
-    /// Groups of the cluster.
+    /// Groups that the cluster was formed with.
     pub groups: u32,
     pub segment_bytes: u64,
     /// Where clients reach its shard 0.
@@ -54,6 +64,8 @@ pub struct Hello {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     Hello(Hello),
+    /// Of someone who is no node.
+    Visit(Visit),
     /// A message of a group's Raft, in `replica/wire`'s words, with its entries behind it.
     Raft {
         group: GroupId,
@@ -72,6 +84,12 @@ pub enum Request<'a> {
     Where {
         group: GroupId,
     },
+    /// Who belongs to a group that the receiver leads?
+    Members {
+        group: GroupId,
+    },
+    /// What does the receiver's journal of a group hold at some place?
+    Journal(JournalQuestion),
 }
 
 /// How far a journal reaches: the answer to `Where`.
@@ -83,10 +101,11 @@ pub struct Reach {
     pub applied: Chain,
 }
 
-/// Whether a frame's payload looks like the first of a node.
+/// Whether a frame's payload looks like the first of a node or a visitor.
 pub fn is_hello(frame: &[u8]) -> bool {
     // In front of it is the serial of the first request, 0.
-    frame.starts_with(&[0; 4]) && frame[4..].starts_with(MAGIC)
+    frame.starts_with(&[0; 4])
+        && (frame[4..].starts_with(MAGIC) || frame[4..].starts_with(visit::MAGIC))
 }
 
 /// Appends what comes in front of a Raft message.
@@ -120,6 +139,12 @@ impl Request<'_> {
                 out.push(WHERE);
                 out.extend(group.0.to_le_bytes());
             }
+            Request::Visit(visit) => out.extend(visit.encode()),
+            Request::Members { group } => {
+                out.push(MEMBERS);
+                out.extend(group.0.to_le_bytes());
+            }
+            Request::Journal(question) => question.encode(out),
         }
     }
 
@@ -131,6 +156,9 @@ impl Request<'_> {
         if let Some(hello) = payload.strip_prefix(MAGIC) {
             return Ok(Request::Hello(Hello::decode(hello)?));
         }
+        if payload.starts_with(visit::MAGIC) {
+            return Ok(Request::Visit(Visit::decode(payload)?));
+        }
         let (kind, rest) = payload.split_first().ok_or(NotUnderstood)?;
         let mut reader = Reader::new(rest);
         Ok(match *kind {
@@ -138,18 +166,40 @@ impl Request<'_> {
             LEADS => Request::Leads { group: GroupId(reader.u32()?), term: Term(reader.u64()?) },
             PROPOSE => Request::Propose { command: rest },
             WHERE => Request::Where { group: GroupId(reader.u32()?) },
+            MEMBERS => Request::Members { group: GroupId(reader.u32()?) },
+            kind if repair_wire::is_question(kind) => {
+                Request::Journal(JournalQuestion::decode(kind, rest)?)
+            }
             _ => return Err(NotUnderstood),
         })
     }
 }
 
 impl Hello {
+    /// The hello of a tool: of the cluster with this id, or of whichever if it is empty.
+    pub fn of_visitor(cluster_id: &str) -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            cluster_id: cluster_id.into(),
+            node: VISITOR,
+            shard: ShardId(0),
+            incarnation: 0,
+            directory: 0,
+            shards: 1,
+            groups: 0,
+            segment_bytes: 0,
+            host: String::new(),
+            port: 0,
+        }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.version.to_le_bytes());
         put_text(&self.cluster_id, out);
         out.extend(self.node.0.to_le_bytes());
         out.extend(self.shard.0.to_le_bytes());
         out.extend(self.incarnation.to_le_bytes());
+        out.extend(self.directory.to_le_bytes());
         out.extend(self.shards.to_le_bytes());
         out.extend(self.groups.to_le_bytes());
         out.extend(self.segment_bytes.to_le_bytes());
@@ -167,6 +217,7 @@ impl Hello {
             node: NodeId(reader.u32()?),
             shard: ShardId(reader.u16()?),
             incarnation: reader.u64()?,
+            directory: u128::from_le_bytes(reader.array()?),
             shards: reader.u16()?,
             groups: reader.u32()?,
             segment_bytes: reader.u64()?,
@@ -257,12 +308,27 @@ pub fn reach(payload: &[u8]) -> Result<Option<Reach>, NotUnderstood> {
     Ok(Some(Reach { last: chain()?, applied: chain()? }))
 }
 
+/// The answer to `Members`: nothing if the group isn't led here.
+pub fn put_members(members: Option<&Members>, out: &mut Vec<u8>) {
+    if let Some(members) = members {
+        members.encode(out);
+    }
+}
+
+/// Reads the answer to `Members`.
+pub fn members(mut payload: &[u8]) -> Result<Option<Members>, NotUnderstood> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    Members::decode(&mut payload).map(Some).map_err(|_| NotUnderstood)
+}
+
 /// The part of `frames` that `payload`, a slice of it, is: shares the memory.
 pub fn share(frames: &Bytes, payload: &[u8]) -> Bytes {
     frames.slice_ref(payload)
 }
 
-fn put_text(text: &str, out: &mut Vec<u8>) {
+pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
     let mut end = text.len().min(TEXT_BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -271,7 +337,7 @@ fn put_text(text: &str, out: &mut Vec<u8>) {
     out.extend(&text.as_bytes()[..end]);
 }
 
-type Reader<'a> = Fields<'a, NotUnderstood>;
+pub(super) type Reader<'a> = Fields<'a, NotUnderstood>;
 
 impl From<BadEnd> for NotUnderstood {
     fn from(_: BadEnd) -> NotUnderstood {
@@ -280,7 +346,7 @@ impl From<BadEnd> for NotUnderstood {
 }
 
 impl Reader<'_> {
-    fn text(&mut self) -> Result<String, NotUnderstood> {
+    pub(super) fn text(&mut self) -> Result<String, NotUnderstood> {
         let length = usize::from(self.u16()?);
         if length > TEXT_BYTES_MAX {
             return Err(NotUnderstood);
@@ -301,6 +367,7 @@ mod tests {
             node: NodeId(3),
             shard: ShardId(1),
             incarnation: 77,
+            directory: 1 << 100,
             shards: 2,
             groups: 6,
             segment_bytes: 1 << 27,
@@ -317,6 +384,7 @@ mod tests {
             Request::Leads { group: GroupId(5), term: Term(9) },
             Request::Propose { command: b"create" },
             Request::Where { group: GroupId(5) },
+            Request::Members { group: GroupId(5) },
         ] {
             let mut bytes = Vec::new();
             request.encode(&mut bytes);

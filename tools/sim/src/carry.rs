@@ -175,6 +175,11 @@ impl World {
                 self.report.checkpoints += 1;
                 disk.write_checkpoint(group, position, bytes).map_err(at_shard)?
             }
+            // Nodes are told anew at each start where they all are.
+            Output::RememberNodes { .. } => return Ok(()),
+            Output::CreateGroup { group, .. } | Output::RemoveGroup { group } => {
+                return Err(at_shard(format!("group {group} moves, and nobody moves groups here")));
+            }
             Output::Log { line, .. } => {
                 self.trace.event(self.now, &[5], || format!("  {place:?} says: {line}"));
                 return Ok(());

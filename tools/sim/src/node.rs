@@ -50,7 +50,8 @@ pub fn holds(plan: &Plan, node: usize, group: GroupId) -> bool {
     replicas(group, &node_ids(plan)).contains(&NodeId(node as u32))
 }
 
-fn node_ids(plan: &Plan) -> Vec<NodeId> {
+/// The nodes of a cluster.
+pub fn node_ids(plan: &Plan) -> Vec<NodeId> {
     (0..plan.nodes as u32).map(NodeId).collect()
 }
 
@@ -68,8 +69,12 @@ impl Node {
         seed: u64,
     ) -> Result<Node, String> {
         let mut running = Vec::new();
-        let address =
-            |node: NodeId| NodeAddress { node, host: format!("node-{node}"), port: BASE_PORT };
+        let address = |node: NodeId| NodeAddress {
+            node,
+            host: format!("node-{node}"),
+            port: BASE_PORT,
+            directory: 0,
+        };
         let nodes: Vec<NodeAddress> = node_ids(plan).into_iter().map(address).collect();
         for shard in (0..shards).map(ShardId) {
             let files = (0..plan.groups)
@@ -84,12 +89,15 @@ impl Node {
                 shards,
                 groups: plan.groups,
                 cluster_id: "simulated".into(),
+                formed: node_ids(plan),
                 nodes: nodes.clone(),
+                directory: 1 + node as u128,
                 advertised_host: format!("node-{node}"),
                 base_port: BASE_PORT,
                 data_directory: "/sim".into(),
                 segment_bytes: plan.segment_bytes,
                 journal_cache_bytes: plan.journal_cache_bytes,
+                scrub_bytes_per_second: 0,
                 auto_create_topics: false,
                 default_partitions: 1,
                 seed: seed.wrapping_add(u64::from(shard.0)),

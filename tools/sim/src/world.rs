@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use hutong::metadata::placement::REPLICAS_DEFAULT;
 use hutong::model::ids::GroupId;
 use hutong::model::time::Now;
 
@@ -15,7 +14,7 @@ use crate::events::{Event, Events};
 use crate::host::{Host, Place};
 use crate::lie::Lie;
 use crate::network::Network;
-use crate::node::holds;
+use crate::node::{holds, node_ids};
 use crate::plan::{MS, Plan, SECOND};
 use crate::random::Random;
 use crate::topics::Topics;
@@ -91,8 +90,8 @@ impl World {
             produced_bytes: 0,
             plan,
         };
-        let copies = hosts_with_group(&world.plan);
-        world.checks.consensus.begin(world.plan.groups, copies);
+        let nodes = node_ids(&world.plan);
+        world.checks.consensus.begin(world.plan.groups, &nodes);
         world.begin();
         world
     }
@@ -308,10 +307,6 @@ impl World {
     pub fn is_calm_since(&self, at: u64) -> bool {
         !self.is_cluster() || self.phase != Phase::Faults && at > self.healed_at + liveness::SETTLE
     }
-}
-
-fn hosts_with_group(plan: &Plan) -> i16 {
-    plan.nodes.min(REPLICAS_DEFAULT) as i16
 }
 
 fn new_host(plan: &Plan, node: usize, lie: Lie, random: &mut Random) -> Host {

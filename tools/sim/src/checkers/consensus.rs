@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use hutong::journal::format::{Entry, EntryHead};
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::SegmentSource;
-use hutong::model::ids::{GroupId, SegmentId};
+use hutong::model::ids::{GroupId, NodeId, SegmentId};
 use hutong::model::position::Position;
 use hutong::shard::Shard;
 
@@ -43,9 +43,9 @@ struct Written {
 }
 
 impl Consensus {
-    /// Begins with an empty catalog of so many groups and copies.
-    pub fn begin(&mut self, groups: u32, copies: i16) {
-        self.placement.begin(groups, copies);
+    /// Begins with an empty catalog of so many groups, on these nodes.
+    pub fn begin(&mut self, groups: u32, nodes: &[NodeId]) {
+        self.placement.begin(groups, nodes);
     }
 
     /// Elections that were won.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hutong::journal::format::{Entry, RunKind};
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::metadata::{Catalog, Command};
+use hutong::model::ids::NodeId;
 use hutong::model::position::Position;
 
 /// The catalog, as of what was applied anywhere.
@@ -22,9 +23,9 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Begins with an empty catalog of so many groups and copies.
-    pub fn begin(&mut self, groups: u32, copies: i16) {
-        self.catalog = Some(Catalog::new(groups, copies));
+    /// Begins with an empty catalog of so many groups, on these nodes.
+    pub fn begin(&mut self, groups: u32, nodes: &[NodeId]) {
+        self.catalog = Some(Catalog::new(groups, nodes));
     }
 
     /// Somebody writes an entry of group 0.

@@ -1,0 +1,233 @@
+//! Which groups this shard holds. The layout says which it shall: what is missing is made, what
+//! was taken away is let go of. The leader of a group brings its members, one change after the
+//! other, to what the layout says.
+//!
+//! A node can't tell by itself that it belongs to a group no longer: those who took it out talk to
+//! it no more. So it asks the leader, and deletes nothing before that one says so.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::journal::page::Page;
+use crate::journal::source::{GroupFiles, SegmentSource};
+use crate::metadata::{Command, Layout};
+use crate::model::ids::{GroupId, SegmentId, shard_of_group};
+use crate::model::position::Position;
+use crate::model::time::{Now, Time};
+use crate::replica::Members;
+use crate::shard::checkpoint::Checkpoint;
+use crate::shard::control::{CATALOG_GROUP, CATALOG_SHARD, CommandWaiter};
+use crate::shard::group::ControlItem;
+use crate::shard::input::IoFailure;
+use crate::shard::open;
+use crate::shard::output::{LogLevel, Output};
+use crate::shard::{NodeAddress, Shard};
+
+/// How often a node asks whether it still belongs to a group that it shall not hold, and notes a data
+/// directory.
+const ASK_INTERVAL: Duration = Duration::from_millis(300);
+
+/// What was done about the layout.
+#[derive(Debug, Default)]
+pub(super) struct Holdings {
+    /// The layout that was followed last.
+    epoch: Option<u64>,
+    /// Groups whose directories are being made.
+    creating: BTreeSet<GroupId>,
+    /// Groups that this node belongs to no longer, to be deleted once nothing of them is under way.
+    leaving: BTreeSet<GroupId>,
+    next_ask: Time,
+}
+
+impl<P: Page> Shard<P> {
+    /// Does what a new layout asks of this shard.
+    pub(super) fn follow_layout(&mut self, now: Now) {
+        let layout = self.control.catalog.layout();
+        if !self.control.has_catalog() || self.holdings.epoch == Some(layout.epoch) {
+            return;
+        }
+        let is_first = self.holdings.epoch.is_none();
+        self.holdings.epoch = Some(layout.epoch);
+        let layout = layout.clone();
+        self.cluster.follow(&layout);
+        let shard = self.cluster.shard();
+        let own: Vec<GroupId> = (0..layout.groups.len() as u32)
+            .map(GroupId)
+            .filter(|group| shard_of_group(*group, self.config.shards) == shard)
+            .collect();
+        let shared = super::members::shared_groups(&layout, self.config.node, &own);
+        self.peers.follow(&layout, self.cluster.addresses(), shared, now.time);
+        for group in own {
+            self.create_if_missing(&layout, group);
+        }
+        self.leadership.look_now();
+        if shard == CATALOG_SHARD && !is_first {
+            self.remember_layout();
+        }
+    }
+
+    fn create_if_missing(&mut self, layout: &Layout, group: GroupId) {
+        let is_wanted = layout.holders(group).contains(&self.config.node);
+        if is_wanted && self.groups.get(group).is_none() && self.holdings.creating.insert(group) {
+            let born = layout.groups[group.0 as usize].born.clone();
+            let checkpoint = Checkpoint::before_all(Members::formed(born)).encode();
+            let checkpoint = Bytes::from(checkpoint);
+            self.outputs.push_back(Output::CreateGroup { group, checkpoint });
+        }
+    }
+
+    /// The next start must know whom to talk to, and whom not to believe, before it has a catalog.
+    fn remember_layout(&mut self) {
+        let nodes: Vec<NodeAddress> = self.cluster.addresses().to_vec();
+        self.outputs.push_back(Output::RememberNodes { nodes });
+        if let Some(group) = self.groups.get_mut(CATALOG_GROUP) {
+            group.checkpoint.hurry(group.applied().end);
+        }
+    }
+
+    /// A group's directory is there, or can't be made.
+    pub(super) fn on_group_created(
+        &mut self,
+        group: GroupId,
+        result: Result<GroupFiles, IoFailure>,
+    ) {
+        self.holdings.creating.remove(&group);
+        let opened = result.and_then(|files| {
+            let opened = open::open_group(&self.config, &files, &mut NothingWritten);
+            opened.map_err(IoFailure::Failed)
+        });
+        match opened {
+            Ok(opened) => {
+                self.groups.insert(opened.group);
+                self.control.fill_group(group, &mut self.groups);
+                // It is asked for again by what follows the layout.
+                self.again = true;
+            }
+            Err(failure) => {
+                let why = match failure {
+                    IoFailure::NoSpace => "no space left on the device".to_string(),
+                    IoFailure::Failed(why) => why,
+                };
+                let line = format!(
+                    "group {group} was given to this node, and its directory can't be made: {why}. \
+                     It is tried again when the layout changes or the node is started again"
+                );
+                self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
+            }
+        }
+    }
+
+    /// Brings the members of the groups that are led here to what the layout says, and asks about
+    /// those that are held here and shall not be. Called with Raft's clock.
+    pub(super) fn tend_members(&mut self, now: Time) {
+        if !self.control.has_catalog() {
+            return;
+        }
+        let node = self.config.node;
+        let layout = self.control.catalog.layout();
+        for group in self.groups.iter_mut().filter(|group| group.is_serving()) {
+            let wanted = layout.holders(group.id);
+            let members = group.replica.group_members();
+            if wanted.is_empty() || group.changes_members() {
+                continue;
+            }
+            let has_all = |node| group.replica.has_all(node);
+            if let Some(step) = members.step_towards(wanted, node, has_all) {
+                let next = members.after(step);
+                group.control.push(ControlItem::Members(next));
+                self.again = true;
+            } else if !wanted.contains(&node) {
+                // It is the last that has to go, and hands over first.
+                self.leadership.look_now();
+            }
+        }
+        if now < self.holdings.next_ask {
+            return;
+        }
+        self.holdings.next_ask = now + ASK_INTERVAL;
+        self.note_directories();
+        let layout = self.control.catalog.layout();
+        for index in 0..self.groups.len() {
+            let group = self.groups.at(index).id;
+            if !layout.holders(group).contains(&node)
+                && !self.holdings.leaving.contains(&group)
+                && let Some(leader) = self.cluster.leading(group)
+                && leader.node != node
+            {
+                self.peers.ask_members(leader.node, group);
+            }
+        }
+    }
+
+    /// A group's leader says who belongs to it.
+    pub(super) fn on_members(&mut self, group: GroupId, members: &Members) {
+        let layout = self.control.catalog.layout();
+        let Some(held) = self.groups.get_mut(group) else { return };
+        let is_out = members.version >= held.replica.group_members().version
+            && !members.has(self.config.node)
+            && !layout.holders(group).contains(&self.config.node);
+        if is_out && self.holdings.leaving.insert(group) {
+            held.following.close();
+        }
+    }
+
+    /// Deletes the groups that this node belongs to no longer, between two turns.
+    pub(super) fn let_go(&mut self) {
+        let quiet = |group: &GroupId| self.groups.get(*group).is_none_or(|it| it.is_at_rest());
+        let done: Vec<GroupId> = self.holdings.leaving.iter().copied().filter(quiet).collect();
+        for group in done {
+            self.holdings.leaving.remove(&group);
+            if self.groups.remove(group).is_none() {
+                continue;
+            }
+            self.fetches.on_truncated(group, Position(0));
+            self.outputs.push_back(Output::RemoveGroup { group });
+            let line = format!("group {group} is held by other nodes now, and was deleted here");
+            self.outputs.push_back(Output::Log { level: LogLevel::Info, line });
+            // The layout may have given it back meanwhile.
+            let layout = self.control.catalog.layout().clone();
+            self.create_if_missing(&layout, group);
+        }
+    }
+
+    /// Notes what the data directories of nodes have drawn, so that an empty one under the same id
+    /// is known for what it is.
+    fn note_directories(&mut self) {
+        if self.cluster.shard() != CATALOG_SHARD || !self.leads_catalog() {
+            return;
+        }
+        let layout = self.control.catalog.layout();
+        let own = (self.config.node, self.config.directory);
+        // One after the other: each is made from the layout before.
+        let next = self
+            .peers
+            .seen_directories()
+            .chain([own])
+            .find_map(|(node, directory)| layout.with_directory(node, directory));
+        if let Some(layout) = next {
+            self.propose_layout(layout, CommandWaiter::Nobody);
+        }
+    }
+
+    /// Whether this node leads group 0, so that it needs not ask another.
+    fn leads_catalog(&self) -> bool {
+        self.groups.get(CATALOG_GROUP).is_some_and(|group| group.is_serving())
+    }
+
+    pub(super) fn propose_layout(&mut self, layout: Layout, waiter: CommandWaiter) {
+        let command = Command::SetLayout { layout: Box::new(layout) };
+        let (cluster, groups) = (&self.cluster, &mut self.groups);
+        self.control.propose(command, waiter, cluster, groups, &mut self.outputs);
+    }
+}
+
+/// A group that was just made has nothing to be read.
+struct NothingWritten;
+
+impl SegmentSource for NothingWritten {
+    fn read(&mut self, group: GroupId, _: SegmentId, _: u64, _: &mut [u8]) -> Result<(), String> {
+        Err(format!("group {group} was just made"))
+    }
+}

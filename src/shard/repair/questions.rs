@@ -1,0 +1,94 @@
+//! What other nodes and tools ask about the journals of this shard, answered from its disk.
+
+use super::look::{Look, Looked};
+use super::{Reading, limit};
+use crate::journal::page::Page;
+use crate::limits::{JOURNAL_QUESTIONS_MAX, READ_CHUNK_BYTES, SCRUB_READ_BYTES};
+use crate::model::position::Position;
+use crate::shard::Shard;
+use crate::shard::follow::ReplyTo;
+use crate::shard::output::Output;
+use crate::shard::peers::repair_wire::{EntrySum, JournalQuestion, NoSums, Sums, put_sums};
+
+impl<P: Page> Shard<P> {
+    /// Somebody asks.
+    pub(in crate::shard) fn on_journal_question(
+        &mut self,
+        question: JournalQuestion,
+        reply: ReplyTo,
+    ) {
+        let (mut place, sums) = match question {
+            JournalQuestion::Entry(place) => (place, false),
+            JournalQuestion::Sums(place) => (place, true),
+        };
+        let asked = self.repairs.reads.values();
+        let waiting = asked.filter(|reading| matches!(reading, Reading::Question { .. })).count();
+        let busy = waiting >= JOURNAL_QUESTIONS_MAX || self.peers.is_choked(reply.connection);
+        let Some(own) = self.groups.get(place.group).filter(|_| !busy) else {
+            let why = if busy { NoSums::Busy } else { NoSums::NotHere };
+            return self.peers.answer(reply, |out| {
+                if sums {
+                    put_sums(Err(why), out);
+                }
+            });
+        };
+        let start = own.journal.start();
+        place.at = own.journal.entry_start(place.at);
+        if place.at < start {
+            if !sums {
+                return self.peers.answer(reply, |_| {});
+            }
+            (place.at, place.previous_crc) = (start, None);
+        }
+        let bytes = if sums { READ_CHUNK_BYTES } else { SCRUB_READ_BYTES };
+        let mut look = Look::new(place, bytes);
+        let looked = look.begin(&own.journal, limit(own));
+        self.answer_question(look, looked, reply, sums);
+    }
+
+    /// Answers, or reads on.
+    pub(super) fn answer_question(
+        &mut self,
+        look: Look,
+        looked: Looked<P>,
+        reply: ReplyTo,
+        sums: bool,
+    ) {
+        let group = look.place.group;
+        let Some(own) = self.groups.get(group) else { return };
+        let journal = &own.journal;
+        if let Looked::Read { position, bytes } = looked {
+            let (segment, at) = journal.locate(position);
+            let read = self.repairs.read_id(Reading::Question { look, reply, sums });
+            return self.outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
+        }
+        if !sums {
+            return self.peers.answer(reply, |out| {
+                if let Looked::Entries { page, heads, .. } = &looked {
+                    out.extend(&page.bytes()[..heads[0].entry_bytes()]);
+                }
+            });
+        }
+        let (start, limit) = (journal.start(), limit(own));
+        let answer = |next: Position, is_damaged, entries| Sums {
+            start,
+            end: limit,
+            next,
+            is_damaged,
+            entries,
+        };
+        let answer = match looked {
+            Looked::Entries { heads, end, .. } => {
+                let sum = heads.iter().map(|head| EntrySum {
+                    position: head.header.position,
+                    term: head.header.term,
+                    crc: head.crc,
+                });
+                answer(journal.entry_start(end), false, sum.collect())
+            }
+            Looked::Bad { .. } => answer(journal.entry_start(look.place.at), true, Vec::new()),
+            Looked::End | Looked::Read { .. } => answer(look.place.at, false, Vec::new()),
+        };
+        self.peers.answer(reply, |out| put_sums(Ok(&answer), out));
+    }
+}

@@ -1,0 +1,244 @@
+//! Bytes that rot on one node's disk: found by readers and by the scrub, fetched from another node.
+
+use hutong::kafka::error_code::ErrorCode;
+use hutong::model::position::Position;
+
+use crate::rig::{Cluster, Outcome};
+
+const RECORDS: i64 = 60;
+const STORAGE: Outcome = Outcome::Error(ErrorCode::KAFKA_STORAGE_ERROR);
+/// From the end of one round of the scrub to the next.
+const SCRUB_PAUSE_MS: u64 = 3_600_000;
+
+/// Three nodes with a cache of 16 entries, and more records than that.
+fn filled(scrub_bytes_per_second: u64) -> Cluster {
+    let mut cluster = Cluster::start_with(3, |_, config| {
+        config.journal_cache_bytes = 64 << 10;
+        config.scrub_bytes_per_second = scrub_bytes_per_second;
+    });
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    for number in 0..RECORDS {
+        assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(number));
+    }
+    cluster.run_ms(200);
+    cluster
+}
+
+fn repairs(cluster: &Cluster, node: usize) -> (u64, u64) {
+    let counted = cluster.snapshot(node).repairs;
+    (counted.damaged, counted.repaired)
+}
+
+fn assert_silent(cluster: &Cluster) {
+    for node in 0..3 {
+        let said = cluster.log_of(node).join("\n");
+        assert!(!said.contains("damaged"), "node {node} said: {said}");
+    }
+}
+
+#[test]
+fn a_consumer_gets_what_has_rotted_on_the_leader_from_another_node() {
+    // In the data, in the checksum, in the size, in the position, in the chain, in the magic.
+    for byte in [150, 5, 9, 17, 57, 0] {
+        let mut cluster = filled(0);
+        let leader = cluster.leader();
+        let position = cluster.position_of(leader, 20);
+        cluster.rot(leader, Position(position.0 + byte), 1);
+        // What comes before it is given at once.
+        assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(20), "byte {byte}");
+        assert_eq!(cluster.fetch(leader, "t", 20), Outcome::At(RECORDS), "byte {byte}");
+        assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS), "byte {byte}");
+        assert_eq!(repairs(&cluster, leader), (1, 1), "byte {byte}");
+        cluster.assert_journals_agree();
+        let said = cluster.log_of(leader).join("\n");
+        let found = format!("damaged entry in segment 0 at position {position}: consumers wait");
+        assert_eq!(said.matches(&found).count(), 1, "{said}");
+        assert_eq!(said.matches("is whole again").count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn what_the_disk_can_not_read_any_more_is_mended_for_who_asks_again() {
+    let mut cluster = filled(0);
+    let leader = cluster.leader();
+    for offset in [10, 20] {
+        let position = cluster.position_of(leader, offset);
+        cluster.lose(leader, position);
+    }
+    // One at a time: behind the first nothing has been looked at.
+    for _ in 0..2 {
+        assert_eq!(cluster.fetch(leader, "t", 0), STORAGE);
+        cluster.run_ms(100);
+    }
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
+    assert_eq!(repairs(&cluster, leader), (2, 2));
+    let said = cluster.log_of(leader).join("\n");
+    assert_eq!(said.matches("the disk can't read it").count(), 2, "{said}");
+    cluster.assert_journals_agree();
+}
+
+#[test]
+fn a_reader_that_begins_at_the_damage_gets_it_too() {
+    let mut cluster = filled(0);
+    let leader = cluster.leader();
+    let position = cluster.position_of(leader, 0);
+    cluster.rot(leader, position, 100);
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
+    assert_eq!(repairs(&cluster, leader), (1, 1));
+    cluster.assert_journals_agree();
+}
+
+#[test]
+fn a_whole_stretch_that_has_rotted_comes_back_entry_by_entry() {
+    let mut cluster = filled(0);
+    let leader = cluster.leader();
+    let (from, to) = (cluster.position_of(leader, 10), cluster.position_of(leader, 30));
+    cluster.rot(leader, from, to.0 - from.0);
+    let mut offset = 0;
+    while offset < RECORDS {
+        match cluster.fetch(leader, "t", offset) {
+            Outcome::At(next) => offset = next,
+            other => panic!("{other:?} at offset {offset}"),
+        }
+    }
+    assert_eq!(repairs(&cluster, leader), (20, 20));
+    cluster.assert_journals_agree();
+}
+
+#[test]
+fn what_has_rotted_on_all_nodes_is_an_error_and_one_that_comes_back_mends_it() {
+    let mut cluster = filled(0);
+    let leader = cluster.leader();
+    let position = cluster.position_of(leader, 20);
+    (0..3).for_each(|node| cluster.rot(node, position, 1));
+    assert_eq!(cluster.fetch(leader, "t", 20), STORAGE);
+    assert_eq!(cluster.fetch(leader, "t", 20), STORAGE);
+    assert_eq!(repairs(&cluster, leader), (1, 0));
+    let said = cluster.log_of(leader).join("\n");
+    assert_eq!(said.matches("no other node that can be reached has").count(), 1, "{said}");
+    // Somebody puts the segment back from a copy. The leader asks again by itself.
+    cluster.rot((leader + 1) % 3, position, 1);
+    cluster.run_ms(11_000);
+    assert_eq!(repairs(&cluster, leader), (1, 1));
+    assert_eq!(cluster.fetch(leader, "t", 20), Outcome::At(RECORDS));
+}
+
+#[test]
+fn without_other_nodes_the_damage_is_told_and_mended_once_they_are_back() {
+    let mut cluster = filled(0);
+    let leader = cluster.leader();
+    let position = cluster.position_of(leader, 20);
+    cluster.rot(leader, position, 1);
+    cluster.cut_off(leader, true);
+    // It leads still, for it hasn't noticed.
+    assert_eq!(cluster.fetch(leader, "t", 20), STORAGE);
+    cluster.cut_off(leader, false);
+    cluster.run_ms(12_000);
+    assert_eq!(repairs(&cluster, leader), (1, 1));
+    cluster.assert_journals_agree();
+}
+
+#[test]
+fn the_scrub_finds_what_has_rotted_before_anybody_needs_it() {
+    let mut cluster = filled(64 << 20);
+    let leader = cluster.leader();
+    let follower = (leader + 1) % 3;
+    cluster.skip_ms(SCRUB_PAUSE_MS);
+    cluster.run_ms(3000);
+    assert_silent(&cluster);
+    for node in 0..3 {
+        let snapshot = cluster.snapshot(node);
+        assert_eq!(snapshot.scrub_rounds, 2, "node {node}");
+        assert_eq!(snapshot.groups[0].scrub, snapshot.groups[0].apply, "node {node}");
+        assert!(snapshot.scrub_bytes > 60 * 4096, "node {node}");
+    }
+    let places = [(follower, 3, 9), (follower, 20, 150), (leader, 21, 0), (leader, 22, 0)];
+    // Journals are equal, and this node's stays whole.
+    let whole = (leader + 2) % 3;
+    for (node, offset, byte) in places {
+        let position = cluster.position_of(whole, offset);
+        cluster.rot(node, Position(position.0 + byte), 1);
+    }
+    cluster.skip_ms(SCRUB_PAUSE_MS);
+    cluster.run_ms(3000);
+    assert_eq!((repairs(&cluster, follower), repairs(&cluster, leader)), ((2, 2), (2, 2)));
+    cluster.assert_journals_agree();
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
+}
+
+#[test]
+fn a_member_that_is_behind_gets_what_has_rotted_on_the_leader_as_well() {
+    let mut cluster = filled(0);
+    let leader = cluster.leader();
+    let away = (leader + 1) % 3;
+    cluster.kill(away);
+    for number in RECORDS..RECORDS + 100 {
+        assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(number));
+    }
+    for offset in [RECORDS + 3, RECORDS + 40] {
+        let position = cluster.position_of((leader + 2) % 3, offset);
+        cluster.rot(leader, position, 30);
+    }
+    cluster.restart(away);
+    cluster.run_ms(6000);
+    assert_eq!(repairs(&cluster, leader), (2, 2));
+    cluster.assert_journals_agree();
+    assert_eq!(cluster.leader(), leader);
+}
+
+#[test]
+fn a_node_does_not_start_without_what_is_damaged_behind_its_checkpoint() {
+    for (first, last) in [(20, 20), (20, 24), (0, 30)] {
+        let mut cluster = filled(0);
+        let leader = cluster.leader();
+        let (away, other) = ((leader + 1) % 3, (leader + 2) % 3);
+        cluster.kill(away);
+        for offset in first..=last {
+            let position = cluster.position_of(leader, offset);
+            cluster.rot(away, position, 60);
+        }
+        assert!(!cluster.opens(away));
+        let mended = cluster.mend_at_start(away, other).expect("it is damaged");
+        assert_eq!(mended, Ok((last - first + 1) as u64));
+        assert_eq!(cluster.mend_at_start(away, other), None);
+        cluster.restart(away);
+        cluster.run_ms(1500);
+        cluster.assert_journals_agree();
+    }
+}
+
+#[test]
+fn what_nobody_else_has_is_waited_for_and_what_was_never_committed_is_let_go_of() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let old = cluster.leader();
+    assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
+    cluster.run_ms(100);
+    cluster.cut_off(old, true);
+    // On its own disk only.
+    for offset in 1..6 {
+        assert_eq!(cluster.produce(old, "t", 3), Outcome::At(offset));
+    }
+    let position = cluster.position_of(old, 3);
+    cluster.kill(old);
+    cluster.rot(old, position, 60);
+    assert!(!cluster.opens(old));
+    let others = [(old + 1) % 3, (old + 2) % 3];
+    assert_eq!(cluster.mend_at_start(old, others[0]), Some(Ok(0)), "it has nothing there yet");
+    cluster.run_ms(2000);
+    let new = others.into_iter().find(|node| cluster.leads(*node)).expect("a new leader");
+    for offset in 1..9 {
+        assert_eq!(cluster.produce(new, "t", -1), Outcome::At(offset));
+    }
+    cluster.run_ms(100);
+    assert!(matches!(cluster.mend_at_start(old, new), Some(Ok(1..))));
+    assert_eq!(cluster.mend_at_start(old, new), None);
+    cluster.cut_off(old, false);
+    cluster.restart(old);
+    cluster.run_ms(2000);
+    cluster.assert_journals_agree();
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(9));
+}
