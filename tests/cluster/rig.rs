@@ -297,6 +297,12 @@ impl Cluster {
         leaders[0]
     }
 
+    /// Days pass in which nothing happens.
+    pub fn pass_days(&mut self, days: u64) {
+        self.now += days * 86_400_000 * MILLISECOND;
+        self.run_ms(1000);
+    }
+
     pub fn run_ms(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds {
             self.now += MILLISECOND;

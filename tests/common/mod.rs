@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hutong::journal::page::MemoryPage;
+use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::{GroupFiles, SegmentSource};
+use hutong::limits::ENTRY_BYTES_MAX;
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Term;
 use hutong::model::time::{Now, Time, Wallclock};
@@ -107,7 +108,9 @@ impl Broker {
     fn perform(&mut self, output: Output<MemoryPage>) {
         let result = Ok(());
         let input = match output {
-            Output::WriteJournal { group, write, .. } => {
+            Output::WriteJournal { group, write, page, .. } => {
+                let bytes = page.bytes().len();
+                assert!(bytes <= ENTRY_BYTES_MAX, "a start would not believe an entry of {bytes}");
                 Input::JournalWritten { group, write, result }
             }
             Output::WriteVote { group, write, .. } => Input::VoteWritten { group, write, result },
@@ -123,7 +126,6 @@ impl Broker {
                     match part {
                         Part::Bytes(part) => bytes.extend_from_slice(&part),
                         Part::Page { page, start, end } => {
-                            use hutong::journal::page::Page;
                             bytes.extend_from_slice(&page.bytes()[start..end]);
                         }
                     }
