@@ -47,6 +47,7 @@ pub(super) fn shared_groups(
 impl<P: Page> Shard<P> {
     /// Hears what other nodes have said, and lets Raft's clock tick.
     pub(super) fn hear_members(&mut self, now: Now) {
+        self.repairs.has_others(self.cluster.has_others());
         if !self.cluster.has_others() {
             // A tool may ask, also of a node that is alone.
             if self.peers.has_links() {
