@@ -124,14 +124,7 @@ impl<P: Page> Shard<P> {
                 self.spread_node(id, Node { host, port, shards, is_up: true });
                 self.tell_leads_to(id);
             }
-            PeerEvent::Down { node: id } => {
-                for group in self.groups.iter_mut() {
-                    group.unreachable(id);
-                }
-                if let Some(node) = self.cluster.lost_node(id) {
-                    self.spread_node(id, node);
-                }
-            }
+            PeerEvent::Down { node } => self.on_node_down(node),
             PeerEvent::Raft { from, group, message, reply } => {
                 let mut rest = &message[..];
                 let incoming = Incoming::decode(from, &mut rest);
@@ -187,6 +180,15 @@ impl<P: Page> Shard<P> {
             PeerEvent::Note(line) => {
                 self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });
             }
+        }
+    }
+
+    fn on_node_down(&mut self, id: NodeId) {
+        for group in self.groups.iter_mut() {
+            group.unreachable(id);
+        }
+        if let Some(node) = self.cluster.lost_node(id) {
+            self.spread_node(id, node);
         }
     }
 
