@@ -36,6 +36,8 @@ pub struct CheckpointState {
     pub position: Position,
     /// The next is due when this has been applied.
     due: Position,
+    /// One that covers this is wanted soon.
+    hurried: Position,
     /// The writer pauses, until then at most.
     pause_until: Option<Time>,
     writing: bool,
@@ -48,6 +50,7 @@ impl CheckpointState {
         CheckpointState {
             position,
             due: Position(position.0 + CHECKPOINT_JOURNAL_BYTES),
+            hurried: Position(0),
             pause_until: None,
             writing: false,
             failed: false,
@@ -84,9 +87,10 @@ impl CheckpointState {
         false
     }
 
-    /// One is due now, whatever was written since the last.
-    pub fn hurry(&mut self, applied: Position) {
-        self.due = applied;
+    /// One is due as soon as this has been applied, whatever was written since the last.
+    pub fn hurry(&mut self, position: Position) {
+        self.due = position;
+        self.hurried = position;
     }
 
     /// A checkpoint is being written.
@@ -112,7 +116,11 @@ impl CheckpointState {
         self.failed = !written;
         if written {
             self.position = position;
-            self.due = Position(position.0 + CHECKPOINT_JOURNAL_BYTES);
+            // What was asked for while it was being written is not in it.
+            self.due = match self.hurried > position {
+                true => self.hurried,
+                false => Position(position.0 + CHECKPOINT_JOURNAL_BYTES),
+            };
         } else {
             self.due = Position(position.0 + PUT_OFF_BYTES);
         }

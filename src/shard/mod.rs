@@ -227,7 +227,7 @@ impl<P: Page> Shard<P> {
             produce_template: LastTemplate::default(),
             last_topic: 0,
             fetches: Fetches::default(),
-            repairs: Repairs::new(config.nodes.len() > 1, config.scrub_bytes_per_second, now.time),
+            repairs: Repairs::new(config.scrub_bytes_per_second, now.time),
             admin_requests: AdminRequests::default(),
             producer_ids: ProducerIds::default(),
             consumer_groups: ConsumerGroups::default(),
