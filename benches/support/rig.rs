@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use hutong::journal::source::{GroupFiles, SegmentSource};
+use hutong::limits::CHECKPOINT_JOURNAL_BYTES;
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::Input;
@@ -177,6 +178,7 @@ fn config(journal_cache_bytes: usize) -> ShardConfig {
         data_directory: "/data".into(),
         segment_bytes: 128 << 20,
         journal_cache_bytes,
+        checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
         auto_create_topics: true,
         default_partitions: 1,
         seed: 1,

@@ -15,6 +15,7 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::config::peers::Peer;
 use crate::config::{Config, CpuPlacement};
 use crate::journal::source::GroupFiles;
+use crate::limits::CHECKPOINT_JOURNAL_BYTES;
 use crate::model::ids::{ShardId, shard_of_group};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::{DataDir, random};
@@ -225,6 +226,7 @@ fn shard_config(
         data_directory: config.data_dir.display().to_string(),
         segment_bytes: dir.facts().segment_bytes,
         journal_cache_bytes: config.journal_cache_bytes,
+        checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
         auto_create_topics: config.auto_create_topics,
         default_partitions: config.default_partitions,
         seed: u64::from_ne_bytes(random()?),

@@ -2,8 +2,8 @@
 //!
 //! A checkpoint holds a group's partitions (offsets, index, producers), its consumer groups and, of
 //! group 0, the catalog, as of one entry that was committed. It is taken between entries: the
-//! writer pauses until what is in flight has landed, a matter of one disk write every
-//! `CHECKPOINT_JOURNAL_BYTES`. If that takes long, it is put off. The journal is trimmed no further
+//! writer pauses until what is in flight has landed, a matter of one disk write every so many bytes
+//! of the journal (`CHECKPOINT_JOURNAL_BYTES`, if nobody says otherwise). If that takes long, it is put off. The journal is trimmed no further
 //! than the last checkpoint.
 
 use std::time::Duration;
@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::coordinator::Store;
 use crate::journal::format::checksum;
 use crate::journal::page::Page;
-use crate::limits::CHECKPOINT_JOURNAL_BYTES;
 use crate::metadata::Catalog;
 use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
@@ -26,8 +25,8 @@ const VERSION_1: u32 = 1;
 /// How long the writer pauses at most.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 
-/// After a pause that was too short, so much more of the journal is written before the next.
-const PUT_OFF_BYTES: u64 = CHECKPOINT_JOURNAL_BYTES / 8;
+/// After a pause that was too short, this part of the usual distance is written before the next.
+const PUT_OFF_PART: u64 = 8;
 
 /// Where a group stands with its checkpoints.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +35,8 @@ pub struct CheckpointState {
     pub position: Position,
     /// The next is due when this has been applied.
     due: Position,
+    /// Journal bytes from one to the next.
+    distance: u64,
     /// The writer pauses, until then at most.
     pause_until: Option<Time>,
     writing: bool,
@@ -43,11 +44,13 @@ pub struct CheckpointState {
 }
 
 impl CheckpointState {
-    /// The last checkpoint covers everything before `position`.
-    pub fn new(position: Position) -> CheckpointState {
+    /// The last checkpoint covers everything before `position`; the next is taken `distance` bytes
+    /// of the journal later.
+    pub fn new(position: Position, distance: u64) -> CheckpointState {
         CheckpointState {
             position,
-            due: Position(position.0 + CHECKPOINT_JOURNAL_BYTES),
+            due: Position(position.0 + distance),
+            distance,
             pause_until: None,
             writing: false,
             failed: false,
@@ -77,7 +80,7 @@ impl CheckpointState {
             None => self.pause_until = Some(now + PAUSE_MAX),
             Some(until) if now >= until => {
                 self.pause_until = None;
-                self.due = Position(applied.0 + PUT_OFF_BYTES);
+                self.due = Position(applied.0 + self.distance / PUT_OFF_PART);
             }
             Some(_) => {}
         }
@@ -107,9 +110,9 @@ impl CheckpointState {
         self.failed = !written;
         if written {
             self.position = position;
-            self.due = Position(position.0 + CHECKPOINT_JOURNAL_BYTES);
+            self.due = Position(position.0 + self.distance);
         } else {
-            self.due = Position(position.0 + PUT_OFF_BYTES);
+            self.due = Position(position.0 + self.distance / PUT_OFF_PART);
         }
     }
 }

@@ -119,6 +119,8 @@ pub struct ShardConfig {
     pub segment_bytes: u64,
     /// Shared evenly by the shard's groups.
     pub journal_cache_bytes: usize,
+    /// Journal bytes from one checkpoint of a group to the next.
+    pub checkpoint_bytes: u64,
     /// Create a topic when a client asks for one that isn't there.
     pub auto_create_topics: bool,
     /// Partitions of a topic that was created without a number.

@@ -13,6 +13,7 @@ use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::SegmentSource;
 use hutong::kafka::error_code::ErrorCode;
 use hutong::kafka::record_batch::{self, Producer, build_batch};
+use hutong::limits::CHECKPOINT_JOURNAL_BYTES;
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
@@ -93,6 +94,7 @@ impl Cluster {
                 data_directory: "/data".into(),
                 segment_bytes: SEGMENT_BYTES,
                 journal_cache_bytes: 16 << 20,
+                checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
                 auto_create_topics: false,
                 default_partitions: 1,
                 seed: 7 + 1000 * node as u64,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hutong::journal::page::MemoryPage;
 use hutong::journal::source::{GroupFiles, SegmentSource};
+use hutong::limits::CHECKPOINT_JOURNAL_BYTES;
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Term;
 use hutong::model::time::{Now, Time, Wallclock};
@@ -52,6 +53,7 @@ pub fn config() -> ShardConfig {
         data_directory: "/data".into(),
         segment_bytes: 64 << 20,
         journal_cache_bytes: 16 << 20,
+        checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
         auto_create_topics: true,
         default_partitions: 1,
         seed: 1,

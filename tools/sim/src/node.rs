@@ -90,6 +90,7 @@ impl Node {
                 data_directory: "/sim".into(),
                 segment_bytes: plan.segment_bytes,
                 journal_cache_bytes: plan.journal_cache_bytes,
+                checkpoint_bytes: plan.checkpoint_bytes,
                 auto_create_topics: false,
                 default_partitions: 1,
                 seed: seed.wrapping_add(u64::from(shard.0)),
