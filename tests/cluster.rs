@@ -146,6 +146,30 @@ fn a_node_that_was_away_for_long_catches_up_from_the_disk() {
 }
 
 #[test]
+fn a_tail_that_ends_within_an_entry_of_the_new_leader_is_cut_off() {
+    let mut cluster = Cluster::start_with(3, |_, config| config.journal_cache_bytes = 64 << 10);
+    cluster.create_topic("t", 1);
+    let old = cluster.leader();
+    assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
+    cluster.cut_off(old, true);
+    // Two blocks that nobody else has.
+    assert_eq!(cluster.produce(old, "t", 3), Outcome::At(1));
+    assert_eq!(cluster.produce(old, "t", 3), Outcome::At(2));
+    cluster.run_ms(2000);
+    let new = (0..3).find(|node| *node != old && cluster.leads(*node)).expect("a new leader");
+    // Behind the entry that begins its term, one of many blocks, and then more than its cache holds.
+    assert_eq!(cluster.produce_value(new, "t", -1, &[7; 20_000]), Outcome::At(1));
+    for number in 2..100 {
+        assert_eq!(cluster.produce(new, "t", -1), Outcome::At(number));
+    }
+    cluster.cut_off(old, false);
+    cluster.run_ms(3000);
+    cluster.assert_journals_agree();
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(100));
+}
+
+#[test]
 fn a_cluster_that_was_off_goes_on_where_it_was() {
     let mut cluster = Cluster::start(3);
     cluster.create_topic("t", 1);

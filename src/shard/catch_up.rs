@@ -62,6 +62,8 @@ enum State {
     Next { at: Position, bytes: usize },
     /// It lacks what isn't here any more.
     Hopeless,
+    /// What it needs could not be read: it is asked again after a while.
+    Resting,
     /// Being read.
     Reading { read: ReadId, at: Position, bytes: usize },
 }
@@ -235,12 +237,19 @@ impl<P: Page> Group<P> {
         });
         let Some((node, at, bytes)) = found else { return Vec::new() };
         let Some(page) = page else {
-            self.catch_ups.members.remove(&node);
+            self.rest(node, now);
             return Vec::new();
         };
-        let mut work: Vec<_> = self.send_read(node, at, bytes, page).into_iter().collect();
+        let mut work: Vec<_> = self.send_read(node, at, bytes, page, now).into_iter().collect();
         work.extend(self.catch_up(now));
         work
+    }
+
+    fn rest(&mut self, node: NodeId, now: Time) {
+        if let Some(up) = self.catch_ups.members.get_mut(&node) {
+            up.state = State::Resting;
+            up.heard = now;
+        }
     }
 
     /// Sends the whole entries of what was read, or says what to read instead.
@@ -250,6 +259,7 @@ impl<P: Page> Group<P> {
         at: Position,
         bytes: usize,
         page: P,
+        now: Time,
     ) -> Option<CatchUpWork<P>> {
         let up = self.catch_ups.members.get_mut(&node)?;
         let found = whole_entries(page.bytes(), at, up.sent, self.journal.flush_position());
@@ -276,8 +286,13 @@ impl<P: Page> Group<P> {
                     self.journal.entry_start(Position(at.0 - at.0 % self.journal.segment_bytes()))
                         == at;
                 if is_start || next >= self.journal.flush_position() {
-                    // Damaged, or overtaken: begins anew after a while.
-                    self.catch_ups.members.remove(&node);
+                    if up.applied.is_some() {
+                        // Its last entry may not be ours, and end within one that is.
+                        self.begin_at_applied(node);
+                    } else {
+                        // Damaged, or overtaken.
+                        self.rest(node, now);
+                    }
                     return None;
                 }
                 up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };

@@ -344,8 +344,13 @@ impl Cluster {
 
     /// Produces a record.
     pub fn produce(&mut self, node: usize, topic: &str, acks: i16) -> Outcome {
+        self.produce_value(node, topic, acks, b"record")
+    }
+
+    /// Produces a record with this value.
+    pub fn produce_value(&mut self, node: usize, topic: &str, acks: i16, value: &[u8]) -> Outcome {
         let producer = Producer { id: -1, epoch: -1, base_sequence: -1 };
-        let batch = build_batch(&[(None, b"record")], 1_718_000_000_000, producer);
+        let batch = build_batch(&[(None, value)], 1_718_000_000_000, producer);
         let data = PartitionProduceData::default().with_records(Some(batch.into()));
         let topic = TopicProduceData::default()
             .with_name(TopicName(StrBytes::from_string(topic.into())))
