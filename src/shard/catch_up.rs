@@ -237,7 +237,7 @@ impl<P: Page> Group<P> {
         });
         let Some((node, at, bytes)) = found else { return Vec::new() };
         let Some(page) = page else {
-            self.rest(node, now);
+            self.try_later(node, now);
             return Vec::new();
         };
         let mut work: Vec<_> = self.send_read(node, at, bytes, page, now).into_iter().collect();
@@ -245,7 +245,7 @@ impl<P: Page> Group<P> {
         work
     }
 
-    fn rest(&mut self, node: NodeId, now: Time) {
+    fn try_later(&mut self, node: NodeId, now: Time) {
         if let Some(up) = self.catch_ups.members.get_mut(&node) {
             up.state = State::Resting;
             up.heard = now;
@@ -291,7 +291,7 @@ impl<P: Page> Group<P> {
                         self.begin_at_applied(node);
                     } else {
                         // Damaged, or overtaken.
-                        self.rest(node, now);
+                        self.try_later(node, now);
                     }
                     return None;
                 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::coordinator::Store;
 use crate::journal::format::checksum;
 use crate::journal::page::Page;
+use crate::limits::CHECKPOINT_JOURNAL_BYTES;
 use crate::metadata::Catalog;
 use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
@@ -44,17 +45,21 @@ pub struct CheckpointState {
 }
 
 impl CheckpointState {
-    /// The last checkpoint covers everything before `position`; the next is taken `distance` bytes
-    /// of the journal later.
-    pub fn new(position: Position, distance: u64) -> CheckpointState {
+    /// The last checkpoint covers everything before `position`.
+    pub fn new(position: Position) -> CheckpointState {
         CheckpointState {
             position,
-            due: Position(position.0 + distance),
-            distance,
+            due: Position(position.0 + CHECKPOINT_JOURNAL_BYTES),
+            distance: CHECKPOINT_JOURNAL_BYTES,
             pause_until: None,
             writing: false,
             failed: false,
         }
+    }
+
+    /// Takes one every so many bytes of the journal.
+    pub fn every(self, distance: u64) -> CheckpointState {
+        CheckpointState { due: Position(self.position.0 + distance), distance, ..self }
     }
 
     /// Whether the writer must append nothing now.

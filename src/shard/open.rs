@@ -71,7 +71,7 @@ pub fn open_group<P: Page>(
         consumer_groups,
         vote_file,
         applied,
-        checkpoint: CheckpointState::new(applied.end, config.checkpoint_bytes),
+        checkpoint: CheckpointState::new(applied.end).every(config.checkpoint_bytes),
         entries,
     });
     Ok(Opened { group, catalog, notes })
