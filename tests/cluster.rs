@@ -4,6 +4,7 @@
 #[path = "cluster/rig.rs"]
 mod rig;
 
+use hutong::limits::JOURNAL_WRITES_IN_FLIGHT_MAX;
 use rig::{Cluster, Outcome};
 
 #[test]
@@ -58,6 +59,23 @@ fn durable_waits_for_a_second_disk_and_replicated_for_a_second_memory() {
     cluster.stall_disk(leader, true);
     assert_eq!(cluster.produce(leader, "t", 5), Outcome::At(3));
     assert_eq!(cluster.produce(leader, "t", 3), Outcome::Nothing);
+}
+
+#[test]
+fn a_leader_that_waits_for_its_disk_takes_no_turns_for_it() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    cluster.stall_disk(leader, true);
+    // All writes that may be under way, and a change of the catalog that has no room.
+    for number in 0..JOURNAL_WRITES_IN_FLIGHT_MAX as i64 {
+        assert_eq!(cluster.produce(leader, "t", 2), Outcome::At(number));
+    }
+    assert_eq!(cluster.ask_for_topic(leader, "other", 1), None);
+    assert!(cluster.rests(leader));
+    cluster.stall_disk(leader, false);
+    cluster.run_ms(100);
+    cluster.create_topic("another", 1);
 }
 
 #[test]

@@ -330,16 +330,27 @@ impl Cluster {
     }
 
     pub fn create_topic_at(&mut self, node: usize, name: &str, partitions: i32) {
+        let answer = self.ask_for_topic(node, name, partitions);
+        let mut answer = answer.expect("an answer");
+        ResponseHeader::decode(&mut answer, CreateTopicsResponse::header_version(7)).unwrap();
+        let response = CreateTopicsResponse::decode(&mut answer, 7).expect("a response");
+        assert_eq!(ErrorCode(response.topics[0].error_code), ErrorCode::NONE);
+    }
+
+    /// Asks for a topic. Returns what is answered, if that comes soon.
+    pub fn ask_for_topic(&mut self, node: usize, name: &str, partitions: i32) -> Option<Bytes> {
         let topic = CreatableTopic::default()
             .with_name(TopicName(StrBytes::from_string(name.into())))
             .with_num_partitions(partitions)
             .with_replication_factor(-1);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
-        let (_, answer) = self.ask(node, 19, 7, &request);
-        let mut answer = answer.expect("an answer");
-        ResponseHeader::decode(&mut answer, CreateTopicsResponse::header_version(7)).unwrap();
-        let response = CreateTopicsResponse::decode(&mut answer, 7).expect("a response");
-        assert_eq!(ErrorCode(response.topics[0].error_code), ErrorCode::NONE);
+        self.ask(node, 19, 7, &request).1
+    }
+
+    /// Whether a node wants no turn before time has passed or something has happened.
+    pub fn rests(&self, node: usize) -> bool {
+        let shard = self.nodes[node].shard.as_ref().expect("it runs");
+        shard.next_deadline().is_none_or(|at| at > self.clocks().time)
     }
 
     /// Produces a record.
