@@ -376,8 +376,10 @@ impl<P: Page> Shard<P> {
         }
         let Some(group) = self.groups.get_mut(CATALOG_GROUP) else { return };
         if group.is_serving() {
+            let before = group.control.len();
             self.control.append_proposals(group);
-            self.again |= !group.control.is_empty();
+            // What was there before waits for room in the journal, and room comes with an input.
+            self.again |= group.control.len() > before;
             return;
         }
         let leader = match group.is_filling() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::{GroupFiles, SegmentSource};
-use hutong::limits::ENTRY_BYTES_MAX;
+use hutong::limits::{CHECKPOINT_JOURNAL_BYTES, ENTRY_BYTES_MAX};
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Term;
 use hutong::model::time::{Now, Time, Wallclock};
@@ -61,6 +61,7 @@ pub fn config() -> ShardConfig {
         segment_bytes: 64 << 20,
         journal_cache_bytes: 16 << 20,
         scrub_bytes_per_second: 0,
+        checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
         auto_create_topics: true,
         default_partitions: 1,
         seed: 1,
