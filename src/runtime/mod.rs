@@ -38,3 +38,4 @@ pub mod sync_probe;
 mod test_core;
 #[cfg(test)]
 mod tests;
+pub mod zero_pace;
