@@ -182,7 +182,7 @@ fn a_tail_that_ends_within_an_entry_of_the_new_leader_is_cut_off() {
     assert_eq!(cluster.produce(old, "t", 3), Outcome::At(2));
     cluster.run_ms(2000);
     let new = (0..3).find(|node| *node != old && cluster.leads(*node)).expect("a new leader");
-    // Behind the entry that begins its term, one of many blocks, and then more than its cache holds.
+    // Behind the entry that begins its term, one of many blocks; then more than its cache holds.
     assert_eq!(cluster.produce_value(new, "t", -1, &[7; 20_000]), Outcome::At(1));
     for number in 2..100 {
         assert_eq!(cluster.produce(new, "t", -1), Outcome::At(number));
