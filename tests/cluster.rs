@@ -9,6 +9,7 @@ mod rig;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
 
+use hutong::limits::JOURNAL_WRITES_IN_FLIGHT_MAX;
 use hutong::model::ids::{GroupId, NodeId};
 use hutong::shard::peers::visit::Change;
 use rig::{Cluster, Outcome};
@@ -65,6 +66,23 @@ fn durable_waits_for_a_second_disk_and_replicated_for_a_second_memory() {
     cluster.stall_disk(leader, true);
     assert_eq!(cluster.produce(leader, "t", 5), Outcome::At(3));
     assert_eq!(cluster.produce(leader, "t", 3), Outcome::Nothing);
+}
+
+#[test]
+fn a_leader_that_waits_for_its_disk_takes_no_turns_for_it() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    cluster.stall_disk(leader, true);
+    // All writes that may be under way, and a change of the catalog that has no room.
+    for number in 0..JOURNAL_WRITES_IN_FLIGHT_MAX as i64 {
+        assert_eq!(cluster.produce(leader, "t", 2), Outcome::At(number));
+    }
+    assert_eq!(cluster.ask_for_topic(leader, "other", 1), None);
+    assert!(cluster.rests(leader));
+    cluster.stall_disk(leader, false);
+    cluster.run_ms(100);
+    cluster.create_topic("another", 1);
 }
 
 #[test]
@@ -150,6 +168,30 @@ fn a_node_that_was_away_for_long_catches_up_from_the_disk() {
     cluster.run_ms(1500);
     let next = cluster.leader();
     assert_eq!(cluster.produce(next, "t", -1), Outcome::At(110));
+}
+
+#[test]
+fn a_tail_that_ends_within_an_entry_of_the_new_leader_is_cut_off() {
+    let mut cluster = Cluster::start_with(3, |_, config| config.journal_cache_bytes = 64 << 10);
+    cluster.create_topic("t", 1);
+    let old = cluster.leader();
+    assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
+    cluster.cut_off(old, true);
+    // Two blocks that nobody else has.
+    assert_eq!(cluster.produce(old, "t", 3), Outcome::At(1));
+    assert_eq!(cluster.produce(old, "t", 3), Outcome::At(2));
+    cluster.run_ms(2000);
+    let new = (0..3).find(|node| *node != old && cluster.leads(*node)).expect("a new leader");
+    // Behind the entry that begins its term, one of many blocks; then more than its cache holds.
+    assert_eq!(cluster.produce_value(new, "t", -1, &[7; 20_000]), Outcome::At(1));
+    for number in 2..100 {
+        assert_eq!(cluster.produce(new, "t", -1), Outcome::At(number));
+    }
+    cluster.cut_off(old, false);
+    cluster.run_ms(3000);
+    cluster.assert_journals_agree();
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(100));
 }
 
 #[test]

@@ -282,3 +282,68 @@ fn offsets_go_when_a_group_was_empty_for_long() {
     let at = broker.connect();
     assert!(ask(&mut broker, at, 5, &ListGroupsRequest::default()).groups.is_empty());
 }
+
+/// What a large group says, and the largest batch at the same moment: each is an entry of its own.
+#[test]
+fn the_state_of_a_large_group_and_a_large_batch_are_not_one_entry() {
+    use hutong::kafka::record_batch::{Producer, build_batch};
+    use kafka_protocol::messages::incremental_alter_configs_request::{
+        AlterConfigsResource, AlterableConfig,
+    };
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+
+    const MEMBERS: usize = 12;
+    let mut broker = Broker::start();
+    broker.create_topic("there", 1);
+    let config = AlterableConfig::default()
+        .with_name(text("max.message.bytes"))
+        .with_value(Some(text("16777216")));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text("there"))
+        .with_configs(vec![config]);
+    let alter = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let at = broker.connect();
+    assert_eq!(ask(&mut broker, at, 1, &alter).responses[0].error_code, 0);
+
+    let clients: Vec<ConnectionId> = (0..MEMBERS).map(|_| broker.connect()).collect();
+    let mut request = join("g", "");
+    request.protocols[0].metadata = vec![7; 680_000].into();
+    for at in &clients {
+        let frames = request_frame(11, 2, &request).into();
+        broker.shard.handle(broker.now, Input::Frames { connection: *at, frames });
+    }
+    let joined: Vec<JoinGroupResponse> = clients
+        .iter()
+        .map(|at| decode::<JoinGroupRequest>(broker.wait_for(*at, 20).expect("it joins"), 2))
+        .collect();
+    let leader = joined.iter().position(|joined| joined.leader == joined.member_id);
+    let leader = leader.expect("one of them leads");
+    let assignments = joined.iter().map(|joined| {
+        SyncGroupRequestAssignment::default()
+            .with_member_id(joined.member_id.clone())
+            .with_assignment(vec![9; 80_000].into())
+    });
+    let sync = SyncGroupRequest::default()
+        .with_group_id(group("g"))
+        .with_generation_id(joined[leader].generation_id)
+        .with_member_id(joined[leader].member_id.clone())
+        .with_assignments(assignments.collect());
+    let producer = Producer { id: -1, epoch: -1, base_sequence: -1 };
+    let batch = build_batch(&[(None, &vec![1; 15 << 20])], 1_700_000_000_000, producer);
+    let data = PartitionProduceData::default().with_records(Some(batch.into()));
+    let produce =
+        ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![
+            TopicProduceData::default().with_name(topic("there")).with_partition_data(vec![data]),
+        ]);
+    for (at, frames) in
+        [(clients[leader], request_frame(14, 2, &sync)), (at, request_frame(0, 11, &produce))]
+    {
+        broker.shard.handle(broker.now, Input::Frames { connection: at, frames: frames.into() });
+    }
+    let synced = broker.wait_for(clients[leader], 5).expect("it is assigned");
+    assert_eq!(decode::<SyncGroupRequest>(synced, 2).assignment.len(), 80_000);
+    let produced = broker.wait_for(at, 5).expect("it is produced");
+    let partition = &decode::<ProduceRequest>(produced, 11).responses[0].partition_responses[0];
+    assert_eq!((partition.error_code, partition.base_offset), (0, 0));
+}

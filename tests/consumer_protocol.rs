@@ -15,6 +15,8 @@ mod failover;
 mod limits;
 #[path = "consumer_protocol/offsets.rs"]
 mod offsets;
+#[path = "consumer_protocol/property.rs"]
+mod property;
 #[path = "consumer_protocol/reconciliation.rs"]
 mod reconciliation;
 #[path = "consumer_protocol/static_members.rs"]

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use hutong::journal::source::{GroupFiles, SegmentSource};
+use hutong::limits::CHECKPOINT_JOURNAL_BYTES;
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::Input;
@@ -185,6 +186,7 @@ fn config(journal_cache_bytes: usize) -> ShardConfig {
         segment_bytes: 128 << 20,
         journal_cache_bytes,
         scrub_bytes_per_second: 0,
+        checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
         auto_create_topics: true,
         default_partitions: 1,
         seed: 1,

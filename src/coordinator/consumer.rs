@@ -59,7 +59,7 @@ impl Coordinator {
         let went = outcome.records.iter().any(|r| matches!(r, ModernRecord::MemberGone { .. }));
         if nobody {
             // It was made for a member that was refused.
-            self.modern.remove(id);
+            self.forget_empty(id);
             self.classic.outbox.answers.push((caller, answer));
         } else if !(went && self.downgrade(context, env, id, Some((caller, answer.clone())))) {
             self.carry(id, outcome.records, caller, answer);
@@ -133,8 +133,12 @@ impl Coordinator {
                 _ => return Err(not_found(&id, "is not a consumer group")),
             }
         }
-        if let Some(id) = self.modern.id(id) {
-            return Ok(Home::Modern(id));
+        if let Some(shared) = self.modern.id(id) {
+            let begun = self.modern.get(id).is_some_and(|live| live.group.state().epoch() > 0);
+            return match begun || epoch == JOIN_EPOCH {
+                true => Ok(Home::Modern(shared)),
+                false => Err(not_found(id, "not found")),
+            };
         }
         let stored = context.store.group(id);
         let group = match stored.and_then(|stored| stored.modern()) {

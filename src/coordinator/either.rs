@@ -12,11 +12,8 @@ impl Coordinator {
     pub fn join(&mut self, context: Context<'_>, env: &Env<'_>, join: Join) {
         match self.mixed(&join.group) {
             Some(id) => self.join_mixed(context, env, &id, &join),
-            None => {
-                // If it uses the new protocol, it has no members: it begins anew as a classic one.
-                self.modern.remove(&join.group);
-                self.classic.join(context, join);
-            }
+            // If it uses the new protocol, it has no members: it begins anew as a classic one.
+            None => self.classic.join(context, join),
         }
     }
 

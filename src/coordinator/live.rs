@@ -97,9 +97,24 @@ impl Coordinator {
             self.classic.may_delete(context, &group)?;
             self.classic.deleted(&group);
         }
-        self.modern.remove(&group);
+        self.modern.forget_past(&group, self.classic.outbox.last_record + 1);
         self.propose(Record::GroupDeleted { group }, caller);
         Ok(())
+    }
+
+    /// Records that offsets of a group are too old, and the group itself if nothing is left of it.
+    pub fn expire_offsets(&mut self, record: Record) {
+        self.forget_empty(record.group());
+        self.record(record);
+    }
+
+    /// Forgets a group of the new protocol of which the store knows all.
+    pub(super) fn forget_empty(&mut self, id: &str) {
+        let known = |last: u64| last <= self.applied_record;
+        let live = self.modern.get(id).filter(|live| live.group.state().members().is_empty());
+        if live.is_some_and(|live| known(live.last_record)) {
+            self.modern.remove(id);
+        }
     }
 
     /// Records something that nobody waits for.

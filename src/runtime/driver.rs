@@ -15,6 +15,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use crate::journal::page::Page;
 use crate::model::time::{Now, Time};
 use crate::runtime::alarm::{Alarm, let_io_in};
 use crate::runtime::dial::dial;
@@ -153,6 +154,7 @@ fn perform(io: &Rc<ShardIo>, now: Time, output: Output<JournalPage>) {
             }
         }
         Output::WriteJournal { group, write, segment, at, page } => {
+            io.helper.note_write(group, segment, at, page.bytes().len());
             write_journal(io, group, write, segment, at, page);
         }
         Output::ReadJournal { group, read, segment, at, bytes } => {

@@ -19,6 +19,10 @@ use crate::runtime::segment_files::failure;
 use crate::runtime::shard_io::ShardIo;
 use crate::shard::input::{Input, IoFailure};
 
+/// Calls of fdatasync of a group that are out at the same time. With one alone a write that just
+/// missed it waits for two, and the disk has nothing to do meanwhile.
+const SYNCS_MAX: usize = 2;
+
 /// Writes of the groups of a shard that wait for an fdatasync.
 #[derive(Default)]
 pub struct SyncQueue {
@@ -28,7 +32,7 @@ pub struct SyncQueue {
 #[derive(Default)]
 struct GroupSync {
     waiting: Vec<Written>,
-    running: bool,
+    running: usize,
 }
 
 /// A write that is done, but not known to be durable.
@@ -93,24 +97,25 @@ async fn write_page(
     }
 }
 
-/// Adds the write to those that wait for an fdatasync of their group. If none is on its way, this
-/// task does it, and goes on while more have come: a sync covers what was written before it began.
+/// Adds the write to those that wait for an fdatasync of their group. Unless as many as may be are
+/// on their way, this task does one, and goes on while more have come: a sync covers what was
+/// written before it began.
 async fn sync_and_report(io: &ShardIo, group: GroupId, written: Written) {
     {
         let mut groups = io.syncs.groups.borrow_mut();
         let sync = groups.entry(group).or_default();
         sync.waiting.push(written);
-        if sync.running {
+        if sync.running == SYNCS_MAX {
             return;
         }
-        sync.running = true;
+        sync.running += 1;
     }
     loop {
         let covered = {
             let mut groups = io.syncs.groups.borrow_mut();
             let sync = groups.entry(group).or_default();
             if sync.waiting.is_empty() {
-                sync.running = false;
+                sync.running -= 1;
                 return;
             }
             std::mem::take(&mut sync.waiting)

@@ -44,3 +44,4 @@ mod test_core;
 #[cfg(test)]
 mod tests;
 pub mod visitor;
+pub mod zero_pace;

@@ -17,6 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::config::peers::Peer;
 use crate::config::{Config, CpuPlacement};
 use crate::journal::source::GroupFiles;
+use crate::limits::CHECKPOINT_JOURNAL_BYTES;
 use crate::model::ids::{NodeId, ShardId, shard_of_group};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::{DataDir, random};
@@ -240,6 +241,7 @@ fn shard_config(
         segment_bytes: dir.facts().segment_bytes,
         journal_cache_bytes: config.journal_cache_bytes,
         scrub_bytes_per_second: config.scrub_bytes_per_second.div_ceil(u64::from(config.shards)),
+        checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
         auto_create_topics: config.auto_create_topics,
         default_partitions: config.default_partitions,
         seed: u64::from_ne_bytes(random()?),

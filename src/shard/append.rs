@@ -93,8 +93,11 @@ fn next_entry_size<P: Page>(group: &Group<P>) -> (usize, usize) {
             break;
         }
     }
+    // What is as large as the state of a consumer group may be goes alone: with the largest batch
+    // beside it, an entry would be larger than any may be.
+    let alone = bytes > ENTRY_BYTES_TARGET;
     while let Some(next) = group.queue.next_bytes(count) {
-        if count > 0 && bytes + next > ENTRY_BYTES_TARGET {
+        if alone || (count > 0 && bytes + next > ENTRY_BYTES_TARGET) {
             break;
         }
         count += 1;

@@ -68,6 +68,8 @@ enum State {
     Trimmed,
     /// What comes next is damaged here, and being fetched from another node.
     Damaged,
+    /// What it needs could not be read: it is asked again after a while.
+    Resting,
     /// Being read.
     Reading { read: ReadId, at: Position, bytes: usize },
 }
@@ -257,7 +259,7 @@ impl<P: Page> Group<P> {
     }
 
     /// Nothing that follows what was sent lies where it should.
-    fn missing(&mut self, node: NodeId, at: Position) -> Option<CatchUpWork<P>> {
+    fn missing(&mut self, node: NodeId, at: Position, now: Time) -> Option<CatchUpWork<P>> {
         let up = self.catch_ups.members.get_mut(&node)?;
         if !up.is_ours && up.applied.is_some() {
             self.begin_at_applied(node);
@@ -265,7 +267,7 @@ impl<P: Page> Group<P> {
         }
         if !up.is_ours || at >= self.applied().end.min(self.journal.flush_position()) {
             // Overtaken: begins anew.
-            self.catch_ups.members.remove(&node);
+            self.try_later(node, now);
             return None;
         }
         let up = self.catch_ups.members.get_mut(&node)?;
@@ -303,12 +305,19 @@ impl<P: Page> Group<P> {
         });
         let Some((node, at, bytes)) = found else { return Vec::new() };
         let Some(page) = page else {
-            self.catch_ups.members.remove(&node);
+            self.try_later(node, now);
             return Vec::new();
         };
-        let mut work: Vec<_> = self.send_read(node, at, bytes, page).into_iter().collect();
+        let mut work: Vec<_> = self.send_read(node, at, bytes, page, now).into_iter().collect();
         work.extend(self.catch_up(now));
         work
+    }
+
+    fn try_later(&mut self, node: NodeId, now: Time) {
+        if let Some(up) = self.catch_ups.members.get_mut(&node) {
+            up.state = State::Resting;
+            up.heard = now;
+        }
     }
 
     /// Sends the whole entries of what was read, or says what to read instead.
@@ -318,6 +327,7 @@ impl<P: Page> Group<P> {
         at: Position,
         bytes: usize,
         page: P,
+        now: Time,
     ) -> Option<CatchUpWork<P>> {
         let up = self.catch_ups.members.get_mut(&node)?;
         let found = whole_entries(page.bytes(), at, up.sent, self.journal.flush_position());
@@ -346,7 +356,7 @@ impl<P: Page> Group<P> {
                         == at;
                 if is_start || next >= self.journal.flush_position() {
                     let first = up.passed.unwrap_or(at);
-                    return self.missing(node, first);
+                    return self.missing(node, first, now);
                 }
                 up.passed = Some(at);
                 up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
@@ -354,7 +364,7 @@ impl<P: Page> Group<P> {
             }
             Found::Differs if up.passed.is_some() => {
                 let at = up.passed.take().unwrap_or(at);
-                self.missing(node, at)
+                self.missing(node, at, now)
             }
             Found::Differs => {
                 let known = up.applied.is_some();

@@ -1,10 +1,10 @@
 //! What a restart needs not read the journal for.
 //!
 //! A checkpoint holds a group's partitions (offsets, index, producers), its consumer groups, its
-//! members and, of group 0, the catalog, as of one entry that was committed. It is taken between entries: the
-//! writer pauses until what is in flight has landed, a matter of one disk write every
-//! `CHECKPOINT_JOURNAL_BYTES`. If that takes long, it is put off. The journal is trimmed no further
-//! than the last checkpoint.
+//! members and, of group 0, the catalog, as of one entry that was committed. It is taken between
+//! entries, once in so many bytes of the journal (by default `CHECKPOINT_JOURNAL_BYTES`): the writer
+//! pauses until what is in flight has landed, a matter of one disk write. If that takes long, it is
+//! put off. The journal is trimmed no further than the last checkpoint.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ const VERSION: u32 = 3;
 /// How long the writer pauses at most.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 
-/// After a pause that was too short, so much more of the journal is written before the next.
-const PUT_OFF_BYTES: u64 = CHECKPOINT_JOURNAL_BYTES / 8;
+/// After a pause that was too short, this part of the usual distance is written before the next.
+const PUT_OFF_PART: u64 = 8;
 
 /// Where a group stands with its checkpoints.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,10 @@ pub struct CheckpointState {
     pub position: Position,
     /// The next is due when this has been applied.
     due: Position,
+    /// One that covers this is wanted soon.
+    hurried: Position,
+    /// Journal bytes from one to the next.
+    distance: u64,
     /// The writer pauses, until then at most.
     pause_until: Option<Time>,
     writing: bool,
@@ -48,10 +52,17 @@ impl CheckpointState {
         CheckpointState {
             position,
             due: Position(position.0 + CHECKPOINT_JOURNAL_BYTES),
+            hurried: Position(0),
+            distance: CHECKPOINT_JOURNAL_BYTES,
             pause_until: None,
             writing: false,
             failed: false,
         }
+    }
+
+    /// Takes one every so many bytes of the journal.
+    pub fn every(self, distance: u64) -> CheckpointState {
+        CheckpointState { due: Position(self.position.0 + distance), distance, ..self }
     }
 
     /// Whether the writer must append nothing now.
@@ -77,16 +88,17 @@ impl CheckpointState {
             None => self.pause_until = Some(now + PAUSE_MAX),
             Some(until) if now >= until => {
                 self.pause_until = None;
-                self.due = Position(applied.0 + PUT_OFF_BYTES);
+                self.due = Position(applied.0 + self.distance / PUT_OFF_PART);
             }
             Some(_) => {}
         }
         false
     }
 
-    /// One is due now, whatever was written since the last.
-    pub fn hurry(&mut self, applied: Position) {
-        self.due = applied;
+    /// One is due as soon as this has been applied, whatever was written since the last.
+    pub fn hurry(&mut self, position: Position) {
+        self.due = position;
+        self.hurried = position;
     }
 
     /// A checkpoint is being written.
@@ -112,9 +124,13 @@ impl CheckpointState {
         self.failed = !written;
         if written {
             self.position = position;
-            self.due = Position(position.0 + CHECKPOINT_JOURNAL_BYTES);
+            // What was asked for while it was being written is not in it.
+            self.due = match self.hurried > position {
+                true => self.hurried,
+                false => Position(position.0 + self.distance),
+            };
         } else {
-            self.due = Position(position.0 + PUT_OFF_BYTES);
+            self.due = Position(position.0 + self.distance / PUT_OFF_PART);
         }
     }
 }

@@ -487,7 +487,11 @@ impl<P: Page> Group<P> {
                         event(GroupEvent::Coordinator { batch });
                     }
                 }
-                ControlItem::Members(members) => self.replica.change_members(&members),
+                ControlItem::Members(members) => {
+                    self.replica.change_members(&members);
+                    // A restart knows that it was committed by the checkpoint alone.
+                    self.checkpoint.hurry(entry.end);
+                }
             }
         }
         self.applied =

@@ -48,7 +48,7 @@ impl<P: Page> Shard<P> {
         if !self.control.has_catalog() || self.holdings.epoch == Some(layout.epoch) {
             return;
         }
-        let is_first = self.holdings.epoch.is_none();
+        let is_news = layout.epoch > 0;
         self.holdings.epoch = Some(layout.epoch);
         let layout = layout.clone();
         self.cluster.follow(&layout);
@@ -63,7 +63,7 @@ impl<P: Page> Shard<P> {
             self.create_if_missing(&layout, group);
         }
         self.leadership.look_now();
-        if shard == CATALOG_SHARD && !is_first {
+        if shard == CATALOG_SHARD && is_news {
             self.remember_layout();
         }
     }

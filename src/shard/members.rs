@@ -51,6 +51,7 @@ pub(super) fn shared_groups(
 impl<P: Page> Shard<P> {
     /// Hears what other nodes have said, and lets Raft's clock tick.
     pub(super) fn hear_members(&mut self, now: Now) {
+        self.repairs.has_others(self.cluster.has_others());
         if !self.cluster.has_others() {
             // A tool may ask, also of a node that is alone.
             if self.peers.has_links() {
@@ -140,14 +141,7 @@ impl<P: Page> Shard<P> {
                 self.spread_node(id, Node { host, port, shards, is_up: true });
                 self.tell_leads_to(id);
             }
-            PeerEvent::Down { node: id } => {
-                for group in self.groups.iter_mut() {
-                    group.unreachable(id);
-                }
-                if let Some(node) = self.cluster.lost_node(id) {
-                    self.spread_node(id, node);
-                }
-            }
+            PeerEvent::Down { node } => self.on_node_down(node),
             PeerEvent::Raft { from, group, message, reply } => {
                 self.on_raft(from, group, &message, reply);
             }
@@ -210,6 +204,15 @@ impl<P: Page> Shard<P> {
         };
         if let Some(answer) = answer {
             self.answer_received(answer);
+        }
+    }
+
+    fn on_node_down(&mut self, id: NodeId) {
+        for group in self.groups.iter_mut() {
+            group.unreachable(id);
+        }
+        if let Some(node) = self.cluster.lost_node(id) {
+            self.spread_node(id, node);
         }
     }
 
@@ -373,8 +376,10 @@ impl<P: Page> Shard<P> {
         }
         let Some(group) = self.groups.get_mut(CATALOG_GROUP) else { return };
         if group.is_serving() {
+            let before = group.control.len();
             self.control.append_proposals(group);
-            self.again |= !group.control.is_empty();
+            // What was there before waits for room in the journal, and room comes with an input.
+            self.again |= group.control.len() > before;
             return;
         }
         let leader = match group.is_filling() {

@@ -133,6 +133,8 @@ pub struct ShardConfig {
     pub journal_cache_bytes: usize,
     /// Bytes of its journals that are read in a second to find what has rotted; 0: none.
     pub scrub_bytes_per_second: u64,
+    /// Journal bytes from one checkpoint of a group to the next.
+    pub checkpoint_bytes: u64,
     /// Create a topic when a client asks for one that isn't there.
     pub auto_create_topics: bool,
     /// Partitions of a topic that was created without a number.
@@ -227,7 +229,7 @@ impl<P: Page> Shard<P> {
             produce_template: LastTemplate::default(),
             last_topic: 0,
             fetches: Fetches::default(),
-            repairs: Repairs::new(config.nodes.len() > 1, config.scrub_bytes_per_second, now.time),
+            repairs: Repairs::new(config.scrub_bytes_per_second, now.time),
             admin_requests: AdminRequests::default(),
             producer_ids: ProducerIds::default(),
             consumer_groups: ConsumerGroups::default(),

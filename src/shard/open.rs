@@ -84,7 +84,7 @@ pub fn open_group<P: Page>(
         consumer_groups,
         vote_file,
         applied,
-        checkpoint: CheckpointState::new(applied.end),
+        checkpoint: CheckpointState::new(applied.end).every(config.checkpoint_bytes),
         entries,
     });
     Ok(Opened { group, catalog, notes })

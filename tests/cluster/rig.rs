@@ -16,6 +16,7 @@ use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::SegmentSource;
 use hutong::kafka::error_code::ErrorCode;
 use hutong::kafka::record_batch::{self, Producer, build_batch};
+use hutong::limits::CHECKPOINT_JOURNAL_BYTES;
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
@@ -120,6 +121,7 @@ impl Cluster {
                 segment_bytes: SEGMENT_BYTES,
                 journal_cache_bytes: 16 << 20,
                 scrub_bytes_per_second: 0,
+                checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
                 auto_create_topics: false,
                 default_partitions: 1,
                 seed: 7 + 1000 * node as u64,
@@ -295,6 +297,12 @@ impl Cluster {
         let leaders: Vec<usize> = (0..self.nodes.len()).filter(|node| self.leads(*node)).collect();
         assert_eq!(leaders.len(), 1, "one leader, not {leaders:?}");
         leaders[0]
+    }
+
+    /// Days pass in which nothing happens.
+    pub fn pass_days(&mut self, days: u64) {
+        self.now += days * 86_400_000 * MILLISECOND;
+        self.run_ms(1000);
     }
 
     pub fn run_ms(&mut self, milliseconds: u64) {
@@ -478,6 +486,15 @@ impl Cluster {
     }
 
     pub fn create_topic_at(&mut self, node: usize, name: &str, partitions: i32) {
+        let answer = self.ask_for_topic(node, name, partitions);
+        let mut answer = answer.expect("an answer");
+        ResponseHeader::decode(&mut answer, CreateTopicsResponse::header_version(7)).unwrap();
+        let response = CreateTopicsResponse::decode(&mut answer, 7).expect("a response");
+        assert_eq!(ErrorCode(response.topics[0].error_code), ErrorCode::NONE);
+    }
+
+    /// Asks for a topic. Returns what is answered, if that comes soon.
+    pub fn ask_for_topic(&mut self, node: usize, name: &str, partitions: i32) -> Option<Bytes> {
         // There is one group, which all nodes have; a smaller factor would want another.
         let factor = if self.nodes.len() > 3 { self.nodes.len() as i16 } else { -1 };
         let topic = CreatableTopic::default()
@@ -485,16 +502,23 @@ impl Cluster {
             .with_num_partitions(partitions)
             .with_replication_factor(factor);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
-        let (_, answer) = self.ask(node, 19, 7, &request);
-        let mut answer = answer.expect("an answer");
-        ResponseHeader::decode(&mut answer, CreateTopicsResponse::header_version(7)).unwrap();
-        let response = CreateTopicsResponse::decode(&mut answer, 7).expect("a response");
-        assert_eq!(ErrorCode(response.topics[0].error_code), ErrorCode::NONE);
+        self.ask(node, 19, 7, &request).1
+    }
+
+    /// Whether a node wants no turn before time has passed or something has happened.
+    pub fn rests(&self, node: usize) -> bool {
+        let shard = self.nodes[node].shard.as_ref().expect("it runs");
+        shard.next_deadline().is_none_or(|at| at > self.clocks().time)
     }
 
     /// Produces a record.
     pub fn produce(&mut self, node: usize, topic: &str, acks: i16) -> Outcome {
         self.produce_as(Producer::NONE, b"record", node, topic, acks)
+    }
+
+    /// Produces a record with this value.
+    pub fn produce_value(&mut self, node: usize, topic: &str, acks: i16, value: &[u8]) -> Outcome {
+        self.produce_as(Producer::NONE, value, node, topic, acks)
     }
 
     /// Produces a record as a producer that numbers its records.

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hutong::journal::page::MemoryPage;
+use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::{GroupFiles, SegmentSource};
+use hutong::limits::{CHECKPOINT_JOURNAL_BYTES, ENTRY_BYTES_MAX};
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Term;
 use hutong::model::time::{Now, Time, Wallclock};
@@ -60,6 +61,7 @@ pub fn config() -> ShardConfig {
         segment_bytes: 64 << 20,
         journal_cache_bytes: 16 << 20,
         scrub_bytes_per_second: 0,
+        checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
         auto_create_topics: true,
         default_partitions: 1,
         seed: 1,
@@ -107,7 +109,9 @@ impl Broker {
     fn perform(&mut self, output: Output<MemoryPage>) {
         let result = Ok(());
         let input = match output {
-            Output::WriteJournal { group, write, .. } => {
+            Output::WriteJournal { group, write, page, .. } => {
+                let bytes = page.bytes().len();
+                assert!(bytes <= ENTRY_BYTES_MAX, "a start would not believe an entry of {bytes}");
                 Input::JournalWritten { group, write, result }
             }
             Output::WriteVote { group, write, .. } => Input::VoteWritten { group, write, result },
@@ -123,7 +127,6 @@ impl Broker {
                     match part {
                         Part::Bytes(part) => bytes.extend_from_slice(&part),
                         Part::Page { page, start, end } => {
-                            use hutong::journal::page::Page;
                             bytes.extend_from_slice(&page.bytes()[start..end]);
                         }
                     }

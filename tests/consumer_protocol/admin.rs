@@ -63,9 +63,46 @@ fn a_group_without_members_belongs_to_whoever_joins_next() {
         > list
         list: g Empty classic consumer
         > join three a
-        three: epoch 1, a:0-1
+        three: epoch 3, a:0-1
         > list
         list: g Stable consumer consumer
+        ",
+    );
+}
+
+#[test]
+fn a_group_that_changes_hands_again_and_again_begins_anew_each_time() {
+    check(
+        "
+        > topic a 2
+        > join one a
+        one: epoch 1, a:0-1
+        > leave one
+        one: epoch -1
+        > old-join two a
+        two: generation 1
+        two: a:0-1
+        > old-leave two
+        two: left ok
+        > join one a
+        one: epoch 3, a:0-1
+        > leave one
+        one: epoch -1
+        > delete
+        delete: ok
+        > old-join two a
+        two: UNKNOWN_MEMBER_ID
+        > old-leave two
+        two: left UNKNOWN_MEMBER_ID
+        > delete
+        delete: ok
+        > beat one
+        one: GROUP_ID_NOT_FOUND
+        > join one a
+        one: epoch 1, a:0-1
+        > describe
+        describe: Stable epoch 1 assignment 1 uniform
+        - one consumer epoch 1: a:0-1, to have a:0-1
         ",
     );
 }

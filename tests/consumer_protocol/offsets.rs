@@ -74,3 +74,56 @@ fn offsets_of_a_topic_that_members_read_stay() {
         ",
     );
 }
+
+#[test]
+fn offsets_of_a_group_without_members_expire_and_so_does_the_group() {
+    check(
+        "
+        > topic a 1
+        > topic b 1
+        > join one a
+        one: epoch 1, a:0
+        > commit one 7
+        one: commit ok
+        > leave one
+        one: epoch -1
+        > days 6
+        > fetch nobody
+        nobody: fetch 7
+        > list
+        list: g Empty consumer consumer
+        > days 2
+        > fetch nobody
+        nobody: fetch -1
+        > list
+        list: nothing
+        > join one a
+        one: epoch 1, a:0
+        ",
+    );
+}
+
+#[test]
+fn offsets_of_what_members_read_stay_and_the_others_grow_old() {
+    check(
+        "
+        > topic a 1
+        > topic b 1
+        > set group.consumer.session.timeout.ms=2000000000
+        > commit nobody 7
+        nobody: commit ok
+        > join one ~a.*
+        one: epoch 1, a:0
+        > days 8
+        > fetch nobody
+        nobody: fetch 7
+        > join two b
+        two: epoch 2, b:0
+        > leave one
+        one: epoch -1
+        > days 8
+        > fetch nobody
+        nobody: fetch -1
+        ",
+    );
+}

@@ -15,7 +15,7 @@
 //! old-sync M   old-beat M   old-leave M...
 //! commit M OFFSET [version=V] | commit nobody OFFSET     fetch M | fetch nobody
 //! describe   describe-classic   list [TYPE]   delete   delete-offsets T
-//! set NAME=VALUE (of the brokers)   wait SECONDS (nobody says anything)
+//! days N (pass at once)   set NAME=VALUE (of the brokers)   wait SECONDS (nobody says anything)
 //! kill (the coordinator's node)   restart (it)   reboot (kill and restart it at once)
 //! ```
 
@@ -74,7 +74,7 @@ pub fn check_on(nodes: usize, script: &str) {
 }
 
 #[derive(Clone, Default)]
-struct Member {
+pub struct Member {
     id: String,
     epoch: i32,
     /// The epoch before.
@@ -82,17 +82,19 @@ struct Member {
     instance: Option<String>,
     topics: Vec<String>,
     /// What it has: topic and partition.
-    has: BTreeSet<(String, i32)>,
+    pub has: BTreeSet<(String, i32)>,
 }
 
-struct Run {
+/// A cluster, and the members of one group as they know themselves.
+pub struct Run {
     cluster: Cluster,
-    members: BTreeMap<String, Member>,
+    pub members: BTreeMap<String, Member>,
     ids: BTreeMap<Uuid, String>,
     killed: Option<usize>,
     /// Classic members that wait to have joined.
     waiting: BTreeMap<String, (usize, ConnectionId)>,
-    said: Vec<String>,
+    /// What was said and answered so far.
+    pub said: Vec<String>,
 }
 
 fn text(text: &str) -> StrBytes {
@@ -136,7 +138,7 @@ fn by_topic(has: &BTreeSet<(String, i32)>) -> BTreeMap<&str, Vec<i32>> {
 }
 
 impl Run {
-    fn new(nodes: usize) -> Run {
+    pub fn new(nodes: usize) -> Run {
         Run {
             cluster: Cluster::start(nodes),
             members: BTreeMap::new(),
@@ -159,7 +161,8 @@ impl Run {
         answer.unwrap_or_else(|| panic!("no answer to {}: {}", R::KEY, self.said.join("\n")))
     }
 
-    fn command(&mut self, line: &str) {
+    /// Has a line carried out.
+    pub fn command(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (command, args) = (words[0], &words[1..]);
         match command {
@@ -195,6 +198,7 @@ impl Run {
             }
             "delete-offsets" => self.delete_offsets(args[0]),
             "set" => self.set(args[0]),
+            "days" => self.cluster.pass_days(args[0].parse().expect("days")),
             "wait" => self.cluster.run_ms(1000 * args[0].parse::<u64>().expect("seconds")),
             "kill" => {
                 let leader = self.cluster.leader();
@@ -218,7 +222,7 @@ impl Run {
     }
 
     /// Whatever happens, a partition has one owner.
-    fn check_owners(&self) {
+    pub fn check_owners(&self) {
         let mut owners: BTreeMap<&(String, i32), &str> = BTreeMap::new();
         for (name, member) in &self.members {
             for partition in &member.has {

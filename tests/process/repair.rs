@@ -12,7 +12,7 @@ use hutong::kafka::record_batch::{Producer, batches, build_batch};
 
 use crate::broker::{Broker, Scratch, wait_until};
 use crate::nodes::Nodes;
-use crate::raw::RawClient;
+use crate::raw::{RawClient, create_topic};
 use crate::scrape::Scrape;
 
 /// Elections, restarts and catching up, in a dev build beside busy neighbours.
@@ -46,10 +46,16 @@ fn leader(nodes: &Nodes) -> (usize, RawClient) {
 /// Three nodes with `RECORDS` records, each in an entry of its own.
 fn filled(flags: &[&str]) -> (Nodes, usize) {
     let nodes = Nodes::start(3, flags);
-    wait_until("each node leads a group", CHANGE_TIMEOUT, || {
-        nodes.all.iter().all(|node| Scrape::of(node).sum("hutong_group_leader", &[]) == 1.0)
+    wait_until("each node leads the group that it should lead", CHANGE_TIMEOUT, || {
+        nodes.all.iter().zip(["0", "1", "2"]).all(|(node, group)| {
+            Scrape::of(node).sum("hutong_group_leader", &[("group", group)]) == 1.0
+        })
     });
-    RawClient::connect(&nodes.all[0].address()).create_topic("t", 1, &[]);
+    let mut request = create_topic("t", 1, &[]);
+    // As many copies as there are nodes.
+    request.topics[0].replication_factor = -1;
+    let created = RawClient::connect(&nodes.all[0].address()).call(5, &request);
+    assert_eq!(created.topics[0].error_code, 0, "{created:?}");
     let mut numbers = 0..RECORDS;
     let mut client = leader(&nodes).1;
     let mut number = numbers.next();

@@ -26,6 +26,7 @@ use hutong::journal::page::{MemoryPage, Page};
 use hutong::kafka::error_code::ErrorCode;
 use hutong::kafka::frame::next_frame;
 use hutong::kafka::record_batch::{self, Producer, build_batch};
+use hutong::limits::CHECKPOINT_JOURNAL_BYTES;
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId, WriteId};
 use hutong::model::position::Term;
 use hutong::model::time::{Now, Time, Wallclock};
@@ -512,6 +513,7 @@ fn open(shards: u16, disk: &mut Disk, now: Now) -> Shard<MemoryPage> {
         segment_bytes: SEGMENT_BYTES,
         journal_cache_bytes: 1 << 20,
         scrub_bytes_per_second: 0,
+        checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
         auto_create_topics: false,
         default_partitions: 1,
         seed: 1,

@@ -64,6 +64,15 @@ impl Groups {
         self.schedule(&id);
     }
 
+    /// A group without members is deleted, by the record of this number: it begins anew. It isn't
+    /// taken out, or what is looked up before that record is applied would be the past.
+    pub fn forget_past(&mut self, id: &str, record: u64) {
+        if let Some(live) = self.groups.get_mut(id) {
+            live.group = ConsumerGroup::new();
+            live.last_record = record;
+        }
+    }
+
     /// Takes a group out.
     pub fn remove(&mut self, id: &str) -> Option<ConsumerGroup> {
         let (id, live) = self.groups.remove_entry(id)?;

@@ -1,9 +1,14 @@
 //! Records and stores as bytes: what is written is read back, and bad bytes are refused.
 
+use std::rc::Rc;
+
 use proptest::prelude::*;
 
+use super::super::modern::member::{Current, MemberState, Profile, Subscription};
+use super::super::modern::{self, TopicPartition};
 use super::super::store::Store;
 use super::*;
+use crate::model::ids::TopicId;
 
 fn offset() -> impl Strategy<Value = CommittedOffset> {
     (any::<i64>(), any::<i32>(), "[a-z]{0,9}", any::<i64>(), any::<Option<i64>>()).prop_map(
@@ -52,6 +57,53 @@ fn state() -> impl Strategy<Value = ClassicState> {
     )
 }
 
+/// What may be said of one of three members; no two have the same partitions.
+fn modern() -> impl Strategy<Value = Vec<ModernRecord>> {
+    let said = (any::<bool>(), any::<bool>(), any::<bool>(), 0..5i32, 0..5i32);
+    (0..3u8, any::<i32>(), said).prop_map(
+        |(number, epoch, (goes, is_static, is_classic, has, more))| {
+            let id: Rc<str> = Rc::from(format!("member-{number}"));
+            if goes {
+                return vec![ModernRecord::MemberGone { id }];
+            }
+            let partition = |partition| TopicPartition { topic: TopicId([number; 16]), partition };
+            let classic = is_classic.then(|| modern::member::ClassicMember {
+                session_timeout_ms: has,
+                protocols: vec![("range".to_owned(), vec![1, 2, 3])],
+            });
+            let profile = Profile {
+                instance_id: is_static.then(|| Rc::from(format!("instance-{number}"))),
+                rack_id: None,
+                client_id: Rc::from("client"),
+                client_host: Rc::from(""),
+                subscription: Rc::new(Subscription::new(["a", "b"], is_static.then_some("c.*"))),
+                server_assignor: is_static.then(|| Rc::from("range")),
+                rebalance_timeout_ms: more,
+                classic,
+            };
+            let state =
+                if has > more { MemberState::UnrevokedPartitions } else { MemberState::Stable };
+            let current = Current {
+                epoch,
+                previous_epoch: epoch.saturating_sub(1),
+                state,
+                assigned: (0..has).map(partition).collect(),
+                pending: (has..has + more).map(partition).collect(),
+            };
+            vec![
+                ModernRecord::Member { id: id.clone(), profile },
+                ModernRecord::Group { epoch, topics_hash: 7 },
+                ModernRecord::Target {
+                    id: id.clone(),
+                    partitions: (0..more).map(partition).collect(),
+                },
+                ModernRecord::AssignmentEpoch { epoch },
+                ModernRecord::Current { id, current },
+            ]
+        },
+    )
+}
+
 fn record() -> impl Strategy<Value = Record> {
     let group = "[a-c]";
     let key = || (0u32..5).prop_map(PartitionKey);
@@ -63,6 +115,7 @@ fn record() -> impl Strategy<Value = Record> {
         (group, prop::collection::vec((key(), 0..3i64), 0..4))
             .prop_map(|(group, offsets)| Record::OffsetsExpired { group, offsets }),
         (group, state()).prop_map(|(group, state)| Record::Classic { group, state }),
+        (group, modern()).prop_map(|(group, records)| Record::Modern { group, records }),
         group.prop_map(|group| Record::GroupDeleted { group }),
     ]
 }
@@ -103,6 +156,19 @@ proptest! {
         Record::decode_all(&noise).count();
         let _ = Store::decode(&noise);
     }
+}
+
+#[test]
+fn whichever_protocol_is_spoken_last_has_the_group() {
+    let group = || "g".to_owned();
+    let mut store = Store::default();
+    store.apply(Record::Classic { group: group(), state: ClassicState::default() });
+    let records = vec![ModernRecord::Group { epoch: 3, topics_hash: 1 }];
+    store.apply(Record::Modern { group: group(), records });
+    let stored = store.group("g").expect("it is there");
+    assert_eq!((stored.classic(), stored.modern().map(|state| state.epoch())), (None, Some(3)));
+    store.apply(Record::Classic { group: group(), state: ClassicState::default() });
+    assert!(store.group("g").is_some_and(|stored| stored.modern().is_none()));
 }
 
 #[test]

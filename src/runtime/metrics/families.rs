@@ -204,7 +204,7 @@ families! {
         "Members of a consumer group that is coordinated by this node."
     CONSUMER_LAG "hutong_consumer_group_lag_records" Gauge
         ["consumer_group", "topic", "partition"]
-        "Records behind a group's committed offset; told if this node leads the partition, too."
+        "Records behind a group's committed offset, as far as this node knows the partition's end."
 }
 
 #[cfg(test)]

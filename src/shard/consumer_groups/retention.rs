@@ -36,7 +36,7 @@ impl<P: Page> Coordination<'_, P> {
                 .collect();
             if !records.is_empty() {
                 self.with(index, |coordinator, _| {
-                    records.into_iter().for_each(|record| coordinator.record(record));
+                    records.into_iter().for_each(|record| coordinator.expire_offsets(record));
                 });
             }
         }

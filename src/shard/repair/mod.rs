@@ -145,9 +145,9 @@ pub enum FoundBy {
 impl Repairs {
     /// Nothing is known to be damaged. The scrub reads so many bytes of the shard's journals in a
     /// second; with 0 there is none.
-    pub fn new(has_others: bool, scrub_bytes_per_second: u64, now: Time) -> Repairs {
+    pub fn new(scrub_bytes_per_second: u64, now: Time) -> Repairs {
         Repairs {
-            has_others,
+            has_others: false,
             places: BTreeMap::new(),
             reads: BTreeMap::new(),
             next_read: 0,
@@ -156,6 +156,20 @@ impl Repairs {
             due: None,
             scrub: Scrub::new(scrub_bytes_per_second, now),
             metrics: RepairMetrics::default(),
+        }
+    }
+
+    /// Whether there are other nodes now. When the first joins, it is asked for what was given up
+    /// because there was nobody to ask.
+    pub fn has_others(&mut self, has_others: bool) {
+        if std::mem::replace(&mut self.has_others, has_others) || !has_others {
+            return;
+        }
+        for damage in self.places.values_mut() {
+            if matches!(damage.state, State::Hopeless { until: Time::NEVER }) {
+                damage.state = State::New;
+                self.due = Some(Time(0));
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use crate::checkers::responses;
 use crate::disk::Done;
 use crate::events::Event;
 use crate::host::Place;
+use crate::lie::Lie;
 use crate::node::Running;
 use crate::plan::MS;
 use crate::world::World;
@@ -64,6 +65,7 @@ impl World {
             self.events.push(at, Event::Turn { node, life: host.life, shard });
             return Ok(());
         }
+        let life = host.life;
         let Some(process) = &mut host.node else { return Ok(()) };
         let running = &mut process.shards[usize::from(shard)];
         running.turn_scheduled = false;
@@ -95,6 +97,9 @@ impl World {
         }
         for output in outputs {
             self.carry(place, output)?;
+            if !self.lives(node, life) {
+                return Ok(());
+            }
         }
         self.plan_wake(place, deadline);
         self.all_stopped(node)
@@ -191,7 +196,7 @@ impl World {
                 }
                 return Ok(());
             }
-            Output::Fatal { reason } => return Err(format!("fatal: {place:?}: {reason}")),
+            Output::Fatal { reason } => return self.gives_up(place, &reason),
         };
         self.schedule_disk(place.node, operation);
         Ok(())
@@ -229,8 +234,15 @@ impl World {
             let at = from + self.random.between(1, MS);
             return self.events.push(at, Event::Disk { node, operation });
         }
-        let full = host.full_until > self.now;
-        if let Some(done) = host.disk.complete(operation, full) {
+        let fails =
+            host.failing_until > self.now && self.lie == Lie::Honest && self.random.chance(30);
+        let done = if fails {
+            host.failed_at = Some(self.now);
+            host.disk.fail(operation, &mut self.random)
+        } else {
+            host.disk.complete(operation, host.full_until > self.now)
+        };
+        if let Some(done) = done {
             self.report_done(node, done);
         }
     }

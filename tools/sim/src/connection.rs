@@ -23,14 +23,50 @@ pub struct SentBatch {
 /// What a request was for.
 #[derive(Clone, Debug)]
 pub enum What {
-    Produce { acks: i16, batches: Vec<SentBatch> },
-    Fetch { wanted: Vec<(PartitionId, i64)>, wait: u64 },
-    ListOffsets { wanted: Vec<PartitionId>, timestamp: i64 },
+    Produce {
+        acks: i16,
+        batches: Vec<SentBatch>,
+    },
+    Fetch {
+        wanted: Vec<(PartitionId, i64)>,
+        wait: u64,
+    },
+    ListOffsets {
+        wanted: Vec<PartitionId>,
+        timestamp: i64,
+    },
     InitProducerId,
     Metadata,
-    CreateTopic { name: String },
-    DeleteTopic { name: String },
-    DeleteRecords { partition: PartitionId, offset: i64 },
+    CreateTopic {
+        name: String,
+    },
+    DeleteTopic {
+        name: String,
+    },
+    DeleteRecords {
+        partition: PartitionId,
+        offset: i64,
+    },
+    FindCoordinator,
+    Join {
+        group: String,
+    },
+    Sync {
+        group: String,
+        generation: i32,
+        owner: String,
+    },
+    Heartbeat,
+    Leave,
+    Commit {
+        group: String,
+        offsets: Vec<(PartitionId, i64)>,
+    },
+    /// With each partition what was acknowledged before this was asked.
+    FetchOffsets {
+        group: String,
+        wanted: Vec<(PartitionId, i64)>,
+    },
 }
 
 /// A request that waits for its answer.
@@ -59,6 +95,22 @@ pub enum Reply {
     ListOffsets(Vec<(PartitionId, i16, i64)>, i64),
     /// An error code and the id.
     ProducerId(i16, i64),
+    /// Who coordinates a consumer group, if that is known.
+    Coordinator(Option<Place>),
+    /// An error code, or the member's id and generation; with all members if it leads. It assigns
+    /// then, unless it `skips` that.
+    Joined {
+        code: i16,
+        member: String,
+        generation: i32,
+        /// All of them.
+        members: Option<Vec<String>>,
+        skips: bool,
+    },
+    /// An error code, or what the member owns.
+    Synced { code: i16, owns: Vec<PartitionId> },
+    /// A member's heartbeat, commit, question or farewell was heard, or there is an error.
+    Told { code: i16 },
     /// Whatever needs no more than to be over.
     Done,
 }

@@ -1,10 +1,10 @@
 //! The disk: completes what it is asked for late and out of order, and keeps at a crash only what
 //! it has promised.
 //!
-//! A write that was reported is there for good. One that wasn't may be there, or not, or in part:
-//! each 512-byte sector for itself. Segments and checkpoints appear whole or not at all, as they
-//! are renamed into place. [`Lie`] breaks these promises on purpose, to see whether the checkers
-//! notice.
+//! A write that was reported is there for good. One that wasn't, or that has failed, may be there,
+//! or not, or in part: each 512-byte sector for itself. Segments and checkpoints appear whole or
+//! not at all, as they are renamed into place. [`Lie`] breaks these promises on purpose, to see
+//! whether the checkers notice.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -237,6 +237,40 @@ impl Disk {
         }
     }
 
+    /// Fails an operation: what was to be written is there, or not, or in part. `None` if it is one
+    /// that doesn't fail, or if nobody is to be told.
+    pub fn fail(&mut self, operation: u64, random: &mut Random) -> Option<Done> {
+        if matches!(self.operations.get(&operation)?, Operation::Remove { .. }) {
+            return self.complete(operation, false);
+        }
+        if self.helper.front() == Some(&operation) {
+            self.helper.pop_front();
+        }
+        let error = || IoFailure::Failed("input/output error".to_string());
+        let (group, input) = match self.operations.remove(&operation)? {
+            Operation::Journal(journal) => {
+                let (group, write) = (journal.group, journal.write);
+                self.tear(&journal, random);
+                (group, Input::JournalWritten { group, write, result: Err(error()) })
+            }
+            Operation::Vote { group, write, at, page } => {
+                self.tear_vote(group, at, &page, random);
+                (group, Input::VoteWritten { group, write, result: Err(error()) })
+            }
+            Operation::Read { group, read, .. } => {
+                (group, Input::JournalRead { group, read, result: Err(error()) })
+            }
+            Operation::Checkpoint { group, position, .. } => {
+                (group, Input::CheckpointWritten { group, position, result: Err(error()) })
+            }
+            Operation::Create { group, segment, .. } => {
+                (group, Input::SegmentCreated { group, segment, result: Err(error()) })
+            }
+            Operation::Remove { .. } => unreachable!("it was looked at before"),
+        };
+        Some(Done { group, input })
+    }
+
     /// Ends an operation. `None` if nobody is to be told.
     pub fn complete(&mut self, operation: u64, full: bool) -> Option<Done> {
         if self.helper.front() == Some(&operation) {
@@ -434,6 +468,27 @@ impl Disk {
             _ => {}
         }
         self.last_reported = None;
+    }
+
+    /// A bit flips in what was written long ago: somewhere in these bytes of a journal. Whether
+    /// they are still there.
+    pub fn rot(
+        &mut self,
+        group: GroupId,
+        position: Position,
+        bytes: u32,
+        random: &mut Random,
+    ) -> bool {
+        let (segment, at) = (position.0 / self.segment_bytes, position.0 % self.segment_bytes);
+        let Some(file) = self.files(group).segments.get_mut(&segment) else { return false };
+        let (byte, bit) = (random.below(u64::from(bytes)), random.below(8));
+        let align = ENTRY_ALIGN_BYTES as u64;
+        let block = (at + byte) / align * align;
+        let mut found = vec![0; ENTRY_ALIGN_BYTES];
+        file.read(block, &mut found);
+        found[(at + byte - block) as usize] ^= 1 << bit;
+        file.write(block, &MemoryPage::from(found));
+        true
     }
 
     /// What is found of a group at a start.

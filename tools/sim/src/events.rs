@@ -39,6 +39,14 @@ pub enum Event {
     Stall,
     /// A disk is full.
     Full,
+    /// Operations of a disk fail.
+    Fail,
+    /// A bit flips on a disk.
+    Rot,
+    /// Somebody sets a wall clock.
+    Step,
+    /// A node learns that a client is gone.
+    HangUp { node: usize, life: u64, shard: u16, connection: u64 },
     /// A node gets no time on its CPUs.
     Pause,
     /// Connections between nodes end, or carry nothing.

@@ -1,5 +1,5 @@
-//! What goes wrong on a machine: the process is killed or gets no time, the disk stands still or is
-//! full, clients vanish. `network` has what goes wrong between machines.
+//! What goes wrong on a machine: the process is killed or gets no time, the disk stands still, is
+//! full or fails, the clock is set, clients vanish. `network` has what goes wrong between machines.
 
 use hutong::model::ids::ConnectionId;
 use hutong::shard::input::Input;
@@ -122,8 +122,23 @@ impl World {
         if host.is_gone || host.node.is_some() {
             return Ok(());
         }
+        if host.failing_until > self.now {
+            // What can't be read can't be started from: somebody tries again.
+            self.events.push(host.failing_until, Event::Start { node });
+            return Ok(());
+        }
+        host.failed_at = None;
         host.starting_since = Some(self.now);
-        let process = Node::start(&self.plan, node, host.shards, &mut host.disk, now, seed)?;
+        let started = Node::start(&self.plan, node, host.shards, &mut host.disk, now, seed);
+        let process = match started {
+            Err(why) if !host.rotten.is_empty() => {
+                // A lone node has nobody who still has what is damaged: the best it can do.
+                self.trace.event(self.now, &[61, node as u64], || why);
+                self.phase = Phase::Done;
+                return Ok(());
+            }
+            started => started?,
+        };
         let shards = host.shards;
         host.node = Some(process);
         self.trace.event(self.now, &[53, node as u64, u64::from(shards)], || {
@@ -185,6 +200,65 @@ impl World {
         self.events.push(next, Event::Full);
     }
 
+    /// Some of what a disk is asked for fails, for a short while.
+    pub(crate) fn fail_disk(&mut self) {
+        if self.phase != Phase::Faults {
+            return;
+        }
+        let node = self.random_node();
+        let until = self.now + self.random.around(200 * MS);
+        self.hosts[node].failing_until = until;
+        self.trace.event(self.now, &[58, node as u64, until], || {
+            format!("the disk of node {node} fails until {:.6}", until as f64 / 1e9)
+        });
+        let next = self.now + self.random.around(self.plan.fail_every);
+        self.events.push(next, Event::Fail);
+    }
+
+    /// A bit flips on a disk.
+    pub(crate) fn rot(&mut self) {
+        if self.phase != Phase::Faults {
+            return;
+        }
+        let next = self.now + self.random.around(self.plan.rot_every);
+        self.events.push(next, Event::Rot);
+        let (node, chance) = (self.random_node(), self.random.next());
+        let entry = self.checks.consensus.settled_entry(node, chance);
+        let Some((group, position, bytes)) = entry else { return };
+        let host = &mut self.hosts[node];
+        if host.disk.rot(group, position, bytes, &mut self.random) {
+            host.rotten.push((group, position));
+            self.report.rotten += 1;
+            self.trace.event(self.now, &[60, node as u64, position.0], || {
+                format!("a bit flips on node {node} in group {group}'s entry at {position}")
+            });
+        }
+    }
+
+    /// A shard ends its process, as its disk has failed. Somebody will start it again.
+    ///
+    /// # Errors
+    /// It has no reason.
+    pub(crate) fn gives_up(&mut self, place: Place, reason: &str) -> Result<(), String> {
+        if self.hosts[place.node].failed_at.is_none() {
+            return Err(format!("fatal: {place:?}: {reason}"));
+        }
+        self.report.disk_failures += 1;
+        self.trace.event(self.now, &[59], || format!("{place:?} gives up: {reason}"));
+        self.crash(place.node)
+    }
+
+    /// A wall clock is set, forward or back.
+    pub(crate) fn set_clock(&mut self) {
+        if self.phase != Phase::Faults {
+            return;
+        }
+        let node = self.random_node();
+        self.hosts[node].wallclock_ahead += self.random.between(0, 6000) as i64 - 3000;
+        let next = self.now + self.random.around(self.plan.step_every);
+        self.events.push(next, Event::Step);
+    }
+
     pub(crate) fn disconnect_someone(&mut self) {
         if self.phase != Phase::Faults {
             return;
@@ -198,12 +272,20 @@ impl World {
         }
     }
 
-    /// A client's connection ends: frames that haven't reached the node never will.
+    /// A client's connection ends: frames that haven't reached the node never will. It may learn of
+    /// that much later.
     pub(crate) fn disconnect(&mut self, id: u64) {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.trace.event(self.now, &[56, id], || format!("connection {id} ends"));
-        let input = Input::ConnectionClosed { connection: ConnectionId(id) };
-        self.input(connection.place, input);
+        let Place { node, shard } = connection.place;
+        let late = self.phase == Phase::Faults && self.random.chance(5);
+        if late {
+            let (at, life) = (self.now + self.random.around(SECOND), self.hosts[node].life);
+            self.events.push(at, Event::HangUp { node, life, shard, connection: id });
+        } else {
+            let input = Input::ConnectionClosed { connection: ConnectionId(id) };
+            self.input(connection.place, input);
+        }
         if let Some(client) = &mut self.clients[connection.client] {
             client.disconnected();
         }
@@ -217,6 +299,7 @@ impl World {
         }
         for host in &self.hosts {
             let excuse = host.stalled_until.max(host.full_until).max(host.slow_until);
+            let excuse = excuse.max(host.failing_until);
             for (what, since) in [("a stop", host.stopping_since), ("a start", host.starting_since)]
             {
                 if let Some(since) = since {

@@ -1,6 +1,8 @@
 //! A machine: its disk, its clocks, what is wrong with it, and the process that runs there, if one
 //! does.
 
+use hutong::model::ids::GroupId;
+use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
 
 use crate::disk::Disk;
@@ -35,6 +37,12 @@ pub struct Host {
     pub full_last: u64,
     pub full_since_start: bool,
     pub slow_until: u64,
+    /// Operations of the disk fail until then, some of them.
+    pub failing_until: u64,
+    /// When one did last, if one ever did.
+    pub failed_at: Option<u64>,
+    /// Entries in which a bit has flipped, long after they were written.
+    pub rotten: Vec<(GroupId, Position)>,
     /// No shard takes a turn before then.
     pub paused_until: u64,
     /// It stays down.
@@ -63,6 +71,9 @@ impl Host {
             full_last: 0,
             full_since_start: false,
             slow_until: 0,
+            failing_until: 0,
+            failed_at: None,
+            rotten: Vec::new(),
             paused_until: 0,
             is_gone: false,
             wallclock_ahead: 0,
@@ -91,6 +102,7 @@ impl Host {
         self.paused_until = self.paused_until.min(now);
         self.full_until = 0;
         self.slow_until = 0;
+        self.failing_until = 0;
     }
 
     /// Whether the process is there and hasn't been told to stop.

@@ -5,8 +5,9 @@
 //! replayed.
 //!
 //! Read in this order: `plan` (what a seed decides), `events` and `world` (the loop), `host` (a
-//! machine), `node`, `disk`, `network` and `carry` (the driver's part), `faults`, `clients` and
-//! `replies` (the load), `checkers` (what must hold), and `lie` (bugs planted to see them found).
+//! machine), `node`, `disk`, `network` and `carry` (the driver's part), `faults`, `clients`,
+//! `replies` and `group_replies` (the load), `checkers` (what must hold), and `lie` (bugs planted
+//! to see them found).
 
 pub mod carry;
 pub mod checkers;
@@ -15,6 +16,7 @@ pub mod connection;
 pub mod disk;
 pub mod events;
 pub mod faults;
+pub mod group_replies;
 pub mod host;
 pub mod lie;
 pub mod network;
@@ -69,12 +71,19 @@ pub struct Report {
     pub segments_removed: u64,
     pub checkpoints: u64,
     pub storage_errors: u64,
+    /// What members of consumer groups were given, and commits that were acknowledged.
+    pub assignments: u64,
+    pub commits: u64,
+    /// Processes that ended because their disk failed.
+    pub disk_failures: u64,
+    /// Bits that flipped on disks.
+    pub rotten: u64,
 }
 
 impl Report {
-    /// Adds another run's numbers. The hashes are mixed.
+    /// Adds another run's numbers. The hashes are mixed, whatever the order.
     pub fn add(&mut self, other: &Report) {
-        self.trace_hash = self.trace_hash.rotate_left(1) ^ other.trace_hash;
+        self.trace_hash = self.trace_hash.wrapping_add(other.trace_hash);
         self.simulated += other.simulated;
         self.crashes += other.crashes;
         self.clean_stops += other.clean_stops;
@@ -87,6 +96,10 @@ impl Report {
         self.segments_removed += other.segments_removed;
         self.checkpoints += other.checkpoints;
         self.storage_errors += other.storage_errors;
+        self.assignments += other.assignments;
+        self.commits += other.commits;
+        self.disk_failures += other.disk_failures;
+        self.rotten += other.rotten;
     }
 }
 

@@ -32,6 +32,11 @@ pub enum Lie {
     /// Requests at the level Durable reach the node at the level Flushed, so it answers when its
     /// own disk has them.
     ReleasesEarly,
+    /// Now and then a commit of a consumer group reaches the node with the offset before it: what
+    /// was acknowledged is forgotten.
+    ForgetsCommit,
+    /// Now and then a member of a consumer group is told what another one was told before.
+    GivesTwice,
 }
 
 /// Where the bytes of a duplex frame lie: length, serial, then the payload.
@@ -65,6 +70,18 @@ pub fn on_the_way(lie: Lie, frames: Bytes) -> Bytes {
 pub fn acks(lie: Lie, acks: i16) -> i16 {
     let durable = Qos::from_acks(acks, Qos::Flushed, Qos::Durable) == Some(Qos::Durable);
     if lie == Lie::ReleasesEarly && durable { 3 } else { acks }
+}
+
+/// The offset that a consumer group's commit has when it reaches the node.
+pub fn committed(lie: Lie, offset: i64) -> i64 {
+    if lie == Lie::ForgetsCommit && offset % 8 == 0 { offset - 1 } else { offset }
+}
+
+/// What a member is told that it owns; `last` is what one was told before.
+pub fn assignment(lie: Lie, last: &mut Bytes, assignment: &Bytes) -> Bytes {
+    let before = std::mem::replace(last, assignment.clone());
+    let twice = lie == Lie::GivesTwice && before.len().is_multiple_of(3);
+    if twice { before } else { assignment.clone() }
 }
 
 fn is_request(frame: &[u8]) -> bool {

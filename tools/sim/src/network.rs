@@ -1,8 +1,10 @@
 //! Connections between nodes: bytes arrive late and in order, or not at all.
 //!
-//! Each has two ends and a flow to each. What is under way when a connection ends is lost from
-//! some place on, and each end learns of it in its own time. A direction between two nodes can be
-//! silent for a while: nothing arrives, and nobody is told.
+//! Each has two ends and a flow to each, as with TCP: nothing overtakes, and nothing comes twice
+//! but what is said again on another connection. A connection breaks at any byte, and each end
+//! learns of it in its own time, one maybe long after the other. It can also carry nothing for a
+//! while and then go on. So can all from one node to another, while the other direction works:
+//! nothing arrives, and nobody is told.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -38,6 +40,8 @@ struct Link {
     ends: [End; 2],
     /// What is on its way to each end.
     flows: [Flow; 2],
+    /// Until when it carries nothing.
+    stalled_until: u64,
 }
 
 #[derive(Debug)]
@@ -115,6 +119,7 @@ impl World {
         let link = Link {
             ends: [end(from, connection.0), end(Place { node, shard }, 0)],
             flows: [Flow::default(), Flow::default()],
+            stalled_until: 0,
         };
         self.network.next += 1;
         let id = self.network.next;
@@ -214,10 +219,13 @@ impl World {
     pub(crate) fn parcel(&mut self, id: u64, to: usize) {
         let Some(link) = self.network.links.get(&id) else { return };
         let (sender, receiver) = (link.ends[1 - to].place, link.ends[to].place);
-        if let Some(until) = self.network.silent_until(sender.node, receiver.node, self.now) {
+        let stalled = Some(link.stalled_until).filter(|until| *until > self.now);
+        let silent = self.network.silent_until(sender.node, receiver.node, self.now);
+        if let Some(until) = stalled.max(silent) {
             let at = until + self.random.between(1, MS);
             return self.events.push(at, Event::Parcel { link: id, to });
         }
+        self.arrive_in_parts(id, to);
         let Some(link) = self.network.links.get_mut(&id) else { return };
         let [a, b] = &mut link.ends;
         let (end, other) = if to == 0 { (a, b) } else { (b, a) };
@@ -265,6 +273,22 @@ impl World {
         }
     }
 
+    /// What was sent at once may arrive in two parts.
+    fn arrive_in_parts(&mut self, id: u64, to: usize) {
+        if self.phase != Phase::Faults || !self.random.chance(5) {
+            return;
+        }
+        let Some(link) = self.network.links.get_mut(&id) else { return };
+        let Some(Parcel::Bytes(bytes)) = link.flows[to].parcels.front_mut() else { return };
+        let first = bytes.split_to(whole(bytes, self.random.below(bytes.len() as u64)));
+        if first.is_empty() {
+            return;
+        }
+        link.flows[to].parcels.push_front(Parcel::Bytes(first));
+        let at = self.now + self.random.between(1, MS);
+        self.events.push(at, Event::Parcel { link: id, to });
+    }
+
     /// A shard stops or goes on reading.
     pub(crate) fn pause_link(&mut self, place: Place, connection: ConnectionId, paused: bool) {
         let Some(&(id, side)) = self.network.ends.get(&(place, connection.0)) else { return };
@@ -291,16 +315,34 @@ impl World {
         self.ship(id, 1 - side, Parcel::Closed);
     }
 
-    /// A connection breaks: each end gets some of what was on its way, and learns of it.
+    /// A connection breaks: each end gets some of what was on its way, and learns of it, one of
+    /// them maybe late.
     fn break_link(&mut self, id: u64) {
         self.trace.event(self.now, &[32, id], || format!("link {id} breaks"));
         for side in 0..2 {
+            self.lose_some(id, side);
+            let late = if self.random.chance(20) { self.plan.cut_for } else { 0 };
             let Some(link) = self.network.links.get_mut(&id) else { return };
-            let under_way = link.flows[side].parcels.len() as u64;
-            let kept = self.random.below(under_way + 1) as usize;
-            link.flows[side].parcels.truncate(kept);
             link.ends[side].paused = false;
+            link.flows[side].last_at = link.flows[side].last_at.max(self.now + late);
             self.ship(id, side, Parcel::Closed);
+        }
+    }
+
+    /// What is on its way to an end is cut at some byte. A part of a frame is as good as nothing.
+    fn lose_some(&mut self, id: u64, side: usize) {
+        let Some(link) = self.network.links.get_mut(&id) else { return };
+        let parcels = &mut link.flows[side].parcels;
+        let kept = self.random.below(parcels.len() as u64 + 1) as usize;
+        let cut = match parcels.get(kept) {
+            Some(Parcel::Bytes(bytes)) => {
+                bytes.slice(..whole(bytes, self.random.below(bytes.len() as u64)))
+            }
+            _ => Bytes::new(),
+        };
+        parcels.truncate(kept);
+        if !cut.is_empty() {
+            parcels.push_back(Parcel::Bytes(cut));
         }
     }
 
@@ -325,10 +367,7 @@ impl World {
                 self.network.forget(id);
                 continue;
             }
-            let Some(link) = self.network.links.get_mut(&id) else { continue };
-            let under_way = link.flows[1 - side].parcels.len() as u64;
-            let kept = self.random.below(under_way + 1) as usize;
-            link.flows[1 - side].parcels.truncate(kept);
+            self.lose_some(id, 1 - side);
             self.ship(id, 1 - side, Parcel::Closed);
         }
     }
@@ -345,12 +384,20 @@ impl World {
         let one = self.random.below(nodes) as usize;
         let two = (one + 1 + self.random.below(nodes - 1) as usize) % nodes as usize;
         let until = self.now + self.random.around(self.plan.cut_for);
-        match self.random.below(10) {
+        match self.random.below(11) {
             // Connections end and can be made anew.
             0..3 => {
                 for id in self.network.open() {
                     if self.random.chance(40) {
                         self.break_link(id);
+                    }
+                }
+            }
+            // Connections carry nothing for a while.
+            10 => {
+                for link in self.network.links.values_mut() {
+                    if self.random.chance(40) {
+                        link.stalled_until = until;
                     }
                 }
             }
@@ -394,6 +441,9 @@ impl World {
     /// Faults stop: what is held up arrives.
     pub(crate) fn heal_network(&mut self) {
         self.network.silent.clear();
+        for link in self.network.links.values_mut() {
+            link.stalled_until = 0;
+        }
         for id in self.network.open() {
             for to in 0..2 {
                 let flow = self.network.links.get(&id).map(|link| link.flows[to].parcels.len());
@@ -404,4 +454,9 @@ impl World {
             }
         }
     }
+}
+
+/// How many of the first `cut` bytes are whole frames.
+fn whole(bytes: &Bytes, cut: u64) -> usize {
+    whole_frames(&bytes[..cut as usize], FRAME_BYTES_MAX).map_or(0, |(whole, _)| whole)
 }

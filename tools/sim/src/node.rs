@@ -98,6 +98,7 @@ impl Node {
                 segment_bytes: plan.segment_bytes,
                 journal_cache_bytes: plan.journal_cache_bytes,
                 scrub_bytes_per_second: 0,
+                checkpoint_bytes: plan.checkpoint_bytes,
                 auto_create_topics: false,
                 default_partitions: 1,
                 seed: seed.wrapping_add(u64::from(shard.0)),

@@ -1,6 +1,6 @@
 //! What a seed decides before anything runs: sizes, speeds, and which faults to expect.
 
-use hutong::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN};
+use hutong::limits::{CHECKPOINT_JOURNAL_BYTES, SEGMENT_BYTES_MIN};
 
 use crate::random::Random;
 
@@ -9,6 +9,15 @@ pub const MS: u64 = 1_000_000;
 /// A second.
 pub const SECOND: u64 = 1000 * MS;
 
+/// Smaller than a node would allow, so that segments roll and go. Entries of a run are no larger
+/// than some megabytes.
+const SEGMENT_BYTES_SMALL: u64 = 12 << 20;
+
+/// Whether the journals of clusters are trimmed.
+const CLUSTERS_TRIM: bool = false;
+/// Whether bits flip on the disks of clusters.
+const CLUSTERS_ROT: bool = false;
+
 /// One run's circumstances.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -16,6 +25,8 @@ pub struct Plan {
     pub groups: u32,
     pub segment_bytes: u64,
     pub journal_cache_bytes: usize,
+    /// Journal bytes from one checkpoint of a group to the next.
+    pub checkpoint_bytes: u64,
     /// How long faults go on.
     pub faults_for: u64,
     /// Record batches up to a megabyte or more, so that segments roll and checkpoints are taken.
@@ -25,6 +36,8 @@ pub struct Plan {
     pub producers: u32,
     pub consumers: u32,
     pub topics: u32,
+    /// Consumer groups with members.
+    pub consumer_groups: u32,
     /// Mean time between two requests of a producer.
     pub think: u64,
     /// Mean time of a journal write.
@@ -39,6 +52,12 @@ pub struct Plan {
     pub stall_every: u64,
     /// Mean time between times without disk space.
     pub full_every: u64,
+    /// Mean time between times in which operations of a disk fail.
+    pub fail_every: u64,
+    /// Mean time between bits that flip on a disk.
+    pub rot_every: u64,
+    /// Mean time between steps of a wall clock.
+    pub step_every: u64,
     /// Mean time between disconnects.
     pub disconnect_every: u64,
     /// How many of a hundred restarts change the number of shards.
@@ -71,12 +90,14 @@ impl Plan {
         let stall_every = or_rare(random, 60, 3, 20);
         let full_every = or_rare(random, 40, 4, 20);
         let disconnect_every = or_rare(random, 60, 1, 10);
-        let segment_bytes =
-            if random.chance(90) { SEGMENT_BYTES_MIN } else { SEGMENT_BYTES_DEFAULT };
+        let fail_every = or_rare(random, 25, 5, 30);
+        let rot_every = or_rare(random, 15, 5, 20);
+        let step_every = or_rare(random, 30, 2, 20);
         let mut plan = Plan {
             shards: random.between(1, 3) as u16,
             groups,
-            segment_bytes,
+            segment_bytes: random.pick(&[SEGMENT_BYTES_SMALL, SEGMENT_BYTES_MIN]),
+            checkpoint_bytes: random.pick(&[2 << 20, 10 << 20, CHECKPOINT_JOURNAL_BYTES]),
             journal_cache_bytes: random.pick(&[64 << 10, 1 << 20, 8 << 20]),
             faults_for: random.between(20, 60) * SECOND,
             fat,
@@ -84,6 +105,7 @@ impl Plan {
             producers: random.between(1, 6) as u32,
             consumers: random.between(1, 4) as u32,
             topics: random.between(1, 4) as u32,
+            consumer_groups: random.pick(&[0, 1, 2]),
             think: random.pick(&[1, 5, 20, 50]) * MS,
             write: random.pick(&[MS / 10, MS, 5 * MS, 30 * MS]),
             read: random.pick(&[MS / 10, 2 * MS, 40 * MS]),
@@ -91,6 +113,9 @@ impl Plan {
             clean_percent: random.pick(&[0, 20, 50, 100]),
             stall_every,
             full_every,
+            fail_every,
+            rot_every,
+            step_every,
             disconnect_every,
             move_percent: random.pick(&[0, 30, 100]),
             nodes,
@@ -112,10 +137,18 @@ impl Plan {
 
     fn becomes_cluster(&mut self, random: &mut Random) {
         self.groups = random.between(1, 5) as u32;
-        // A member that lacks what its leader has trimmed can't be brought up to date yet, so
-        // journals stay too short for trimming.
-        self.fat = false;
-        self.produce_bytes_max = 24 << 20;
+        self.fat &= CLUSTERS_TRIM;
+        if !CLUSTERS_ROT {
+            // A member can't get from others what has rotted on its disk yet.
+            self.rot_every = RARE;
+        }
+        if !CLUSTERS_TRIM {
+            // A member that lacks what its leader has trimmed can't be brought up to date yet, so
+            // journals stay too short for trimming.
+            self.segment_bytes = SEGMENT_BYTES_MIN;
+            self.checkpoint_bytes = CHECKPOINT_JOURNAL_BYTES;
+        }
+        self.produce_bytes_max = if self.fat { random.between(24, 80) << 20 } else { 24 << 20 };
         self.network = random.pick(&[MS / 10, MS / 2, 3 * MS]);
         self.cut_every = or_rare(random, 70, 1, 10);
         self.cut_for = random.pick(&[200 * MS, SECOND, 5 * SECOND]);

@@ -118,11 +118,17 @@ impl World {
                 let response: DeleteRecordsResponse = wire::response(version, frame)?;
                 self.records_deleted(place, asked, *partition, *offset, &response)
             }
+            _ => self.read_group_reply(place, asked, frame),
         }
     }
 
     /// What a refusal may say of a topic, at this moment.
-    fn allowed(&mut self, asked: &Asked, id: &[u8; 16], code: i16) -> Result<(), String> {
+    pub(crate) fn allowed(
+        &mut self,
+        asked: &Asked,
+        id: &[u8; 16],
+        code: i16,
+    ) -> Result<(), String> {
         let topic = self.topics.by_id(id);
         // Another node's catalog may be behind.
         let lags = !self.is_calm_since(asked.sent_at);
@@ -146,6 +152,13 @@ impl World {
     fn lacks_space(&self, node: usize) -> bool {
         let host = &self.hosts[node];
         host.full_since_start && self.now < host.full_last + FULL_AFTERMATH
+    }
+
+    /// Whether something that a node's disk was asked for has failed since somebody asked, or may
+    /// have been damaged.
+    fn disk_failed(&self, node: usize, asked: &Asked) -> bool {
+        let host = &self.hosts[node];
+        host.failed_at.is_some_and(|at| at >= asked.sent_at) || !host.rotten.is_empty()
     }
 
     fn expect(&self, asked: &Asked, code: i16, allowed: &[ErrorCode]) -> Result<(), String> {
@@ -233,6 +246,9 @@ impl World {
                     next.push((*partition, 0, end.max(*from)));
                     fetched.push(checked);
                 }
+                ErrorCode::KAFKA_STORAGE_ERROR if self.disk_failed(place.node, asked) => {
+                    next.push((*partition, part.error_code, *from));
+                }
                 ErrorCode::OFFSET_OUT_OF_RANGE | ErrorCode::KAFKA_STORAGE_ERROR
                     if *from < checked.log_start =>
                 {
@@ -279,6 +295,11 @@ impl World {
                     self.checks.visibility.told(place.node, *partition, Some(part.offset), None)?
                 }
                 (0, _) => {}
+                (code, _)
+                    if ErrorCode(code) == ErrorCode::KAFKA_STORAGE_ERROR
+                        && self.disk_failed(place.node, asked) => {}
+                // What was looked for by its time was let go meanwhile.
+                (code, 0..) if ErrorCode(code) == ErrorCode::OFFSET_OUT_OF_RANGE => {}
                 (code, _) => self.allowed(asked, &partition.0, code)?,
             }
         }

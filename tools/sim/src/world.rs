@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use hutong::model::ids::GroupId;
+use bytes::Bytes;
+use hutong::model::ids::{ConnectionId, GroupId};
 use hutong::model::time::Now;
+use hutong::shard::input::Input;
 
-use crate::checkers::{Checks, liveness};
+use crate::checkers::{Checks, groups, liveness};
 use crate::clients::auditor::Auditor;
+use crate::clients::offset_auditor::OffsetAuditor;
 use crate::clients::{Client, Kind};
 use crate::connection::Connection;
 use crate::disk::Disk;
@@ -58,6 +61,8 @@ pub struct World {
     /// When faults stopped.
     pub healed_at: u64,
     pub produced_bytes: u64,
+    /// What a member of a consumer group was given last, for a lie.
+    pub last_assignment: Bytes,
 }
 
 impl World {
@@ -88,6 +93,7 @@ impl World {
             phase: Phase::Faults,
             healed_at: 0,
             produced_bytes: 0,
+            last_assignment: Bytes::new(),
             plan,
         };
         let nodes = node_ids(&world.plan);
@@ -112,11 +118,24 @@ impl World {
         if self.random.chance(30) {
             self.add_client(Kind::vandal());
         }
+        for group in 0..self.plan.consumer_groups {
+            for number in 0..self.random.between(1, 4) as u32 {
+                let kind = Kind::member(group, number, &mut self.random);
+                self.add_client(kind);
+            }
+        }
+        if self.plan.consumer_groups > 0 {
+            let kind = Kind::solo(0, &mut self.random);
+            self.add_client(kind);
+        }
         let plan = self.plan.clone();
         for (every, event) in [
             (plan.crash_every, Event::Crash),
             (plan.stall_every, Event::Stall),
             (plan.full_every, Event::Full),
+            (plan.fail_every, Event::Fail),
+            (plan.step_every, Event::Step),
+            (plan.rot_every, Event::Rot),
             (plan.disconnect_every, Event::Disconnect),
             (plan.cut_every, Event::Cut),
             (plan.pause_every, Event::Pause),
@@ -176,10 +195,13 @@ impl World {
         self.report.simulated = self.now;
         self.report.acknowledged = self.checks.durability.acknowledged;
         self.report.elections = self.checks.consensus.elections();
+        self.report.assignments = self.checks.groups.assignments;
+        self.report.commits = self.checks.groups.acknowledged;
         Ok(self.report)
     }
 
-    fn lives(&self, node: usize, life: u64) -> bool {
+    /// Whether this life of a node's process goes on.
+    pub(crate) fn lives(&self, node: usize, life: u64) -> bool {
         self.hosts[node].life == life && self.hosts[node].node.is_some()
     }
 
@@ -200,7 +222,12 @@ impl World {
                 }
             }
             Event::StopTimeout { node, life } if self.lives(node, life) => return self.crash(node),
+            Event::HangUp { node, life, shard, connection } if self.lives(node, life) => {
+                let connection = ConnectionId(connection);
+                self.input(Place { node, shard }, Input::ConnectionClosed { connection });
+            }
             Event::Turn { .. }
+            | Event::HangUp { .. }
             | Event::Wake { .. }
             | Event::Mesh { .. }
             | Event::CrashOf { .. }
@@ -215,6 +242,9 @@ impl World {
             Event::Start { node } => return self.start(node),
             Event::Stall => self.stall(),
             Event::Full => self.fill_disk(),
+            Event::Fail => self.fail_disk(),
+            Event::Rot => self.rot(),
+            Event::Step => self.set_clock(),
             Event::Pause => self.pause_node(),
             Event::Cut => self.cut(),
             Event::Disconnect => self.disconnect_someone(),
@@ -247,13 +277,20 @@ impl World {
         match self.phase {
             Phase::Settling => {
                 liveness::serving(&self.hosts)?;
-                liveness::settled(&self.connections)?;
+                liveness::settled(&self.connections, self.now)?;
+                if let Err(why) = self.groups_at_rest() {
+                    liveness::patience("a group's coming to rest", self.healed_at, self.now)
+                        .map_err(|late| format!("{late}; {why}"))?;
+                    self.events.push(self.now + SECOND, Event::Check);
+                    return Ok(());
+                }
                 self.audit(1);
             }
             Phase::Auditing { round, since } => {
                 let audit = format!("audit {round}");
                 let done = self.clients.iter().flatten().all(|client| match &client.kind {
                     Kind::Auditor(auditor) => auditor.is_done(),
+                    Kind::OffsetAuditor(auditor) => auditor.is_done(),
                     _ => true,
                 });
                 if !done {
@@ -268,6 +305,16 @@ impl World {
             Phase::Faults | Phase::Done => {}
         }
         Ok(())
+    }
+
+    /// Whether in each consumer group every partition has one owner.
+    fn groups_at_rest(&self) -> Result<(), String> {
+        let partitions = self.topics.partitions().map(|(_, partition, _)| partition).collect();
+        let members = self.clients.iter().flatten().filter_map(|client| match &client.kind {
+            Kind::Member(member) => member.view(),
+            _ => None,
+        });
+        groups::stable(&members.collect::<Vec<_>>(), &partitions)
     }
 
     fn after_audit(&mut self, round: u32) -> Result<(), String> {
@@ -294,6 +341,8 @@ impl World {
         self.trace.event(self.now, &[98, u64::from(round)], || format!("audit {round}"));
         self.phase = Phase::Auditing { round, since: self.now };
         self.add_client(Kind::Auditor(Auditor::new(round)));
+        let committed = self.checks.groups.places();
+        self.add_client(Kind::OffsetAuditor(OffsetAuditor::new(committed)));
         self.events.push(self.now + SECOND, Event::Check);
     }
 

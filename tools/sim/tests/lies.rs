@@ -49,6 +49,21 @@ mod cluster {
     }
 }
 
+/// The bugs of a coordinator of consumer groups.
+mod groups {
+    use super::*;
+
+    #[test]
+    fn forgetting_an_acknowledged_commit() {
+        is_caught(Lie::ForgetsCommit, 3);
+    }
+
+    #[test]
+    fn a_partition_with_two_owners() {
+        is_caught(Lie::GivesTwice, 3);
+    }
+}
+
 /// The bugs of a journal.
 mod alone {
     use super::*;

@@ -152,8 +152,8 @@ fn looks_go_from_entry_to_entry_and_over_the_ends_of_segments() {
 
 #[test]
 fn whatever_has_rotted_of_an_entry_is_found_there_and_nowhere_else() {
-    for entry in 0..BLOCKS.len() {
-        let last = BLOCKS[entry] as usize * ENTRY_ALIGN_BYTES - 1000;
+    for (entry, blocks) in BLOCKS.iter().enumerate() {
+        let last = *blocks as usize * ENTRY_ALIGN_BYTES - 1000;
         // Magic, checksum, size, position, chain, the first and the last byte of its data.
         for byte in [0, 4, 8, 10, 16, 56, 120, last + 119] {
             let mut rig = Rig::new(BLOCKS);

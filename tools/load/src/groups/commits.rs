@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use humantime::parse_duration;
 use hutong::cli::client::{Endpoint, error_name};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -22,8 +23,8 @@ const MARK: i64 = 0x0123_4567_89ab_cdef;
 #[derive(Args, Debug)]
 #[command(
     about = "Commit offsets of consumer groups as fast as they are answered",
-    long_about = "Commit offsets of consumer groups as fast as they are answered: one offset in each \
-                  request, so many requests under way on each connection.\n\n  \
+    long_about = "Commit offsets of consumer groups as fast as they are answered: one offset in \
+                  each request, so many requests under way on each connection.\n\n  \
                   hutong-load commits --connections 16 --window 256 --duration 10s"
 )]
 pub struct CommitsArgs {
@@ -40,7 +41,7 @@ pub struct CommitsArgs {
     #[arg(long, value_name = "N", default_value = "64")]
     window: usize,
     /// How long
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     duration: Duration,
     /// The broker's process id, to tell what it uses of a core
     #[arg(long, value_name = "PID")]

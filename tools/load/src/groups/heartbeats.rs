@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
+use humantime::parse_duration;
 use hutong::cli::client::{Endpoint, error_name};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::{
@@ -33,9 +34,10 @@ enum Protocol {
 #[derive(Args, Debug)]
 #[command(
     about = "Keep many consumer groups of one member alive, each over a connection of its own",
-    long_about = "Keep many consumer groups of one member alive, each over a connection of its own, \
-                  and tell how soon heartbeats are answered and what the broker uses for them.\n\n  \
-                  hutong-load heartbeats --groups 10000 --protocol consumer --interval 5s --pid $(pidof hutong)"
+    long_about = "Keep many consumer groups of one member alive, each over a connection of its \
+                  own, and tell how soon heartbeats are answered and what the broker uses for \
+                  them.\n\n  \
+                  hutong-load heartbeats --groups 10000 --protocol consumer --pid $(pidof hutong)"
 )]
 pub struct HeartbeatsArgs {
     /// A broker to begin with
@@ -48,10 +50,10 @@ pub struct HeartbeatsArgs {
     #[arg(long, value_enum, default_value = "consumer")]
     protocol: Protocol,
     /// Between two heartbeats of a member
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_duration)]
     interval: Duration,
     /// How long, once all have joined
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     duration: Duration,
     /// The broker's process id, to tell what it uses of a core
     #[arg(long, value_name = "PID")]
@@ -167,7 +169,8 @@ fn stay(
     let rate = times.len() as f64 / took.as_secs_f64();
     Ok(format!(
         "{} groups of one member, a heartbeat each {}: {rate:.0} a second were answered\n\
-         after {} us (p50), {} us (p99), {} us (max); {late} were due before the last was answered\n{}",
+         after {} us (p50), {} us (p99), {} us (max); {late} were due before the last was \
+         answered\n{}",
         members.len(),
         humantime::format_duration(args.interval),
         times.value_at_quantile(0.5),

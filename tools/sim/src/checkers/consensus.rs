@@ -16,6 +16,9 @@ use crate::checkers::placement::Placement;
 use crate::connection::PartitionId;
 use crate::host::Host;
 
+/// More entries than may be in flight beside one, or be cut by a new leader.
+const ENTRIES_BEHIND: usize = 64;
+
 /// What is known of all journals.
 #[derive(Debug, Default)]
 pub struct Consensus {
@@ -166,6 +169,16 @@ impl Consensus {
         self.placement.groups.get(&partition.0)?.get(partition.1 as usize).copied()
     }
 
+    /// The group that keeps a consumer group.
+    pub fn home_of(&self, consumer_group: &str) -> Option<u32> {
+        self.placement.home_of(consumer_group)
+    }
+
+    /// Whether nobody has led a group in a later term.
+    pub fn is_newest(&self, group: u32, term: u64) -> bool {
+        self.leaders.range((group, term + 1)..=(group, u64::MAX)).next().is_none()
+    }
+
     /// Whether a node has been the only one to lead a group since a moment.
     pub fn led_since(&self, node: usize, group: u32, since: u64) -> bool {
         let mut terms = self.leaders.range((group, 0)..=(group, u64::MAX)).rev();
@@ -176,6 +189,23 @@ impl Consensus {
             is_last = false;
             !counts || *leader == node
         })
+    }
+
+    /// An entry that a node has on disk for sure, with so many behind it that no crash excuses its
+    /// loss: group, position and size. `chance` chooses.
+    pub fn settled_entry(&self, node: usize, chance: u64) -> Option<(GroupId, Position, u32)> {
+        let mut found = Vec::new();
+        for ((_, group), written) in self.written.range((node, 0)..(node + 1, 0)) {
+            let flushed = self.flushed.get(&(node, *group)).copied().unwrap_or(0);
+            let settled = written.len().saturating_sub(ENTRIES_BEHIND);
+            let on_disk = written[..settled].iter().flatten();
+            found.extend(
+                on_disk
+                    .filter(|entry| entry.position + u64::from(entry.bytes) <= flushed)
+                    .map(|entry| (GroupId(*group), Position(entry.position), entry.bytes)),
+            );
+        }
+        (!found.is_empty()).then(|| found[chance as usize % found.len()])
     }
 
     /// A process has ended: what it was writing may be there or not, and what it was writing over
@@ -201,7 +231,7 @@ impl Consensus {
     /// A disk that doesn't.
     pub fn at_rest(&self, hosts: &mut [Host]) -> Result<(), String> {
         for (number, host) in hosts.iter_mut().enumerate() {
-            let Host { node, disk, .. } = host;
+            let Host { node, disk, rotten, .. } = host;
             let groups = node.iter().flat_map(|node| &node.shards);
             for group in groups.flat_map(|running| running.shard.groups().iter()) {
                 let start = group.journal.start();
@@ -216,7 +246,8 @@ impl Consensus {
                     let mut bytes = vec![0; entry.bytes as usize];
                     disk.read(group.id, segment, entry.position % segment_bytes, &mut bytes)?;
                     let found = Entry::read(&bytes, Position(entry.position));
-                    if found.is_none_or(|found| found.crc != entry.crc) {
+                    let is_rotten = rotten.contains(&(group.id, Position(entry.position)));
+                    if found.is_none_or(|found| found.crc != entry.crc) && !is_rotten {
                         return Err(format!(
                             "consensus: the disk of node {number} doesn't hold {entry:?} of group \
                              {}",

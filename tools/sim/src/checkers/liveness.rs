@@ -9,19 +9,23 @@ use crate::plan::SECOND;
 
 /// So long after the last fault nothing may be under way.
 pub const SETTLE: u64 = 40 * SECOND;
+/// So long a request may take that waits for others: for the members of a group, say.
+const REQUEST: u64 = 20 * SECOND;
 /// So long a clean stop, a start or an audit may take when nothing is wrong.
-pub const PATIENCE: u64 = 60 * SECOND;
+pub const PATIENCE: u64 = 80 * SECOND;
 
 /// Faults stopped long ago.
 ///
 /// # Errors
 /// A request that has no response.
-pub fn settled(connections: &BTreeMap<u64, Connection>) -> Result<(), String> {
+pub fn settled(connections: &BTreeMap<u64, Connection>, now: u64) -> Result<(), String> {
     for (id, connection) in connections {
         if connection.vandal {
             continue;
         }
-        if let Some(asked) = connection.awaiting.front() {
+        if let Some(asked) = connection.awaiting.front()
+            && asked.sent_at + REQUEST < now
+        {
             return Err(format!(
                 "liveness: connection {id} to {:?} still waits for {asked:?} (paused: {})",
                 connection.place, connection.paused

@@ -1,6 +1,7 @@
 //! What must hold whatever happens: one rule, one file.
 //!
-//! `durability`, `offsets`, `idempotence`, `order` and `visibility` watch what clients are told;
+//! `durability`, `offsets`, `idempotence`, `order`, `visibility` and `groups` watch what clients
+//! are told;
 //! `progress`, `queues` and `consensus` look into the shards after each turn; `responses`,
 //! `deadlines` and `liveness` watch when clients are told anything at all. `placement` is no rule:
 //! others ask it which group holds a partition.
@@ -8,6 +9,7 @@
 pub mod consensus;
 pub mod deadlines;
 pub mod durability;
+pub mod groups;
 pub mod idempotence;
 pub mod liveness;
 pub mod offsets;
@@ -33,6 +35,7 @@ pub struct Checks {
     pub idempotence: idempotence::Idempotence,
     pub order: order::Order,
     pub visibility: visibility::Visibility,
+    pub groups: groups::Groups,
     pub progress: progress::ProgressCheck,
     pub consensus: consensus::Consensus,
 }
@@ -67,6 +70,13 @@ impl Checks {
             let seconds = now as f64 / 1e9;
             lines.push(format!("node {node} leads group {group} in term {term} at {seconds:.6}"));
         }
+        for group in shard.groups().iter().filter(|group| group.is_serving()) {
+            let (id, consensus) = (group.id.0, &self.consensus);
+            if consensus.is_newest(id, group.replica.term().0) {
+                let is_kept = |name: &str| consensus.home_of(name) == Some(id);
+                self.groups.kept(&group.consumer_groups, is_kept)?;
+            }
+        }
         Ok(lines)
     }
 
@@ -94,6 +104,7 @@ impl Checks {
     /// A process has stopped in order.
     pub fn stopped(&mut self, node: usize) {
         self.progress.restarted(node);
+        self.groups.restarted(node);
         self.consensus.restarted(node);
     }
 
@@ -116,6 +127,7 @@ impl Checks {
     pub fn forget(&mut self, topic: &[u8; 16]) {
         self.durability.forget(topic);
         self.offsets.forget(topic);
+        self.groups.forget(topic);
     }
 }
 

@@ -28,6 +28,11 @@ impl Placement {
         self.catalog = Some(Catalog::new(groups, nodes));
     }
 
+    /// The group that keeps a consumer group.
+    pub fn home_of(&self, consumer_group: &str) -> Option<u32> {
+        Some(self.catalog.as_ref()?.home_of_consumer_group(consumer_group).0)
+    }
+
     /// Somebody writes an entry of group 0.
     pub fn wrote(&mut self, index: u64, crc: u32, position: Position, page: &MemoryPage) {
         if index > self.applied {

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use hutong::kafka::error_code::ErrorCode;
+
 use crate::clients::consumer::{fetch, list_offsets};
 use crate::clients::producer::produce;
 use crate::connection::{PartitionId, Reply, SentBatch};
@@ -117,7 +119,7 @@ impl Auditor {
     }
 
     /// An answer has come.
-    pub fn told(&mut self, _world: &mut World, reply: Reply) -> Result<(), String> {
+    pub fn told(&mut self, world: &World, reply: Reply) -> Result<(), String> {
         self.waiting = false;
         let Some(audit) = &mut self.audit else { return Ok(()) };
         match reply {
@@ -135,6 +137,12 @@ impl Auditor {
             }
             Reply::Fetch(next, parts) => {
                 let code = next.first().map_or(0, |(_, code, _)| *code);
+                let is_damaged = ErrorCode(code) == ErrorCode::KAFKA_STORAGE_ERROR;
+                if is_damaged && world.hosts.iter().any(|host| !host.rotten.is_empty()) {
+                    // It says so, and gives nothing else instead.
+                    self.audit = None;
+                    return Ok(());
+                }
                 if code == 1 {
                     // Retention went on meanwhile.
                     (audit.log_start, audit.end) = (None, None);

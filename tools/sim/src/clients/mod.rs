@@ -3,6 +3,9 @@
 pub mod admin;
 pub mod auditor;
 pub mod consumer;
+pub mod group_requests;
+pub mod member;
+pub mod offset_auditor;
 pub mod producer;
 
 use bytes::Bytes;
@@ -13,6 +16,8 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion, Message};
 use crate::clients::admin::Admin;
 use crate::clients::auditor::Auditor;
 use crate::clients::consumer::Consumer;
+use crate::clients::member::Member;
+use crate::clients::offset_auditor::OffsetAuditor;
 use crate::clients::producer::Producer;
 use crate::connection::{Asked, Connection, Reply, What};
 use crate::events::Event;
@@ -36,7 +41,9 @@ pub enum Kind {
     Producer(Producer),
     Consumer(Consumer),
     Admin(Admin),
+    Member(Member),
     Auditor(Auditor),
+    OffsetAuditor(OffsetAuditor),
     /// Sends rubbish.
     Vandal,
 }
@@ -50,6 +57,16 @@ impl Kind {
     /// A consumer.
     pub fn consumer(random: &mut Random) -> Kind {
         Kind::Consumer(Consumer::new(random))
+    }
+
+    /// A member of a consumer group.
+    pub fn member(group: u32, number: u32, random: &mut Random) -> Kind {
+        Kind::Member(Member::new(group, number, random))
+    }
+
+    /// One that commits for a group without members.
+    pub fn solo(number: u32, random: &mut Random) -> Kind {
+        Kind::Member(Member::solo(number, random))
     }
 
     /// The one that makes topics.
@@ -71,7 +88,9 @@ impl Client {
             Kind::Producer(producer) => producer.disconnected(),
             Kind::Consumer(consumer) => consumer.disconnected(),
             Kind::Admin(admin) => admin.disconnected(),
+            Kind::Member(member) => member.disconnected(),
             Kind::Auditor(auditor) => auditor.disconnected(),
+            Kind::OffsetAuditor(auditor) => auditor.disconnected(),
             Kind::Vandal => {}
         }
     }
@@ -88,7 +107,9 @@ impl World {
             Kind::Producer(producer) => producer.step(self, &mut client.connection, number),
             Kind::Consumer(consumer) => consumer.step(self, &mut client.connection, number),
             Kind::Admin(admin) => admin.step(self, &mut client.connection, number),
+            Kind::Member(member) => member.step(self, &mut client.connection, number),
             Kind::Auditor(auditor) => auditor.step(self, &mut client.connection, number)?,
+            Kind::OffsetAuditor(auditor) => auditor.step(self, &mut client.connection, number),
             Kind::Vandal => self.step_vandal(&mut client.connection, number),
         };
         self.clients[number] = Some(client);
@@ -104,7 +125,9 @@ impl World {
             Kind::Producer(producer) => producer.told(self, reply),
             Kind::Consumer(consumer) => consumer.told(self, reply),
             Kind::Admin(admin) => admin.told(),
+            Kind::Member(member) => member.told(self, reply),
             Kind::Auditor(auditor) => auditor.told(self, reply)?,
+            Kind::OffsetAuditor(auditor) => auditor.told(reply),
             Kind::Vandal => {}
         }
         self.clients[number] = Some(client);

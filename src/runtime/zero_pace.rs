@@ -1,0 +1,167 @@
+//! How fast a new segment is filled with zeros, and when that is given up.
+//!
+//! Zeros take from the disk what the journals could have, so they are written with pauses. But a
+//! journal whose next segment isn't there writes nothing at all. So the pauses end when a journal
+//! fills its segments nearly as fast as new ones are made, and a segment that is about to be
+//! needed is handed over as it is: the rest of it is slower to write, and that is all.
+
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+
+use crate::model::ids::{GroupId, SegmentId};
+
+/// No pause is longer.
+const PAUSE_MAX: Duration = Duration::from_millis(5);
+
+/// Word from a journal's writer: it is halfway through a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Halfway {
+    pub group: GroupId,
+    pub segment: SegmentId,
+    /// When it was.
+    pub at: Instant,
+}
+
+/// What is known of the writers of all groups.
+pub struct ZeroPace {
+    halfway: flume::Receiver<Halfway>,
+    groups: FxHashMap<GroupId, Writer>,
+}
+
+#[derive(Default)]
+struct Writer {
+    /// Where it was last heard of.
+    halfway: Option<(SegmentId, Instant)>,
+    /// How long it took for the last segment.
+    segment_took: Option<Duration>,
+    /// The segment that is made for it now, or was made last; whether that is done.
+    newest: Option<(SegmentId, bool)>,
+}
+
+impl Writer {
+    fn hear(&mut self, segment: SegmentId, at: Instant) {
+        self.segment_took = match self.halfway {
+            Some((before, then)) if before.0 + 1 == segment.0 => Some(at.duration_since(then)),
+            _ => None,
+        };
+        self.halfway = Some((segment, at));
+    }
+
+    /// Whether it is halfway through the last segment that is there.
+    fn needs_next(&self) -> bool {
+        match (self.halfway, self.newest) {
+            (Some((halfway, _)), Some((newest, made))) => halfway.0 + u64::from(!made) >= newest.0,
+            _ => false,
+        }
+    }
+}
+
+impl ZeroPace {
+    /// Listens to the writers.
+    pub fn new(halfway: flume::Receiver<Halfway>) -> ZeroPace {
+        ZeroPace { halfway, groups: FxHashMap::default() }
+    }
+
+    /// This segment is being made.
+    pub fn begin(&mut self, group: GroupId, segment: SegmentId) {
+        self.listen();
+        self.groups.entry(group).or_default().newest = Some((segment, false));
+    }
+
+    /// It is there, or could not be made: then it will be asked for again.
+    pub fn end(&mut self, group: GroupId, segment: SegmentId, made: bool) {
+        let newest = made.then_some((segment, true));
+        self.groups.entry(group).or_default().newest = newest;
+    }
+
+    /// Whether a journal comes near the end of its last segment. Whichever is being made is to be
+    /// handed over: the one that is needed may come behind it.
+    pub fn is_urgent(&mut self) -> bool {
+        self.listen();
+        self.groups.values().any(Writer::needs_next)
+    }
+
+    // For each segment, also where a spare is taken and no zeros are written: what is not heard
+    // piles up.
+    fn listen(&mut self) {
+        for Halfway { group, segment, at } in self.halfway.try_iter() {
+            self.groups.entry(group).or_default().hear(segment, at);
+        }
+    }
+
+    /// How long to leave the disk alone after a block of zeros that took so long, one of `blocks`
+    /// in a segment of this group: as long again, if that makes the segment in half the time in
+    /// which the writer fills one.
+    pub fn pause(&self, group: GroupId, blocks: u32, took: Duration) -> Duration {
+        let filled_in = self.groups.get(&group).and_then(|writer| writer.segment_took);
+        let spare = filled_in.map(|filled_in| (filled_in / (2 * blocks)).saturating_sub(took));
+        spare.map_or(took, |spare| spare.min(took)).min(PAUSE_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const GROUP: GroupId = GroupId(3);
+
+    fn pace() -> (flume::Sender<Halfway>, ZeroPace) {
+        let (sender, receiver) = flume::unbounded();
+        (sender, ZeroPace::new(receiver))
+    }
+
+    #[test]
+    fn a_segment_is_urgent_when_the_one_before_it_is_half_full() {
+        let (writers, mut pace) = pace();
+        let at = Instant::now();
+        let halfway = |group, segment| Halfway { group, segment: SegmentId(segment), at };
+        pace.begin(GROUP, SegmentId(7));
+        assert!(!pace.is_urgent());
+        writers.send(halfway(GROUP, 5)).unwrap();
+        assert!(!pace.is_urgent());
+        writers.send(halfway(GROUP, 6)).unwrap();
+        assert!(pace.is_urgent());
+        pace.end(GROUP, SegmentId(7), true);
+        assert!(!pace.is_urgent());
+        // The next is asked for behind another group's, which then makes way.
+        let other = GroupId(4);
+        pace.begin(other, SegmentId(1));
+        assert!(!pace.is_urgent());
+        writers.send(halfway(GROUP, 7)).unwrap();
+        assert!(pace.is_urgent());
+        pace.end(other, SegmentId(1), true);
+        pace.begin(GROUP, SegmentId(8));
+        assert!(pace.is_urgent());
+        // What can't be made holds up nobody else.
+        pace.end(GROUP, SegmentId(8), false);
+        assert!(!pace.is_urgent());
+    }
+
+    #[test]
+    fn pauses_end_when_the_writer_is_fast() {
+        let (writers, mut pace) = pace();
+        let mut at = Instant::now();
+        pace.begin(GROUP, SegmentId(9));
+        assert_eq!(pace.pause(GROUP, 100, MS), MS, "nothing is known of the writer");
+        let mut write = |segment, took: Duration| {
+            at += took;
+            writers.send(Halfway { group: GROUP, segment: SegmentId(segment), at }).unwrap();
+        };
+        write(1, MS);
+        write(2, 1000 * MS);
+        assert!(!pace.is_urgent());
+        assert_eq!(pace.pause(GROUP, 100, MS), MS);
+        assert_eq!(pace.pause(GROUP, 100, 3 * MS), 2 * MS);
+        assert_eq!(pace.pause(GROUP, 100, 6 * MS), Duration::ZERO);
+        assert_eq!(pace.pause(GroupId(4), 100, 40 * MS), PAUSE_MAX);
+        write(3, 100 * MS);
+        assert!(!pace.is_urgent());
+        assert_eq!(pace.pause(GROUP, 100, MS), Duration::ZERO);
+        // Behind a cut the time between two halves says nothing.
+        write(3, MS);
+        assert!(!pace.is_urgent());
+        assert_eq!(pace.pause(GROUP, 100, MS), MS);
+    }
+}

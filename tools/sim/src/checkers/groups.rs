@@ -1,0 +1,218 @@
+//! Consumer groups: no partition has two owners in one generation, and committed offsets that were
+//! acknowledged neither go back by themselves nor vanish.
+//!
+//! All commits of a group to one partition have growing numbers, whoever makes them: an owner goes
+//! on behind what it found, and who is no owner any more is refused. So a number that is smaller
+//! than one that was acknowledged is a commit that was forgotten, or one that should have been
+//! refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hutong::coordinator::Store;
+
+use crate::checkers::name;
+use crate::connection::PartitionId;
+
+/// A group's name, and a partition.
+type Place = (String, PartitionId);
+
+/// What members and committers were told.
+#[derive(Debug, Default)]
+pub struct Groups {
+    /// By group and generation: what each member was given.
+    given: BTreeMap<String, BTreeMap<i32, BTreeMap<String, BTreeSet<PartitionId>>>>,
+    commits: BTreeMap<Place, Commits>,
+    /// What a node has said, by which it has to stand though it may not lead any more.
+    told: BTreeMap<(Place, usize), i64>,
+    /// Assignments and commits that were acknowledged.
+    pub assignments: u64,
+    pub acknowledged: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Commits {
+    sent: i64,
+    acknowledged: i64,
+}
+
+impl Groups {
+    /// A member is told what it owns in a generation. `owner` is its name, which a static member
+    /// keeps when it comes back.
+    ///
+    /// # Errors
+    /// Somebody else owns some of it in the same generation.
+    pub fn synced(
+        &mut self,
+        group: &str,
+        generation: i32,
+        owner: &str,
+        partitions: &[PartitionId],
+    ) -> Result<(), String> {
+        self.assignments += 1;
+        let generations = self.given.entry(group.to_string()).or_default();
+        let given = generations.entry(generation).or_default();
+        for (other, theirs) in given.iter().filter(|(other, _)| *other != owner) {
+            if let Some(shared) = partitions.iter().find(|partition| theirs.contains(*partition)) {
+                return Err(format!(
+                    "groups: in generation {generation} of {group}, {} belongs to {other} and to \
+                     {owner}",
+                    name(shared)
+                ));
+            }
+        }
+        let mine: BTreeSet<PartitionId> = partitions.iter().copied().collect();
+        let before = given.entry(owner.to_string()).or_insert_with(|| mine.clone());
+        if *before == mine {
+            return Ok(());
+        }
+        Err(format!(
+            "groups: in generation {generation} of {group}, {owner} was given {before:?}, and then \
+             {mine:?}"
+        ))
+    }
+
+    /// A serving leader has these groups, of those for which `is_kept` says that it keeps them. One
+    /// that has neither members nor offsets any more is forgotten, and begins anew with its first
+    /// generation.
+    ///
+    /// # Errors
+    /// One is gone that has offsets.
+    pub fn kept(&mut self, store: &Store, is_kept: impl Fn(&str) -> bool) -> Result<(), String> {
+        let is_gone = |group: &String| store.group(group).is_none() && is_kept(group);
+        let Some(gone) = self.given.keys().find(|group| is_gone(group)).cloned() else {
+            return Ok(());
+        };
+        self.given.remove(&gone);
+        let offsets = self
+            .commits
+            .iter()
+            .find(|((group, _), commits)| *group == gone && commits.acknowledged > 0);
+        match offsets {
+            None => Ok(()),
+            Some(((group, partition), commits)) => Err(format!(
+                "groups: {group} is gone, and {} was acknowledged in {}",
+                commits.acknowledged,
+                name(partition)
+            )),
+        }
+    }
+
+    /// The number of a group's next commit to a partition.
+    pub fn next(&mut self, group: &str, partition: PartitionId) -> i64 {
+        let commits = self.commits.entry((group.to_string(), partition)).or_default();
+        commits.sent += 1;
+        commits.sent
+    }
+
+    /// What a group's next OffsetFetch must find at least.
+    pub fn acknowledged(&self, group: &str, partition: &PartitionId) -> i64 {
+        let place = (group.to_string(), *partition);
+        self.commits.get(&place).map_or(0, |commits| commits.acknowledged)
+    }
+
+    /// A commit is acknowledged.
+    pub fn committed(&mut self, node: usize, group: &str, partition: PartitionId, offset: i64) {
+        self.acknowledged += 1;
+        let place = (group.to_string(), partition);
+        let commits = self.commits.entry(place.clone()).or_default();
+        commits.acknowledged = offset.max(commits.acknowledged);
+        let told = self.told.entry((place, node)).or_default();
+        *told = offset.max(*told);
+    }
+
+    /// A node says what was committed; -1: nothing. What was acknowledged before it was asked is
+    /// `at_least`. `leads`: nobody else has led since then.
+    ///
+    /// # Errors
+    /// What it says is older, or nobody ever committed that.
+    pub fn fetched(
+        &mut self,
+        node: usize,
+        group: &str,
+        (partition, at_least): (PartitionId, i64),
+        offset: i64,
+        leads: bool,
+    ) -> Result<(), String> {
+        let place = (group.to_string(), partition);
+        let found = offset.max(0);
+        let commits = self.commits.get(&place).copied().unwrap_or_default();
+        let told = self.told.entry((place, node)).or_default();
+        let bound = if leads { at_least.max(*told) } else { *told };
+        if found < bound {
+            return Err(format!(
+                "groups: node {node} says that {group} has read {} up to {offset}, and {bound} was \
+                 acknowledged",
+                name(&partition)
+            ));
+        }
+        if found > commits.sent {
+            return Err(format!(
+                "groups: node {node} says that {group} has read {} up to {offset}, and nobody \
+                 committed more than {}",
+                name(&partition),
+                commits.sent
+            ));
+        }
+        *told = found;
+        Ok(())
+    }
+
+    /// All that was ever committed, by group.
+    pub fn places(&self) -> BTreeMap<String, Vec<PartitionId>> {
+        let mut places = BTreeMap::<String, Vec<PartitionId>>::new();
+        for (group, partition) in self.commits.keys() {
+            places.entry(group.clone()).or_default().push(*partition);
+        }
+        places
+    }
+
+    /// A topic is deleted: nothing is promised of it any more.
+    pub fn forget(&mut self, topic: &[u8; 16]) {
+        self.commits.retain(|(_, partition), _| partition.0 != *topic);
+        self.told.retain(|((_, partition), _), _| partition.0 != *topic);
+    }
+
+    /// A node's process has ended. What it says next may come from the journals of others.
+    pub fn restarted(&mut self, node: usize) {
+        self.told.retain(|(_, of), _| *of != node);
+    }
+}
+
+/// What a member believes when it is at rest.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    pub group: &'a str,
+    pub owner: &'a str,
+    /// `None` while it isn't a member.
+    pub generation: Option<i32>,
+    pub owns: &'a [PartitionId],
+}
+
+/// Faults stopped long ago: every partition has one owner in each group.
+///
+/// # Errors
+/// What isn't so yet.
+pub fn stable(views: &[View<'_>], partitions: &BTreeSet<PartitionId>) -> Result<(), String> {
+    let mut groups = BTreeMap::<&str, Vec<&View<'_>>>::new();
+    for view in views {
+        groups.entry(view.group).or_default().push(view);
+    }
+    for (group, views) in groups {
+        let first = views[0].generation;
+        if first.is_none() || views.iter().any(|view| view.generation != first) {
+            return Err(format!("groups: {group} is not stable: {views:?}"));
+        }
+        let mut owned = BTreeSet::new();
+        for partition in views.iter().flat_map(|view| view.owns) {
+            if !owned.insert(*partition) {
+                return Err(format!("groups: {} of {group} has two owners", name(partition)));
+            }
+        }
+        if owned != *partitions {
+            return Err(format!(
+                "groups: {group} is stable and owns {owned:?} of {partitions:?}: {views:?}"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! The requests of a consumer group's members, and what its members tell each other through the
+//! broker, which it doesn't look into.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
+    OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::connection::{PartitionId, What};
+use crate::lie;
+use crate::plan::MS;
+use crate::topics::Topics;
+use crate::world::World;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub group: String,
+    /// Given by the coordinator; empty before.
+    pub id: String,
+    /// Of a static member.
+    pub instance: Option<String>,
+    /// -1 before it has joined.
+    pub generation: i32,
+}
+
+impl Identity {
+    /// The name by which it owns partitions.
+    pub fn owner(&self) -> &str {
+        self.instance.as_deref().unwrap_or(&self.id)
+    }
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn group_id(identity: &Identity) -> GroupId {
+    GroupId(text(&identity.group))
+}
+
+fn instance(identity: &Identity) -> Option<StrBytes> {
+    identity.instance.as_deref().map(text)
+}
+
+/// FindCoordinator.
+pub fn find(world: &mut World, connection: u64, group: &str) {
+    let keys = vec![text(group)];
+    let (version, request) = if world.random.chance(50) {
+        (4, FindCoordinatorRequest::default().with_coordinator_keys(keys))
+    } else {
+        (2, FindCoordinatorRequest::default().with_key(text(group)))
+    };
+    world.ask(connection, (10, version), What::FindCoordinator, None, &request);
+}
+
+/// JoinGroup, in a version that the member keeps to. Static members need 5 at least.
+pub fn join(
+    world: &mut World,
+    connection: u64,
+    who: &Identity,
+    version: i16,
+    (session, rebalance): (u64, u64),
+) {
+    let mut subscription = BytesMut::new();
+    subscription.put_i16(0);
+    let topics: Vec<&str> = world.topics.live().map(|topic| topic.name.as_str()).collect();
+    subscription.put_i32(topics.len() as i32);
+    for topic in topics {
+        put_text(&mut subscription, topic);
+    }
+    subscription.put_i32(-1);
+    let protocol = JoinGroupRequestProtocol::default()
+        .with_name(StrBytes::from_static_str("range"))
+        .with_metadata(subscription.freeze());
+    let request = JoinGroupRequest::default()
+        .with_group_id(group_id(who))
+        .with_member_id(text(&who.id))
+        .with_group_instance_id(instance(who))
+        .with_session_timeout_ms((session / MS) as i32)
+        .with_rebalance_timeout_ms((rebalance / MS) as i32)
+        .with_protocol_type(StrBytes::from_static_str("consumer"))
+        .with_protocols(vec![protocol]);
+    let what = What::Join { group: who.group.clone() };
+    world.ask(connection, (11, version), what, None, &request);
+}
+
+/// SyncGroup. The leader brings what each member is to own.
+pub fn sync(
+    world: &mut World,
+    connection: u64,
+    who: &Identity,
+    assignments: &BTreeMap<String, Vec<PartitionId>>,
+) {
+    let assignments = assignments.iter().map(|(member, partitions)| {
+        SyncGroupRequestAssignment::default()
+            .with_member_id(text(member))
+            .with_assignment(assignment(&world.topics, partitions))
+    });
+    let request = SyncGroupRequest::default()
+        .with_group_id(group_id(who))
+        .with_generation_id(who.generation)
+        .with_member_id(text(&who.id))
+        .with_group_instance_id(instance(who))
+        .with_protocol_type(Some(StrBytes::from_static_str("consumer")))
+        .with_protocol_name(Some(StrBytes::from_static_str("range")))
+        .with_assignments(assignments.collect());
+    let what = What::Sync {
+        group: who.group.clone(),
+        generation: who.generation,
+        owner: who.owner().to_owned(),
+    };
+    world.ask(connection, (14, 5), what, None, &request);
+}
+
+/// Heartbeat.
+pub fn heartbeat(world: &mut World, connection: u64, who: &Identity) {
+    let request = HeartbeatRequest::default()
+        .with_group_id(group_id(who))
+        .with_generation_id(who.generation)
+        .with_member_id(text(&who.id))
+        .with_group_instance_id(instance(who));
+    world.ask(connection, (12, 4), What::Heartbeat, None, &request);
+}
+
+/// LeaveGroup.
+pub fn leave(world: &mut World, connection: u64, who: &Identity) {
+    let member = MemberIdentity::default()
+        .with_member_id(text(&who.id))
+        .with_group_instance_id(instance(who));
+    let request =
+        LeaveGroupRequest::default().with_group_id(group_id(who)).with_members(vec![member]);
+    world.ask(connection, (13, 4), What::Leave, None, &request);
+}
+
+/// OffsetCommit: each of these partitions gets its group's next number.
+pub fn commit(world: &mut World, connection: u64, who: &Identity, partitions: &[PartitionId]) {
+    let mut offsets = Vec::new();
+    let mut topics = Vec::new();
+    for partition in partitions {
+        let Some(topic) = world.topics.by_id(&partition.0) else { continue };
+        let offset = world.checks.groups.next(&who.group, *partition);
+        offsets.push((*partition, offset));
+        let part = OffsetCommitRequestPartition::default()
+            .with_partition_index(partition.1)
+            .with_committed_offset(lie::committed(world.lie, offset))
+            .with_committed_metadata(Some(text(who.owner())));
+        topics.push(
+            OffsetCommitRequestTopic::default()
+                .with_name(TopicName(text(&topic.name)))
+                .with_partitions(vec![part]),
+        );
+    }
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group_id(who))
+        .with_generation_id_or_member_epoch(who.generation)
+        .with_member_id(text(&who.id))
+        .with_group_instance_id(instance(who))
+        .with_topics(topics);
+    let what = What::Commit { group: who.group.clone(), offsets };
+    world.ask(connection, (8, 8), what, None, &request);
+}
+
+/// OffsetFetch, for one group in the old form or the new one.
+pub fn fetch_offsets(world: &mut World, connection: u64, group: &str, wanted: &[PartitionId]) {
+    let mut topics = Vec::new();
+    let mut bounds = Vec::new();
+    for partition in wanted {
+        let Some(topic) = world.topics.by_id(&partition.0) else { continue };
+        topics.push((TopicName(text(&topic.name)), partition.1));
+        bounds.push((*partition, world.checks.groups.acknowledged(group, partition)));
+    }
+    let id = GroupId(text(group));
+    let (version, request) = if world.random.chance(50) {
+        let topics = topics.into_iter().map(|(name, number)| {
+            OffsetFetchRequestTopics::default().with_name(name).with_partition_indexes(vec![number])
+        });
+        let group = OffsetFetchRequestGroup::default()
+            .with_group_id(id)
+            .with_topics(Some(topics.collect()));
+        (8, OffsetFetchRequest::default().with_topics(Some(Vec::new())).with_groups(vec![group]))
+    } else {
+        let topics = topics.into_iter().map(|(name, number)| {
+            OffsetFetchRequestTopic::default().with_name(name).with_partition_indexes(vec![number])
+        });
+        let request =
+            OffsetFetchRequest::default().with_group_id(id).with_topics(Some(topics.collect()));
+        (5, request)
+    };
+    let what = What::FetchOffsets { group: group.to_owned(), wanted: bounds };
+    world.ask(connection, (9, version), what, None, &request);
+}
+
+fn put_text(into: &mut BytesMut, text: &str) {
+    into.put_i16(text.len() as i16);
+    into.put_slice(text.as_bytes());
+}
+
+/// A member's assignment, as Kafka's clients write it.
+fn assignment(topics: &Topics, partitions: &[PartitionId]) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_i16(0);
+    let named = partitions.iter().filter_map(|partition| {
+        topics.by_id(&partition.0).map(|topic| (topic.name.as_str(), partition.1))
+    });
+    let named: Vec<_> = named.collect();
+    out.put_i32(named.len() as i32);
+    for (name, number) in named {
+        put_text(&mut out, name);
+        out.put_i32(1);
+        out.put_i32(number);
+    }
+    out.put_i32(-1);
+    out.freeze()
+}
+
+/// What a member was assigned: topics by name, and partitions. An empty one is nothing.
+///
+/// # Errors
+/// It isn't what `assignment` has made.
+pub fn assigned(bytes: &Bytes) -> Result<Vec<(String, i32)>, String> {
+    let mut rest = bytes.clone();
+    let mut found = Vec::new();
+    if rest.is_empty() {
+        return Ok(found);
+    }
+    let broken = || format!("groups: an assignment of {} bytes can't be read", bytes.len());
+    rest.try_get_i16().map_err(|_| broken())?;
+    for _ in 0..rest.try_get_i32().map_err(|_| broken())? {
+        let length = usize::from(rest.try_get_u16().map_err(|_| broken())?);
+        if rest.len() < length {
+            return Err(broken());
+        }
+        let name = String::from_utf8(rest.split_to(length).to_vec()).map_err(|_| broken())?;
+        for _ in 0..rest.try_get_i32().map_err(|_| broken())? {
+            found.push((name.clone(), rest.try_get_i32().map_err(|_| broken())?));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,321 @@
+//! A member of a consumer group, as clients of the classic protocol are: it finds the coordinator,
+//! joins, assigns if it is the one that leads, finds what was committed, then sends heartbeats and
+//! commits, and does what errors say. A *solo* one belongs to no group: it commits and looks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hutong::kafka::error_code::ErrorCode;
+
+use crate::checkers::groups::View;
+use crate::clients::group_requests::{self, Identity};
+use crate::connection::{PartitionId, Reply};
+use crate::host::Place;
+use crate::plan::{MS, SECOND};
+use crate::random::Random;
+use crate::world::{Phase, World};
+
+/// A member.
+#[derive(Debug)]
+pub struct Member {
+    who: Identity,
+    is_solo: bool,
+    /// Of JoinGroup.
+    version: i16,
+    session: u64,
+    rebalance: u64,
+    state: State,
+    /// The members of its generation, if it leads.
+    leads: Option<Vec<String>>,
+    /// It leads, and is not to assign: what there is stands.
+    skips: bool,
+    /// The partitions there were when it last assigned them.
+    assigned: BTreeSet<PartitionId>,
+    owns: Vec<PartitionId>,
+    coordinator: Option<Place>,
+    connected_to: Option<Place>,
+    waiting_since: Option<u64>,
+    next_heartbeat: u64,
+    /// It is gone, and comes back then.
+    away_until: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Joining,
+    Syncing,
+    /// It looks where to go on.
+    Finding,
+    Stable,
+    /// It says that it goes.
+    Leaving,
+}
+
+/// How long it waits for an answer beyond what the request itself allows.
+const REQUEST_TIMEOUT: u64 = 5 * SECOND;
+
+impl Member {
+    /// A member of a group, static or not.
+    pub fn new(group: u32, number: u32, random: &mut Random) -> Member {
+        let instance = random.chance(30).then(|| format!("static-{number}"));
+        // Before 9 a static member that comes back may be the leader and not be told so, and then
+        // nobody looks after new topics.
+        let versions: &[i16] = if instance.is_some() { &[9] } else { &[2, 5, 9] };
+        Member {
+            who: Identity {
+                group: format!("group-{group}"),
+                id: String::new(),
+                instance,
+                generation: -1,
+            },
+            is_solo: false,
+            version: random.pick(versions),
+            session: random.pick(&[6, 8, 10]) * SECOND,
+            rebalance: random.pick(&[1, 3, 8]) * SECOND,
+            state: State::Joining,
+            leads: None,
+            skips: false,
+            assigned: BTreeSet::new(),
+            owns: Vec::new(),
+            coordinator: None,
+            connected_to: None,
+            waiting_since: None,
+            next_heartbeat: 0,
+            away_until: 0,
+        }
+    }
+
+    /// One that commits for a group without members.
+    pub fn solo(number: u32, random: &mut Random) -> Member {
+        let mut member = Member::new(0, number, random);
+        member.who = Identity {
+            group: format!("solo-{number}"),
+            id: String::new(),
+            instance: None,
+            generation: -1,
+        };
+        member.is_solo = true;
+        member.state = State::Finding;
+        member
+    }
+
+    /// Its connection is gone.
+    pub fn disconnected(&mut self) {
+        self.waiting_since = None;
+        self.connected_to = None;
+    }
+
+    /// What it believes, unless it is a solo one.
+    pub fn view(&self) -> Option<View<'_>> {
+        let is_stable = self.state == State::Stable;
+        (!self.is_solo).then(|| View {
+            group: &self.who.group,
+            owner: self.who.owner(),
+            generation: is_stable.then_some(self.who.generation),
+            owns: &self.owns,
+        })
+    }
+
+    /// Does what is next. Returns when to come back. Goes on after faults have stopped, until all
+    /// groups have come to rest.
+    pub fn step(
+        &mut self,
+        world: &mut World,
+        connection: &mut Option<u64>,
+        number: usize,
+    ) -> Option<u64> {
+        if matches!(world.phase, Phase::Auditing { .. } | Phase::Done) {
+            return None;
+        }
+        let again = world.random.around(if world.is_loaded() { 60 * MS } else { 200 * MS });
+        if world.is_loaded() && self.away_until > world.now {
+            return Some(self.away_until.min(world.plan.faults_for) - world.now + 1);
+        }
+        if let Some(since) = self.waiting_since {
+            let patience = REQUEST_TIMEOUT + self.rebalance;
+            if world.now > since + patience {
+                self.hang_up(world, connection);
+                self.coordinator = None;
+            }
+            return Some(again);
+        }
+        self.act_up(world, connection);
+        if self.away_until <= world.now || !world.is_loaded() {
+            self.go_on(world, connection, number);
+        }
+        Some(again)
+    }
+
+    fn hang_up(&mut self, world: &mut World, connection: &mut Option<u64>) {
+        if let Some(id) = connection.take() {
+            world.disconnect(id);
+        }
+        self.disconnected();
+    }
+
+    /// Goes without a word, or says that it does, or joins again for no reason, or loses its
+    /// connection.
+    fn act_up(&mut self, world: &mut World, connection: &mut Option<u64>) {
+        if !world.is_loaded() {
+            return;
+        }
+        match world.random.below(1000) {
+            0..3 => {
+                self.hang_up(world, connection);
+                self.away_until = world.now + world.random.around(6 * SECOND);
+                // A new process knows nothing but its configuration.
+                self.begin_anew();
+                self.coordinator = None;
+            }
+            3..5 if self.state == State::Stable && !self.is_solo => self.state = State::Leaving,
+            5..8 if self.state == State::Stable && !self.is_solo => self.state = State::Joining,
+            8..14 => self.hang_up(world, connection),
+            _ => {}
+        }
+    }
+
+    /// It is a member no more.
+    fn begin_anew(&mut self) {
+        self.who.id.clear();
+        self.who.generation = -1;
+        self.owns.clear();
+        self.leads = None;
+        self.state = if self.is_solo { State::Finding } else { State::Joining };
+    }
+
+    fn go_on(&mut self, world: &mut World, connection: &mut Option<u64>, number: usize) {
+        let place = self.coordinator.unwrap_or_else(|| world.random_place());
+        if connection.is_some() && self.connected_to != Some(place) && self.coordinator.is_some() {
+            self.hang_up(world, connection);
+        }
+        if connection.is_none() {
+            *connection = world.connect(number, place);
+            self.connected_to = connection.map(|_| place);
+        }
+        let Some(id) = *connection else {
+            self.coordinator = None;
+            return;
+        };
+        self.waiting_since = Some(world.now);
+        if self.coordinator.is_none() {
+            return group_requests::find(world, id, &self.who.group);
+        }
+        match self.state {
+            State::Joining => {
+                let times = (self.session, self.rebalance);
+                group_requests::join(world, id, &self.who, self.version, times);
+            }
+            State::Syncing => {
+                let assignments = self.assign(world);
+                group_requests::sync(world, id, &self.who, &assignments);
+            }
+            State::Finding => {
+                let wanted = if self.is_solo { all_partitions(world) } else { self.owns.clone() };
+                group_requests::fetch_offsets(world, id, &self.who.group, &wanted);
+            }
+            State::Leaving => group_requests::leave(world, id, &self.who),
+            State::Stable => self.be_a_member(world, id),
+        }
+    }
+
+    fn be_a_member(&mut self, world: &mut World, id: u64) {
+        // Others would look at the topics every few minutes. Here they come and go more often.
+        let looks = !world.is_loaded() || world.random.chance(2);
+        if looks && self.leads.is_some() && self.assigned != live_partitions(world) {
+            self.state = State::Joining;
+            self.waiting_since = None;
+            return;
+        }
+        if !self.is_solo && world.now >= self.next_heartbeat {
+            self.next_heartbeat = world.now + world.random.around(SECOND);
+            return group_requests::heartbeat(world, id, &self.who);
+        }
+        let owns = if self.is_solo { all_partitions(world) } else { self.owns.clone() };
+        if owns.is_empty() || !world.is_loaded() || !world.random.chance(50) {
+            if self.is_solo && world.is_loaded() && world.random.chance(20) {
+                self.state = State::Finding;
+            }
+            self.waiting_since = None;
+            return;
+        }
+        let first = world.random.below(owns.len() as u64) as usize;
+        let count = world.random.between(1, 3) as usize;
+        let some: Vec<_> = owns[first..].iter().take(count).copied().collect();
+        group_requests::commit(world, id, &self.who, &some);
+    }
+
+    /// What each member is to own, if this one leads.
+    fn assign(&mut self, world: &World) -> BTreeMap<String, Vec<PartitionId>> {
+        let mut assignments = BTreeMap::new();
+        let Some(members) = &self.leads else { return assignments };
+        if self.skips {
+            // It doesn't know what there is, and will assign when it joins again.
+            self.assigned.clear();
+            return assignments;
+        }
+        self.assigned = live_partitions(world);
+        for (n, partition) in self.assigned.iter().enumerate() {
+            let member = members[n % members.len()].clone();
+            assignments.entry(member).or_insert_with(Vec::new).push(*partition);
+        }
+        assignments
+    }
+
+    /// An answer has come.
+    pub fn told(&mut self, world: &mut World, reply: Reply) {
+        self.waiting_since = None;
+        match reply {
+            Reply::Coordinator(place) => self.coordinator = place,
+            Reply::Joined { code: 0, member, generation, members, skips } => {
+                self.who.id = member;
+                self.who.generation = generation;
+                self.leads = members;
+                self.skips = skips;
+                self.owns.clear();
+                self.state = State::Syncing;
+            }
+            Reply::Joined { code, member, .. }
+                if ErrorCode(code) == ErrorCode::MEMBER_ID_REQUIRED =>
+            {
+                self.who.id = member;
+            }
+            Reply::Joined { code, .. } | Reply::Told { code } if code != 0 => self.heed(code),
+            Reply::Synced { code: 0, owns } => {
+                self.owns = owns;
+                self.state = if self.owns.is_empty() { State::Stable } else { State::Finding };
+                self.next_heartbeat = world.now;
+            }
+            Reply::Synced { code, .. } => self.heed(code),
+            Reply::Told { .. } if self.state == State::Leaving => {
+                self.begin_anew();
+                self.away_until = world.now + world.random.around(3 * SECOND);
+            }
+            Reply::Told { .. } if self.state == State::Finding => self.state = State::Stable,
+            _ => {}
+        }
+    }
+
+    fn heed(&mut self, code: i16) {
+        match ErrorCode(code) {
+            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
+                self.coordinator = None;
+            }
+            ErrorCode::REBALANCE_IN_PROGRESS if !self.is_solo => self.state = State::Joining,
+            ErrorCode::ILLEGAL_GENERATION if !self.is_solo => {
+                self.who.generation = -1;
+                self.owns.clear();
+                self.leads = None;
+                self.state = State::Joining;
+            }
+            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID => self.begin_anew(),
+            _ => {}
+        }
+    }
+}
+
+fn live_partitions(world: &World) -> BTreeSet<PartitionId> {
+    world.topics.partitions().map(|(_, partition, _)| partition).collect()
+}
+
+fn all_partitions(world: &World) -> Vec<PartitionId> {
+    live_partitions(world).into_iter().collect()
+}

@@ -1,0 +1,185 @@
+//! What the node answers to members of consumer groups: read, and held against the rules.
+
+use bytes::Bytes;
+use hutong::kafka::error_code::ErrorCode;
+use hutong::model::ids::BROKERS_PER_NODE;
+use kafka_protocol::messages::{
+    FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse,
+    OffsetCommitResponse, OffsetFetchResponse, SyncGroupResponse,
+};
+
+use crate::clients::group_requests::assigned;
+use crate::connection::{Asked, PartitionId, Reply, What};
+use crate::host::Place;
+use crate::lie;
+use crate::wire;
+use crate::world::World;
+
+/// What a coordinator may say of itself.
+const ELSEWHERE: &[ErrorCode] =
+    &[ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS];
+/// What it may say of a member.
+const OUT_OF_STEP: &[ErrorCode] = &[
+    ErrorCode::UNKNOWN_MEMBER_ID,
+    ErrorCode::ILLEGAL_GENERATION,
+    ErrorCode::REBALANCE_IN_PROGRESS,
+    ErrorCode::FENCED_INSTANCE_ID,
+];
+/// What is said to members that join, only.
+const TO_NEW_MEMBERS: &[ErrorCode] = &[ErrorCode::MEMBER_ID_REQUIRED];
+
+impl World {
+    /// Reads the answer to a request about a consumer group.
+    pub(crate) fn read_group_reply(
+        &mut self,
+        place: Place,
+        asked: &Asked,
+        frame: &Bytes,
+    ) -> Result<Reply, String> {
+        let version = asked.version;
+        match &asked.what {
+            What::FindCoordinator => coordinator(asked, &wire::response(version, frame)?),
+            What::Join { .. } => {
+                let joined: JoinGroupResponse = wire::response(version, frame)?;
+                self.joined(asked, &joined)
+            }
+            What::Sync { group, generation, owner } => {
+                let synced: SyncGroupResponse = wire::response(version, frame)?;
+                self.synced(asked, (group.as_str(), *generation, owner.as_str()), &synced)
+            }
+            What::Heartbeat => {
+                let response: HeartbeatResponse = wire::response(version, frame)?;
+                told(asked, response.error_code)
+            }
+            What::Leave => {
+                let response: LeaveGroupResponse = wire::response(version, frame)?;
+                let member = response.members.first().map_or(0, |member| member.error_code);
+                told(asked, if response.error_code == 0 { member } else { response.error_code })
+            }
+            What::Commit { group, offsets } => {
+                let response: OffsetCommitResponse = wire::response(version, frame)?;
+                self.committed(place, asked, group, offsets, &response)
+            }
+            What::FetchOffsets { group, wanted } => {
+                let response: OffsetFetchResponse = wire::response(version, frame)?;
+                self.told_offsets(place, asked, group, wanted, &response)
+            }
+            other => Err(format!("{other:?} is not about a consumer group")),
+        }
+    }
+
+    fn joined(&mut self, asked: &Asked, joined: &JoinGroupResponse) -> Result<Reply, String> {
+        let code = joined.error_code;
+        allow(asked, code, &[ELSEWHERE, OUT_OF_STEP, TO_NEW_MEMBERS])?;
+        let member = joined.member_id.to_string();
+        let leads = code == 0 && *joined.leader == *member;
+        let members = joined.members.iter().map(|member| member.member_id.to_string());
+        let members = leads.then(|| members.collect());
+        let (generation, skips) = (joined.generation_id, joined.skip_assignment);
+        Ok(Reply::Joined { code, member, generation, members, skips })
+    }
+
+    fn synced(
+        &mut self,
+        asked: &Asked,
+        (group, generation, owner): (&str, i32, &str),
+        synced: &SyncGroupResponse,
+    ) -> Result<Reply, String> {
+        let code = synced.error_code;
+        allow(asked, code, &[ELSEWHERE, OUT_OF_STEP])?;
+        let mut owns: Vec<PartitionId> = Vec::new();
+        if code == 0 {
+            let bytes = lie::assignment(self.lie, &mut self.last_assignment, &synced.assignment);
+            for (topic, number) in assigned(&bytes)? {
+                let topic = self.topics.by_name.get(&topic).and_then(|topic| topic.id);
+                owns.extend(topic.map(|id| (id, number)));
+            }
+            self.checks.groups.synced(group, generation, owner, &owns)?;
+        }
+        Ok(Reply::Synced { code, owns })
+    }
+
+    fn committed(
+        &mut self,
+        place: Place,
+        asked: &Asked,
+        group: &str,
+        offsets: &[(PartitionId, i64)],
+        response: &OffsetCommitResponse,
+    ) -> Result<Reply, String> {
+        let parts: Vec<_> = response.topics.iter().flat_map(|topic| &topic.partitions).collect();
+        if parts.len() != offsets.len() {
+            return Err(format!("responses: {} parts for {asked:?}", parts.len()));
+        }
+        let mut code = 0;
+        for ((partition, offset), part) in offsets.iter().zip(parts) {
+            let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.code();
+            if part.error_code == unknown {
+                self.allowed(asked, &partition.0, unknown)?;
+            } else if part.error_code != 0 {
+                code = part.error_code;
+            } else if self.topics.is_live(&partition.0) {
+                self.checks.groups.committed(place.node, group, *partition, *offset);
+            }
+        }
+        told(asked, code)
+    }
+
+    fn told_offsets(
+        &mut self,
+        place: Place,
+        asked: &Asked,
+        group: &str,
+        wanted: &[(PartitionId, i64)],
+        response: &OffsetFetchResponse,
+    ) -> Result<Reply, String> {
+        let mut code = response.error_code;
+        let mut found = Vec::new();
+        for part in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            code = if part.error_code == 0 { code } else { part.error_code };
+            found.push(part.committed_offset);
+        }
+        for group in &response.groups {
+            code = if group.error_code == 0 { code } else { group.error_code };
+            let parts = group.topics.iter().flat_map(|topic| &topic.partitions);
+            found.extend(parts.map(|part| part.committed_offset));
+        }
+        if code == 0 && found.len() != wanted.len() {
+            return Err(format!("responses: {} parts for {asked:?}", found.len()));
+        }
+        let home = self.checks.consensus.home_of(group);
+        let leads = home
+            .is_some_and(|home| self.checks.consensus.led_since(place.node, home, asked.sent_at));
+        for (wanted, offset) in wanted.iter().zip(found) {
+            if code == 0 && self.topics.is_live(&wanted.0.0) {
+                self.checks.groups.fetched(place.node, group, *wanted, offset, leads)?;
+            }
+        }
+        told(asked, code)
+    }
+}
+
+fn coordinator(asked: &Asked, found: &FindCoordinatorResponse) -> Result<Reply, String> {
+    let first = found.coordinators.first();
+    let code = first.map_or(found.error_code, |first| first.error_code);
+    allow(asked, code, &[&[ErrorCode::COORDINATOR_NOT_AVAILABLE]])?;
+    let broker = first.map_or(found.node_id, |first| first.node_id).0;
+    let place = Place {
+        node: (broker / BROKERS_PER_NODE) as usize,
+        shard: (broker % BROKERS_PER_NODE) as u16,
+    };
+    Ok(Reply::Coordinator((code == 0).then_some(place)))
+}
+
+fn told(asked: &Asked, code: i16) -> Result<Reply, String> {
+    allow(asked, code, &[ELSEWHERE, OUT_OF_STEP])?;
+    Ok(Reply::Told { code })
+}
+
+fn allow(asked: &Asked, code: i16, allowed: &[&[ErrorCode]]) -> Result<(), String> {
+    let code = ErrorCode(code);
+    if code.is_none() || allowed.iter().any(|codes| codes.contains(&code)) {
+        return Ok(());
+    }
+    Err(format!("responses: {} in answer to {:?}", code.name(), asked.what))
+}
