@@ -17,8 +17,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What the cluster that this node joins was formed of.
 ///
 /// # Errors
-/// A node answered that this one can't join as it is, not even later.
-pub fn formation(config: &Config) -> Result<Formation> {
+/// A node answered that this one can't join as it is, not even later; or it `is_stopped`.
+pub fn formation(config: &Config, is_stopped: impl Fn() -> bool) -> Result<Formation> {
     let cluster_id = config.cluster_id.clone().unwrap_or_default();
     let question = Visit::Join { cluster_id, node: config.node_id };
     let mut said = String::new();
@@ -41,5 +41,8 @@ pub fn formation(config: &Config) -> Result<Formation> {
             said = now;
         }
         std::thread::sleep(PAUSE);
+        if is_stopped() {
+            bail!("stopped before it has joined the cluster");
+        }
     }
 }

@@ -80,13 +80,14 @@ pub fn run(config: &Config) -> Result<()> {
     host::check_io_uring()?;
     glommio::early_init();
 
-    // Never dropped: its lock must outlive every thread that writes, and those end with the
-    // process.
-    let dir: &DataDir = Box::leak(Box::new(DataDir::open(config, join::formation)?));
-    let (sockets, first) = bind_all(config.listen, config.shards)?;
-    let metrics = config.metrics.map(metrics::bind).transpose()?;
     let (news, inbox) = flume::unbounded();
     start_signals(signals, news.clone())?;
+    // Never dropped: its lock must outlive every thread that writes, and those end with the
+    // process.
+    let opened = DataDir::open(config, |config| join::formation(config, || !inbox.is_empty()))?;
+    let dir: &DataDir = Box::leak(Box::new(opened));
+    let (sockets, first) = bind_all(config.listen, config.shards)?;
+    let metrics = config.metrics.map(metrics::bind).transpose()?;
     let (durability, how) = sync_probe::choose(config.journal_sync, dir.path());
     tracing::info!("journal: {how}");
     tell_of_peers(config, dir);

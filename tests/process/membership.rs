@@ -66,6 +66,10 @@ fn nodes_come_and_go_under_load_and_no_record_is_lost() {
     wait_until("it says what it waits for", CHANGE_TIMEOUT, || {
         node.said().contains("node 4 is not of this cluster yet")
     });
+    // Waiting, it can be stopped as always.
+    let (_, took) = node.stop();
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    node.spawn();
     let named = format!("4@{}", node.address());
     let told = changed(&all, &["add", &named]);
     assert!(told.ends_with("done: it has its groups\n"), "{told}");
