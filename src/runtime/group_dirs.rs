@@ -1,8 +1,8 @@
 //! Directories of groups that come to a node, or go from it, while it runs.
 //!
-//! A group counts as here unless its directory has a file named `gone`. That one is there first when
-//! a group is made and when it is deleted, so that a crash in between leaves none that is half of
-//! one. The vote stays for good: a node that gets the group back must not vote twice in a term.
+//! A group counts as here unless its directory has a file named `gone`. That one is there first
+//! when a group is made and when it is deleted, so that a crash in between leaves none that is half
+//! of one. The vote stays for good: a node that gets the group back must not vote twice in a term.
 
 use std::fs;
 use std::path::Path;

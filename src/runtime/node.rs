@@ -249,8 +249,8 @@ fn shard_config(
     })
 }
 
-/// The nodes of the cluster and where they are: what this node last knew, and over it what it is told
-/// now. This one is where it has just been bound.
+/// The nodes of the cluster and where they are: what this node last knew, and over it what it is
+/// told now. This one is where it has just been bound.
 fn nodes(config: &Config, dir: &DataDir, first: SocketAddr) -> Vec<NodeAddress> {
     let known = dir.known_nodes().unwrap_or_default();
     let mut nodes: BTreeMap<NodeId, NodeAddress> =

@@ -25,8 +25,8 @@ use crate::shard::open;
 use crate::shard::output::{LogLevel, Output};
 use crate::shard::{NodeAddress, Shard};
 
-/// How often a node asks whether it still belongs to a group that it shall not hold, and notes a data
-/// directory.
+/// How often a node asks whether it still belongs to a group that it shall not hold, and notes a
+/// data directory.
 const ASK_INTERVAL: Duration = Duration::from_millis(300);
 
 /// What was done about the layout.

@@ -18,6 +18,7 @@ use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
 use crate::kafka::topic_id_requests::TOPIC_IDS_FROM;
+use crate::model::ids::PartitionKey;
 use crate::shard::connections::Ticket;
 
 /// From this version on, a request names many groups.
@@ -97,6 +98,15 @@ impl<P: Page> Coordination<'_, P> {
         let stored = self.groups.at(index).consumer_groups.group(id);
         if let Some(state) = stored.and_then(StoredGroup::modern) {
             state.check_fetch(member, epoch).map_err(|error| code_of(error.into()))?;
+        }
+        let mut keys = stored.into_iter().flat_map(|stored| stored.offsets.keys());
+        let is_unheard_of = |key: &PartitionKey| {
+            self.catalog.partition(*key).is_none() && !self.catalog.is_deleted(*key)
+        };
+        if keys.any(is_unheard_of) {
+            // This node's catalog is behind: a topic that it doesn't know yet is not one without
+            // offsets.
+            return Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
         }
         Ok(stored)
     }

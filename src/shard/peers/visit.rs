@@ -1,8 +1,8 @@
 //! What is asked by someone who is no node: `hutong cluster`, which changes the cluster, and a node
 //! that wants to join it and has nothing yet. `docs/peer-protocol.md` draws it.
 //!
-//! A visitor connects, asks one thing after the other, and is answered, without a hello. Whoever may
-//! connect may ask: the port is to be kept from strangers, as that of the peer protocol is.
+//! A visitor connects, asks one thing after the other, and is answered, without a hello. Whoever
+//! may connect may ask: the port is to be kept from strangers, as that of the peer protocol is.
 
 use crate::limits::NODES_MAX;
 use crate::model::ids::{GroupId, NodeId};

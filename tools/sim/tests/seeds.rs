@@ -39,8 +39,16 @@ fn fixed_seeds_of_five_nodes_pass() {
 }
 
 #[test]
+fn seeds_that_once_found_something_pass() {
+    // A tail that ends within another leader's entry; turns without end beside a disk that stands
+    // still; a coordinator that didn't know a topic yet and took it for one without offsets.
+    all_pass([2048, 3188].into_iter(), 3);
+    all_pass([526].into_iter(), 5);
+}
+
+#[test]
 fn fresh_seeds_of_one_node_pass() {
-    all_pass(fresh(12), 1);
+    all_pass(fresh(9), 1);
 }
 
 #[test]
