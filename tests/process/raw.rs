@@ -187,7 +187,7 @@ pub fn create_topic(name: &str, partitions: i32, configs: &[(&str, &str)]) -> Cr
     let topic = CreatableTopic::default()
         .with_name(topic_name(name))
         .with_num_partitions(partitions)
-        .with_replication_factor(1)
+        .with_replication_factor(-1)
         .with_configs(configs.collect());
     CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000)
 }

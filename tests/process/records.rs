@@ -24,7 +24,7 @@ pub fn config(bootstrap: &str) -> ClientConfig {
 /// Makes a topic.
 pub fn create_topic(bootstrap: &str, name: &str, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> = config(bootstrap).create().unwrap();
-    let topics = [NewTopic::new(name, partitions, TopicReplication::Fixed(1))];
+    let topics = [NewTopic::new(name, partitions, TopicReplication::Fixed(-1))];
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
     let created = admin.create_topics(&topics, &options);
     let results = futures_lite::future::block_on(created).unwrap();
