@@ -3,8 +3,8 @@
 //! A checkpoint holds a group's partitions (offsets, index, producers), its consumer groups, its
 //! members and, of group 0, the catalog, as of one entry that was committed. It is taken between
 //! entries, once in so many bytes of the journal (by default `CHECKPOINT_JOURNAL_BYTES`): the
-//! writer pauses until what is in flight has landed, a matter of one disk write. If that takes long, it is
-//! put off. The journal is trimmed no further than the last checkpoint.
+//! writer pauses until what is in flight has landed, a matter of one disk write. If that takes
+//! long, it is put off. The journal is trimmed no further than the last checkpoint.
 
 use std::time::Duration;
 

@@ -80,7 +80,7 @@ impl<P: Page> Shard<P> {
             Change::Transfer { group, to } => layout.preferring(*group, *to),
             Change::AddGroups { count, copies } => {
                 let copies = match copies {
-                    0 => layout.copies_default(),
+                    0 => layout.copies_usual(),
                     copies => usize::from(*copies),
                 };
                 layout.with_groups(*count, copies)

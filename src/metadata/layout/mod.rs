@@ -89,8 +89,18 @@ impl Layout {
         holders.clone().find(|node| self.is_member(*node)).or(holders.clone().next())
     }
 
-    /// How many copies of a topic's partitions there are when it doesn't say.
+    /// How many copies of a topic's partitions there are when it doesn't say: the usual number or,
+    /// as long as no group has as many, those of the catalog's.
     pub fn copies_default(&self) -> usize {
+        let usual = self.copies_usual();
+        match self.groups_of(usual).is_empty() {
+            true => self.holders(GroupId(0)).len(),
+            false => usual,
+        }
+    }
+
+    /// How many copies of a group are usual: any one may be lost.
+    pub fn copies_usual(&self) -> usize {
         self.count_members().min(placement::REPLICAS_DEFAULT)
     }
 

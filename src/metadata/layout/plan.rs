@@ -296,6 +296,9 @@ mod tests {
         assert_eq!(sorted(&layout, 0), nodes(&[7, 8, 9]));
         assert_eq!(layout.groups[1].nodes.len(), 1);
         assert_eq!(layout.copies_default(), 3);
+        // With one group for all, nobody who doesn't ask for another number gets more groups.
+        let five = Layout::formed(1, &nodes(&[1, 2, 3, 4, 5]));
+        assert_eq!((five.copies_default(), five.copies_usual()), (5, 3));
         let grown = layout.with_groups(2, 3).unwrap();
         assert_eq!(grown.groups_of(3), [0, 2, 3].map(GroupId));
     }

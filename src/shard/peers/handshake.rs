@@ -6,8 +6,8 @@ use crate::model::ids::{ConnectionId, NodeId, shard_of_group};
 use crate::model::time::Time;
 use crate::shard::NodeAddress;
 use crate::shard::follow::ReplyTo;
-use crate::shard::peers::link::{Peer, Place};
-use crate::shard::peers::wire::{self, Hello};
+use crate::shard::peers::link::{Asked, Peer, Place};
+use crate::shard::peers::wire::{self, Hello, Request};
 use crate::shard::peers::{PeerEvent, Peers};
 
 impl<P> Peers<P> {
@@ -78,14 +78,26 @@ impl<P> Peers<P> {
                 self.dials.agreed(place);
                 self.connected(connection, &hello, now);
             }
-            (problem, _) => {
+            (problem, answer) => {
+                let problem = problem.unwrap_or_default();
                 if self.dials.failures(place) == 0 {
-                    let problem = problem.unwrap_or_default();
                     let Place { node, shard } = place;
-                    self.note(format!("no connection to node {node}, shard {shard}: {problem}"));
+                    let line = format!("no connection to node {node}, shard {shard}: {problem}");
+                    self.note(line);
+                }
+                if answer.is_ok() {
+                    self.tell_refusal(connection, problem);
                 }
                 self.close(connection, now);
             }
+        }
+    }
+
+    /// Tells a node that has answered, and doesn't know why it won't be talked to.
+    fn tell_refusal(&mut self, connection: ConnectionId, why: String) {
+        if let Some(link) = self.links.get_mut(&connection) {
+            let request = Request::Refuse { why };
+            link.ask(Asked::Leads, |out| request.encode(out), Vec::new());
         }
     }
 

@@ -103,6 +103,8 @@ pub struct Peers<P> {
     dials: Dials,
     dialed: u64,
     events: Vec<PeerEvent>,
+    /// Why another node last refused this one.
+    refused: Option<String>,
     /// Connections that have frames to be looked at.
     heard: Vec<ConnectionId>,
     /// Connections that are gone.
@@ -164,6 +166,7 @@ impl<P> Peers<P> {
             dials: Dials::default(),
             dialed: 0,
             events: Vec::new(),
+            refused: None,
             heard: Vec::new(),
             gone: Vec::new(),
             dirty: BTreeSet::new(),
@@ -556,6 +559,7 @@ impl<P> Peers<P> {
         match request {
             Request::Hello(_) | Request::Visit(_) | Request::Journal(_) => {}
             Request::Members { group } => self.events.push(PeerEvent::AsksMembers { group, reply }),
+            Request::Refuse { why } => self.on_refusal(from, why),
             Request::Raft { group, message } => {
                 let message = wire::share(bytes, message);
                 self.events.push(PeerEvent::Raft { from, group, message, reply });
@@ -634,6 +638,14 @@ impl<P> Peers<P> {
             self.closing.push((connection, link.take_parts()));
         }
         self.forget(connection, now);
+    }
+
+    /// A node that has dialed won't talk to this one. It dials again and again, and is heard once.
+    fn on_refusal(&mut self, from: NodeId, why: String) {
+        if self.refused.as_ref() != Some(&why) {
+            self.note(format!("node {from} refuses this one: {why}"));
+            self.refused = Some(why);
+        }
     }
 
     fn who(&self, connection: ConnectionId) -> String {

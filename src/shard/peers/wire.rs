@@ -27,6 +27,7 @@ const LEADS: u8 = 2;
 const PROPOSE: u8 = 3;
 const WHERE: u8 = 4;
 const MEMBERS: u8 = 5;
+const REFUSE: u8 = 6;
 const OFFER: u8 = 10;
 const PART: u8 = 11;
 const STANDING: u8 = 12;
@@ -91,6 +92,10 @@ pub enum Request<'a> {
     /// Who belongs to a group that the receiver leads?
     Members {
         group: GroupId,
+    },
+    /// The sender, who dialed, won't have the receiver: why. It hangs up.
+    Refuse {
+        why: String,
     },
     /// A group's leader could bring the receiver up by a snapshot.
     Offer {
@@ -164,6 +169,10 @@ impl Request<'_> {
                 out.push(MEMBERS);
                 out.extend(group.0.to_le_bytes());
             }
+            Request::Refuse { why } => {
+                out.push(REFUSE);
+                put_text(why, out);
+            }
             Request::Offer { group, offer } => {
                 out.push(OFFER);
                 out.extend(group.0.to_le_bytes());
@@ -203,6 +212,7 @@ impl Request<'_> {
             PROPOSE => Request::Propose { command: rest },
             WHERE => Request::Where { group: GroupId(reader.u32()?) },
             MEMBERS => Request::Members { group: GroupId(reader.u32()?) },
+            REFUSE => Request::Refuse { why: reader.text()? },
             OFFER => {
                 let group = GroupId(reader.u32()?);
                 Request::Offer { group, offer: Offer::decode(&mut reader)? }
@@ -407,6 +417,7 @@ mod tests {
             Request::Propose { command: b"create" },
             Request::Where { group: GroupId(5) },
             Request::Members { group: GroupId(5) },
+            Request::Refuse { why: "another directory".into() },
         ] {
             let mut bytes = Vec::new();
             request.encode(&mut bytes);

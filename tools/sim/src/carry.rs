@@ -144,10 +144,8 @@ impl World {
                 return Ok(());
             }
             Output::WriteJournal { group, write, segment, at, page } => {
-                self.trace.event(self.now, &[2, write.0, at], || {
-                    let bytes = page.bytes().len();
-                    format!("  group {group} write {write}: {bytes} bytes at {segment}:{at}")
-                });
+                let told = || format!("  group {group} write {write} at {segment}:{at}");
+                self.trace.event(self.now, &[2, write.0, at], told);
                 let position = Position(segment.0 * self.plan.segment_bytes + at);
                 self.checks.consensus.wrote(place.node, group, position, &page)?;
                 disk.write_journal(group, write, segment, at, page).map_err(at_shard)?
@@ -180,10 +178,9 @@ impl World {
                 self.report.checkpoints += 1;
                 disk.write_checkpoint(group, position, bytes).map_err(at_shard)?
             }
-            // Nodes are told anew at each start where they all are.
             Output::RememberNodes { .. } => return Ok(()),
             Output::CreateGroup { group, .. } | Output::RemoveGroup { group } => {
-                return Err(at_shard(format!("group {group} moves, and nobody moves groups here")));
+                return Err(at_shard(format!("group {group} moves, which nobody asked for")));
             }
             Output::Log { line, .. } => {
                 self.trace.event(self.now, &[5], || format!("  {place:?} says: {line}"));
