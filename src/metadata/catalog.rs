@@ -145,11 +145,6 @@ impl Catalog {
         home_of_consumer_group(id, self.layout.formed_groups)
     }
 
-    /// Whether a partition was deleted, and not only made by a command that has not come yet.
-    pub fn is_deleted(&self, key: PartitionKey) -> bool {
-        key.0 < self.next_key && !self.by_key.contains_key(&key)
-    }
-
     /// Which nodes there are, and what they hold.
     pub fn layout(&self) -> &Layout {
         &self.layout

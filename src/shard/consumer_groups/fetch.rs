@@ -101,7 +101,7 @@ impl<P: Page> Coordination<'_, P> {
         }
         let mut keys = stored.into_iter().flat_map(|stored| stored.offsets.keys());
         let is_unheard_of = |key: &PartitionKey| {
-            self.catalog.partition(*key).is_none() && !self.catalog.is_deleted(*key)
+            self.catalog.partition(*key).is_none() && !self.catalog.was_deleted(*key)
         };
         if keys.any(is_unheard_of) {
             // This node's catalog is behind: a topic that it doesn't know yet is not one without

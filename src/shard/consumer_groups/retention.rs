@@ -88,7 +88,7 @@ impl<P: Page> Coordination<'_, P> {
         offsets: &BTreeMap<PartitionKey, CommittedOffset>,
         is_old: impl Fn(&PartitionKey, &CommittedOffset) -> bool,
     ) -> Vec<(PartitionKey, i64)> {
-        let gone = |key: &PartitionKey| self.catalog.is_deleted(*key);
+        let gone = |key: &PartitionKey| self.catalog.was_deleted(*key);
         let old = offsets.iter().filter(|(key, offset)| gone(key) || is_old(key, offset));
         old.map(|(key, offset)| (*key, offset.committed_at)).collect()
     }
