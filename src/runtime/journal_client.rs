@@ -2,15 +2,12 @@
 //! each answer: for tools, and for a shard that can't begin without.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::duplex::{self, Frames, Kind, Outstanding};
-use crate::limits::FRAME_BYTES_MAX;
 use crate::model::ids::{GroupId, ShardId, shard_of_group};
+use crate::runtime::node_connection::NodeConnection;
 use crate::shard::peers::repair_wire::{self, JournalPlace, JournalQuestion, NoSums, Sums};
 use crate::shard::peers::wire::{Hello, Request, hello_answer};
 
@@ -29,12 +26,7 @@ pub struct JournalClient {
     /// Where its shard 0 listens.
     port: u16,
     hello: Hello,
-    connections: BTreeMap<ShardId, Connection>,
-}
-
-struct Connection {
-    stream: TcpStream,
-    outstanding: Outstanding<()>,
+    connections: BTreeMap<ShardId, NodeConnection>,
 }
 
 impl JournalClient {
@@ -44,9 +36,9 @@ impl JournalClient {
     /// # Errors
     /// A sentence that names the address.
     pub fn connect(host: &str, port: u16, cluster_id: &str) -> Result<JournalClient> {
-        let address = format!("{host}:{port}");
-        let mut connection = Connection::open(&address, host, port)?;
-        let hello = connection.say_hello(&address, cluster_id)?;
+        let mut connection = NodeConnection::open(host, port, PATIENCE)?;
+        let address = connection.address().to_owned();
+        let hello = say_hello(&mut connection, cluster_id)?;
         let shard = hello.shard;
         let first = port.checked_sub(shard.0).with_context(|| {
             format!("{address} says that it is shard {shard}, which can't be on that port")
@@ -91,7 +83,7 @@ impl JournalClient {
             let address = self.address.clone();
             let connection = self.connection(place.group)?;
             let question = Request::Journal(JournalQuestion::Sums(place));
-            let answer = connection.ask(&address, &question)?;
+            let answer = ask(connection, &question)?;
             match repair_wire::sums(&answer).with_context(|| format!("{address} says nonsense"))? {
                 Ok(sums) => return Ok(Some(sums)),
                 Err(NoSums::NotHere) => return Ok(None),
@@ -106,74 +98,35 @@ impl JournalClient {
     /// # Errors
     /// A sentence, if it can't be asked.
     pub fn entry(&mut self, place: JournalPlace) -> Result<Option<Vec<u8>>> {
-        let address = self.address.clone();
         let question = Request::Journal(JournalQuestion::Entry(place));
-        let answer = self.connection(place.group)?.ask(&address, &question)?;
+        let answer = ask(self.connection(place.group)?, &question)?;
         Ok(Some(answer).filter(|answer| !answer.is_empty()))
     }
 
-    fn connection(&mut self, group: GroupId) -> Result<&mut Connection> {
+    fn connection(&mut self, group: GroupId) -> Result<&mut NodeConnection> {
         let shard = shard_of_group(group, self.hello.shards);
         if !self.connections.contains_key(&shard) {
             let port = self.port + shard.0;
-            let address = format!("{}:{port}", self.host);
-            let mut connection = Connection::open(&address, &self.host, port)?;
-            connection.say_hello(&address, &self.hello.cluster_id)?;
+            let mut connection = NodeConnection::open(&self.host, port, PATIENCE)?;
+            say_hello(&mut connection, &self.hello.cluster_id)?;
             self.connections.insert(shard, connection);
         }
         Ok(self.connections.get_mut(&shard).expect("it was just put there"))
     }
 }
 
-impl Connection {
-    fn open(address: &str, host: &str, port: u16) -> Result<Connection> {
-        let unreachable = || format!("can't reach {address}: does a node run there?");
-        let places = (host, port).to_socket_addrs().with_context(unreachable)?;
-        let mut problem = anyhow!("the host has no address");
-        for place in places {
-            match TcpStream::connect_timeout(&place, PATIENCE) {
-                Ok(stream) => {
-                    stream.set_read_timeout(Some(PATIENCE)).with_context(unreachable)?;
-                    stream.set_write_timeout(Some(PATIENCE)).with_context(unreachable)?;
-                    stream.set_nodelay(true).with_context(unreachable)?;
-                    return Ok(Connection { stream, outstanding: Outstanding::new(1) });
-                }
-                Err(error) => problem = error.into(),
-            }
-        }
-        Err(problem.context(unreachable()))
-    }
+fn say_hello(connection: &mut NodeConnection, cluster_id: &str) -> Result<Hello> {
+    let address = connection.address().to_owned();
+    let hello = Request::Hello(Hello::of_visitor(cluster_id));
+    let answer = ask(connection, &hello).with_context(|| {
+        format!("{address} doesn't answer as a node does: is it one of this release?")
+    })?;
+    let answer = hello_answer(&answer).with_context(|| format!("{address} says nonsense"))?;
+    answer.map_err(|why| anyhow!("{address} refuses: {why}"))
+}
 
-    fn say_hello(&mut self, address: &str, cluster_id: &str) -> Result<Hello> {
-        let hello = Request::Hello(Hello::of_visitor(cluster_id));
-        let answer = self.ask(address, &hello).with_context(|| {
-            format!("{address} doesn't answer as a node does: is it one of this release?")
-        })?;
-        let answer = hello_answer(&answer).with_context(|| format!("{address} says nonsense"))?;
-        answer.map_err(|why| anyhow!("{address} refuses: {why}"))
-    }
-
-    fn ask(&mut self, address: &str, request: &Request<'_>) -> Result<Vec<u8>> {
-        let mut payload = Vec::new();
-        request.encode(&mut payload);
-        let serial = self.outstanding.ask(()).context("one question at a time")?;
-        let mut frame = Vec::new();
-        duplex::put(&mut frame, Kind::Request, serial, &payload);
-        let lost = || format!("lost the connection to {address}");
-        self.stream.write_all(&frame).with_context(lost)?;
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length).with_context(lost)?;
-        let bytes = u32::from_be_bytes(length) as usize;
-        if bytes > FRAME_BYTES_MAX {
-            bail!("{address} announces a frame of {bytes} bytes: it is no node of this release");
-        }
-        let mut received = length.to_vec();
-        received.resize(length.len() + bytes, 0);
-        self.stream.read_exact(&mut received[length.len()..]).with_context(lost)?;
-        let nonsense = || format!("{address} says nonsense");
-        let answer = Frames::new(&received, FRAME_BYTES_MAX).cut().with_context(nonsense)?;
-        let answer = answer.filter(|frame| frame.kind == Kind::Answer).with_context(nonsense)?;
-        self.outstanding.answered(answer.serial).with_context(nonsense)?;
-        Ok(answer.payload.to_vec())
-    }
+fn ask(connection: &mut NodeConnection, request: &Request<'_>) -> Result<Vec<u8>> {
+    let mut payload = Vec::new();
+    request.encode(&mut payload);
+    connection.ask(&payload)
 }

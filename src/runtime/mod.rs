@@ -33,6 +33,7 @@ pub mod mend_at_start;
 pub mod mesh;
 pub mod metrics;
 pub mod node;
+pub mod node_connection;
 pub mod read_task;
 pub mod segment_files;
 pub mod segment_source;
