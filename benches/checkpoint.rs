@@ -64,7 +64,7 @@ fn partition(key: PartitionKey, runs: u32, recent: u32) -> Partition {
             },
         );
         if number + recent < runs {
-            partition.index.evict(entry);
+            partition.index.evict_before(Position(entry.0 + 1));
         }
     }
     partition.commit(partition.log_end());

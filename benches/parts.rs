@@ -239,21 +239,21 @@ fn partition_index(c: &mut Criterion) {
     while end < 100 * RECENT {
         index.append(run(end));
         end += 1;
-        index.evict(Position(end.saturating_sub(RECENT) * 4096));
+        index.evict_before(Position(end.saturating_sub(RECENT) * 4096 + 1));
     }
     let filled = index.clone();
     group.bench_function("append_evict", |b| {
         b.iter(|| {
             index.append(black_box(run(end)));
             end += 1;
-            index.evict(Position((end - RECENT) * 4096));
+            index.evict_before(Position((end - RECENT) * 4096 + 1));
         });
     });
     for (name, offset) in [("recent", 99 * RECENT + 7), ("on_disk", 50 * RECENT)] {
-        let place = filled.locate(Offset(offset as i64)).expect("it is there");
+        let place = filled.locate(Offset(offset as i64), Position(0)).expect("it is there");
         assert_eq!(matches!(place, Place::Recent(_)), name == "recent");
         group.bench_function(format!("locate_{name}"), |b| {
-            b.iter(|| filled.locate(Offset(black_box(offset as i64))));
+            b.iter(|| filled.locate(Offset(black_box(offset as i64)), Position(0)));
         });
     }
     group.finish();

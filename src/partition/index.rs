@@ -64,7 +64,7 @@ pub enum Place {
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     landmarks: VecDeque<Landmark>,
-    /// Runs in the cache, oldest first.
+    /// Runs in the cache, oldest first, and before them some that have left it.
     recent: VecDeque<RunPlace>,
     /// Bytes of all runs ever appended, those trimmed included.
     bytes_appended: u64,
@@ -84,9 +84,10 @@ impl Index {
         self.recent.push_back(run);
     }
 
-    /// The entry has left the cache: its run, the oldest recent one, is found by landmarks now.
-    pub fn evict(&mut self, entry: Position) {
-        while self.recent.front().is_some_and(|run| run.entry <= entry) {
+    /// The cache begins at `start` now: what lies before it is found by landmarks from now on. It
+    /// may come late, since `locate` is told where the cache begins.
+    pub fn evict_before(&mut self, start: Position) {
+        while self.recent.front().is_some_and(|run| run.entry < start) {
             let run = self.recent.pop_front().expect("it was just seen");
             let bytes_before = self.bytes_appended - self.recent_bytes;
             self.recent_bytes -= u64::from(run.bytes);
@@ -123,11 +124,13 @@ impl Index {
     }
 
     /// Where the batch with this offset, which lies before the log's end, is found. `None` if
-    /// nothing is known as far back.
-    pub fn locate(&self, offset: Offset) -> Option<Place> {
+    /// nothing is known as far back. `cached_from` says where the cache begins.
+    pub fn locate(&self, offset: Offset, cached_from: Position) -> Option<Place> {
         if self.recent.front().is_some_and(|run| run.base_offset <= offset) {
             let at = self.recent.partition_point(|run| run.last_offset < offset);
-            return (at < self.recent.len()).then_some(Place::Recent(at));
+            let entry = self.recent.get(at)?.entry;
+            let cached = entry >= cached_from;
+            return Some(if cached { Place::Recent(at) } else { Place::Journal(entry) });
         }
         let after = self.landmarks.partition_point(|landmark| landmark.offset <= offset);
         let landmark = self.landmarks.get(after.checked_sub(1)?)?;
@@ -136,13 +139,13 @@ impl Index {
 
     /// The journal position from which on the batch with this offset is found.
     pub fn position_of(&self, offset: Offset) -> Option<Position> {
-        match self.locate(offset)? {
+        match self.locate(offset, Position(0))? {
             Place::Recent(at) => Some(self.recent[at].entry),
             Place::Journal(position) => Some(position),
         }
     }
 
-    /// The runs in the cache, from number `at` on.
+    /// The runs from recent run number `at` on.
     pub fn recent_from(&self, at: usize) -> impl Iterator<Item = &RunPlace> {
         self.recent.range(at.min(self.recent.len())..)
     }

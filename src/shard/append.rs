@@ -15,7 +15,8 @@ use crate::partition::Partition;
 use crate::partition::index::RunPlace;
 use crate::partition::producers::{Sequence, Verdict};
 use crate::replica::Descriptor;
-use crate::shard::group::{AppendedEntry, ControlItem, Group, Grown, PartitionSlot};
+use crate::shard::group::{AppendedEntry, ControlItem, Group, Grown};
+use crate::shard::partitions::PartitionSlot;
 use crate::shard::produce::{Appended, PendingProduce, ProduceOutcome};
 use crate::shard::request_queue::{ProduceAnswer, QueuedBatch, RequestQueue};
 

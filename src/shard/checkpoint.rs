@@ -17,7 +17,8 @@ use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
 use crate::partition::Partition;
 use crate::replica::Members;
-use crate::shard::group::{Chain, Group, Partitions};
+use crate::shard::group::{Chain, Group};
+use crate::shard::partitions::Partitions;
 use crate::shard::snapshot_transfer::is_marker;
 
 const MAGIC: [u8; 4] = *b"HTCP";

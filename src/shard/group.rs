@@ -5,11 +5,9 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashMap;
-
 use crate::coordinator::{Record, Store};
 use crate::journal::cache::CachedEntry;
-use crate::journal::format::{Entry, RunKind};
+use crate::journal::format::Entry;
 use crate::journal::page::Page;
 use crate::journal::recovery::Truncation;
 use crate::journal::{Blocked, EntryStamp, Journal};
@@ -18,7 +16,6 @@ use crate::metadata::Command;
 use crate::model::ids::{GroupId, PartitionKey, SegmentId, WriteId};
 use crate::model::position::{LogIndex, Offset, Position, Term};
 use crate::model::time::{Now, Time, Wallclock};
-use crate::partition::Partition;
 use crate::replica::vote::VoteFile;
 use crate::replica::{Descriptor, Members, Replica, Vote};
 use crate::shard::catch_up::CatchUps;
@@ -27,15 +24,12 @@ use crate::shard::control::CommandTicket;
 use crate::shard::follow::Following;
 use crate::shard::input::IoFailure;
 use crate::shard::metrics::GroupMetrics;
+use crate::shard::partitions::{PartitionSlot, Partitions};
 use crate::shard::pending_responses::{PendingResponses, Progress};
 use crate::shard::produce::PendingProduce;
 use crate::shard::request_queue::RequestQueue;
 use crate::shard::snapshot_transfer::fill::Filling;
 use crate::shard::snapshot_transfer::send::Snapshots;
-
-/// Where a partition lies in its group, for as long as it lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PartitionSlot(pub u32);
 
 /// One group of this shard.
 pub struct Group<P> {
@@ -500,16 +494,11 @@ impl<P: Page> Group<P> {
 
     /// Lets go of cached entries beyond the bound; their runs are found on disk from then on.
     pub fn evict(&mut self) {
-        let partitions = &mut self.partitions;
-        self.journal.evict(self.applied.end, |entry: CachedEntry<P>| {
-            for (run, _) in Entry::of_page(entry.page.bytes(), entry.position).runs() {
-                if run.kind == RunKind::Records
-                    && let Some(partition) = partitions.by_key_mut(run.partition)
-                {
-                    partition.index.evict(entry.position);
-                }
-            }
+        let mut runs = 0;
+        self.journal.evict(self.applied.end, |CachedEntry { page, position, .. }| {
+            runs += Entry::of_page(page.bytes(), position).header.run_count as usize;
         });
+        self.partitions.evict(runs, self.journal.cache_start());
         // What isn't in the cache is not sent by Raft's own messages.
         let first = self.journal.first_cached().map(|entry| LogIndex(entry.index.0 - 1));
         self.replica.compact(first.unwrap_or(self.applied.index));
@@ -568,86 +557,5 @@ impl<P: Page> Group<P> {
         let led = self.led;
         self.led = self.replica.is_leader().then(|| self.replica.term());
         led.is_some() && led != self.led
-    }
-}
-
-/// The partitions of a group, by slot and by key.
-#[derive(Debug, Default)]
-pub struct Partitions {
-    slots: Vec<Option<Partition>>,
-    free: Vec<PartitionSlot>,
-    by_key: FxHashMap<PartitionKey, PartitionSlot>,
-}
-
-impl Partitions {
-    /// Adds a partition, unless there is one of that key.
-    pub fn insert(&mut self, partition: Partition) {
-        if self.by_key.contains_key(&partition.key) {
-            return;
-        }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            PartitionSlot(self.slots.len() as u32 - 1)
-        });
-        self.by_key.insert(partition.key, slot);
-        self.slots[slot.0 as usize] = Some(partition);
-    }
-
-    /// Forgets a partition.
-    pub fn remove(&mut self, key: PartitionKey) {
-        if let Some(slot) = self.by_key.remove(&key) {
-            self.slots[slot.0 as usize] = None;
-            self.free.push(slot);
-        }
-    }
-
-    /// The slot of a partition.
-    pub fn slot(&self, key: PartitionKey) -> Option<PartitionSlot> {
-        self.by_key.get(&key).copied()
-    }
-
-    /// The partition in a slot.
-    pub fn get(&self, slot: PartitionSlot) -> Option<&Partition> {
-        self.slots.get(slot.0 as usize)?.as_ref()
-    }
-
-    /// The same, to be changed.
-    pub fn get_mut(&mut self, slot: PartitionSlot) -> Option<&mut Partition> {
-        self.slots.get_mut(slot.0 as usize)?.as_mut()
-    }
-
-    /// The partition in a slot, if it is still the one of that key.
-    pub fn get_live(&mut self, slot: PartitionSlot, key: PartitionKey) -> Option<&mut Partition> {
-        self.get_mut(slot).filter(|partition| partition.key == key)
-    }
-
-    /// The partition of a key.
-    pub fn by_key(&self, key: PartitionKey) -> Option<&Partition> {
-        self.get(self.slot(key)?)
-    }
-
-    /// The same, to be changed.
-    pub fn by_key_mut(&mut self, key: PartitionKey) -> Option<&mut Partition> {
-        self.get_mut(self.slot(key)?)
-    }
-
-    /// All of them, in slot order.
-    pub fn iter(&self) -> impl Iterator<Item = &Partition> {
-        self.slots.iter().flatten()
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.by_key.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
-    /// Slots there are, free ones included.
-    pub fn slot_count(&self) -> usize {
-        self.slots.len()
     }
 }

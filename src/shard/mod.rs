@@ -71,6 +71,7 @@ pub mod groups;
 mod holdings;
 mod leadership;
 mod members;
+pub mod partitions;
 pub mod peers;
 pub mod pending_responses;
 pub mod produce;

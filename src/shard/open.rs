@@ -18,7 +18,8 @@ use crate::replica::vote::VoteFile;
 use crate::replica::{Descriptor, Members, Replica, ReplicaStart};
 use crate::shard::ShardConfig;
 use crate::shard::checkpoint::{self, Checkpoint, CheckpointState};
-use crate::shard::group::{AppendedEntry, Chain, ControlItem, Group, GroupParts, Partitions};
+use crate::shard::group::{AppendedEntry, Chain, ControlItem, Group, GroupParts};
+use crate::shard::partitions::Partitions;
 use crate::shard::repair::at_start::{Believed, DamageAtStart};
 use crate::shard::replay::replay;
 use crate::shard::snapshot_transfer::fill::Filling;
@@ -303,7 +304,7 @@ impl Replay {
         for grown in &appended.grown {
             // Nothing of it is in the cache.
             if let Some(partition) = self.partitions.get_mut(grown.partition) {
-                partition.index.evict(position);
+                partition.index.evict_before(entry.end());
             }
         }
         let bytes = (entry.end().0 - position.0) as u32;

@@ -20,8 +20,8 @@ use crate::model::qos::Qos;
 use crate::model::time::Time;
 use crate::shard::cluster::Cluster;
 use crate::shard::connections::{Connections, Ticket};
-use crate::shard::group::PartitionSlot;
 use crate::shard::groups::Groups;
+use crate::shard::partitions::PartitionSlot;
 use crate::shard::produce_answers::{
     LastTemplate, encode_multi, encode_outcome, encode_refusal, error_of,
 };

@@ -101,6 +101,11 @@ impl<P: Page> PartitionReader<P> {
         }
     }
 
+    /// Forgets what it has read, and reads from `offset` on.
+    pub fn begin_again(&mut self, offset: Offset) {
+        *self = PartitionReader::new(self.key, self.goal, offset, None);
+    }
+
     /// Sets the bound, and whether one batch may exceed it.
     pub fn bound(&mut self, bytes_max: usize, first_at_any_size: bool) {
         self.bytes_max = bytes_max;
@@ -145,7 +150,8 @@ impl<P: Page> PartitionReader<P> {
             self.previous_crc = Some(entry.crc);
             next = group.journal.entry_start(entry.end);
         }
-        if let Some(Place::Journal(position)) = partition.index.locate(self.next)
+        let cached = group.journal.cache_start();
+        if let Some(Place::Journal(position)) = partition.index.locate(self.next, cached)
             && position > scan
         {
             next = position;
@@ -186,9 +192,10 @@ impl<P: Page> PartitionReader<P> {
                 return Step::Done;
             }
             // What is committed may not be on this disk yet; all of that is in the cache.
-            let cached = group.journal.cache_start().min(group.journal.flush_position());
+            let cached_from = group.journal.cache_start();
+            let cached = cached_from.min(group.journal.flush_position());
             if self.scan.is_none_or(|scan| scan >= cached) {
-                match partition.index.locate(self.next) {
+                match partition.index.locate(self.next, cached_from) {
                     Some(Place::Recent(at)) => return self.take_recent(group, partition, at),
                     Some(Place::Journal(position)) if self.scan.is_none() => {
                         self.scan = Some(position);

@@ -11,7 +11,8 @@ use crate::partition::Partition;
 use crate::partition::index::RunPlace;
 use crate::partition::producers::Sequence;
 use crate::replica::Members;
-use crate::shard::group::{AppendedEntry, ControlItem, Grown, Partitions};
+use crate::shard::group::{AppendedEntry, ControlItem, Grown};
+use crate::shard::partitions::Partitions;
 
 /// Grows the partitions of `entry`, and tells what applying it will do. Runs of partitions that
 /// `is_deleted` knows to be gone for good are passed over.

@@ -13,7 +13,7 @@ use crate::model::ids::PartitionKey;
 use crate::model::qos::Qos;
 use crate::model::time::Time;
 use crate::shard::connections::Ticket;
-use crate::shard::group::PartitionSlot;
+use crate::shard::partitions::PartitionSlot;
 
 /// A record batch on its way to the writer.
 ///

@@ -15,8 +15,9 @@ use crate::runtime::data_dir::{DataDir, DirFacts, group_dir};
 use crate::runtime::segment_source::DirSource;
 use crate::shard::checkpoint;
 use crate::shard::control::CATALOG_GROUP;
-use crate::shard::group::{AppendedEntry, Chain, ControlItem, Partitions};
+use crate::shard::group::{AppendedEntry, Chain, ControlItem};
 use crate::shard::open::{Replayed, replay_group};
+use crate::shard::partitions::Partitions;
 
 /// A data directory that no process uses, and none can while this lives.
 pub struct Stopped {
