@@ -253,3 +253,29 @@ fn a_journal_is_read_once_for_all_who_are_behind() {
     check("grow 16\nfill 100 partitions=16\ndrain 1 partitions=16", all);
     check("grow 64\nfill 25 partitions=64\ndrain 1 partitions=64", all);
 }
+
+#[test]
+fn who_looks_for_a_time_that_is_let_go_meanwhile_finds_what_is_left() {
+    check(
+        "connect 2
+         fill 400
+         reads held
+         list 1 at=1
+         delete 2 before=50
+         written all
+         reads done",
+        "2: begins at 50
+         1: found at 50",
+    );
+    check(
+        "connect 2
+         fill 400
+         reads held
+         list 1 at=1
+         delete 2 before=400
+         written all
+         reads done",
+        "2: begins at 400
+         1: found at -1",
+    );
+}

@@ -118,6 +118,13 @@ pub struct JobPart<P> {
     asked: Asked,
 }
 
+impl<P> JobPart<P> {
+    /// The first offset that it reads.
+    pub fn from(&self) -> Offset {
+        self.asked.offset
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     key: PartitionKey,
@@ -323,20 +330,24 @@ impl<P: Page> Fetches<P> {
             return;
         };
         if part.reader.is_none() {
-            let offset = part.asked.offset;
+            let Asked { key, offset, .. } = part.asked;
             if offset < partition.log_start() || offset > partition.high_watermark() {
                 part.error = ErrorCode::OFFSET_OUT_OF_RANGE;
                 return;
             }
-            let cursor = self.cursors.remove(&(part.asked.key, offset));
-            let reader = PartitionReader::new(part.asked.key, Goal::Batches, offset, cursor);
-            part.reader = Some(reader);
+            let cursor = self.cursors.remove(&(key, offset));
+            part.reader = Some(PartitionReader::new(key, Goal::Batches, offset, cursor));
         }
         let reader = part.reader.as_mut().expect("it was just made");
         if reader.next_offset() < partition.log_start() {
-            // Trimmed while the disk was being read: what came may be another segment's bytes.
-            part.error = ErrorCode::OFFSET_OUT_OF_RANGE;
-            return;
+            // Trimmed while the disk was being read: what came may be another segment's bytes. Who
+            // looks for a time names no offset that could be wrong, and looks on.
+            if matches!(job.purpose, Purpose::Fetch(_)) {
+                part.error = ErrorCode::OFFSET_OUT_OF_RANGE;
+                return;
+            }
+            part.asked.offset = partition.log_start();
+            reader.begin_again(part.asked.offset);
         }
         let before = reader.bytes;
         if let Purpose::Fetch(fetch) = &job.purpose {

@@ -47,7 +47,6 @@ struct Lookup {
     topic: usize,
     partition: usize,
     wanted: Wanted,
-    log_start: Offset,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +80,7 @@ pub fn on_list_offsets<P: Page>(
         for (partition_at, wanted) in asked.partitions.iter().enumerate() {
             let topic = parts.catalog.topic(asked.name.as_bytes());
             let placement = topic.and_then(|topic| place(topic, wanted.partition_index));
-            let (found, epoch, log_start) =
+            let (found, epoch) =
                 find(placement, wanted.current_leader_epoch, wanted.timestamp, parts);
             let mut answer = ListOffsetsPartitionResponse::default()
                 .with_partition_index(wanted.partition_index);
@@ -93,12 +92,7 @@ pub fn on_list_offsets<P: Page>(
                 Found::Nothing => answer.leader_epoch = -1,
                 Found::Error(error) => answer.error_code = error.code(),
                 Found::Lookup(wanted, goal, from) => {
-                    lookups.push(Lookup {
-                        topic: topic_at,
-                        partition: partition_at,
-                        wanted,
-                        log_start,
-                    });
+                    lookups.push(Lookup { topic: topic_at, partition: partition_at, wanted });
                     let placement = placement.expect("it was found");
                     places.push((placement, goal, from));
                 }
@@ -125,18 +119,18 @@ fn find<P: Page>(
     epoch: i32,
     timestamp: i64,
     parts: &Parts<'_, P>,
-) -> (Found, i32, Offset) {
+) -> (Found, i32) {
     let Some(placement) = placement else {
-        return (Found::Error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), -1, Offset(0));
+        return (Found::Error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), -1);
     };
     let error = check_leader(placement, epoch, parts);
     let group = parts.groups.get(placement.group);
     let partition = group.and_then(|group| group.partitions.by_key(placement.key));
     let (Some(partition), true) = (partition, error.is_none()) else {
-        return (Found::Error(error), -1, Offset(0));
+        return (Found::Error(error), -1);
     };
     let epoch = partition.last_epoch().map_or(0, |term| term.0 as i32);
-    (find_in(partition, timestamp), epoch, partition.log_start())
+    (find_in(partition, timestamp), epoch)
 }
 
 fn find_in(partition: &Partition, timestamp: i64) -> Found {
@@ -209,7 +203,7 @@ fn look<P: Page>(lookup: &Lookup, part: &JobPart<P>, bytes_left: &mut u64) -> Op
             }
         };
         if let Some((offset, timestamp)) = found {
-            return Some((offset.max(lookup.log_start.0), timestamp));
+            return Some((offset.max(part.from().0), timestamp));
         }
     }
     None

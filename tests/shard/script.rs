@@ -7,6 +7,8 @@
 //! ```text
 //! connect C                            produce C acks=A [records=N] [bytes=N] [timeout=MS]
 //! fetch C from=O [wait=MS]                     [pid=P] [seq=S] [partition=N]
+//! list C at=MS (the first offset of that time)         delete C before=O
+//! reads held | reads done
 //! written W...  | written all          failed W
 //! wait MS                              rubbish C | disconnect C
 //! disk full | disk free                restart
@@ -37,11 +39,16 @@ use hutong::shard::output::{Output, Part};
 use hutong::shard::{NodeAddress, Shard, ShardConfig};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, FetchRequest,
-    FetchResponse, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, DeleteRecordsRequest,
+    DeleteRecordsResponse, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
@@ -71,6 +78,8 @@ enum Awaited {
     Produce,
     Fetch { from: i64 },
     Grow,
+    List,
+    Delete,
     Drain,
     Other,
 }
@@ -88,6 +97,8 @@ struct Rig {
     now: u64,
     writes: BTreeMap<u64, Out>,
     full: bool,
+    /// Reads of the journal that wait to be completed, while they are held.
+    held: Option<Vec<Output<MemoryPage>>>,
     awaited: BTreeMap<u64, VecDeque<Awaited>>,
     /// Where a drain is, by partition.
     drained: Vec<i64>,
@@ -112,6 +123,7 @@ impl Rig {
             now: 0,
             writes,
             full,
+            held: None,
             awaited,
             drained: Vec::new(),
             bytes_read: 0,
@@ -169,7 +181,7 @@ impl Rig {
         match words[0] {
             "connect" => {
                 self.awaited.insert(client, VecDeque::new());
-                self.handle(Input::ConnectionOpened { connection });
+                self.handle(Input::ConnectionOpened { connection, host: String::new() });
             }
             "disconnect" => self.handle(Input::ConnectionClosed { connection }),
             "produce" => self.produce(client, value),
@@ -186,6 +198,14 @@ impl Rig {
             "fill" => return self.fill(client, value("partitions").unwrap_or(1)),
             "drain" => return self.drain(client, value("partitions").unwrap_or(1)),
             "wait" => self.now += client * 1_000_000,
+            "list" => self.list(client, value("at").expect("a time")),
+            "delete" => self.delete(client, value("before").expect("an offset")),
+            "reads" if words[1] == "held" => self.held = Some(Vec::new()),
+            "reads" => {
+                for read in self.held.take().expect("they are held") {
+                    self.answer(read);
+                }
+            }
             "disk" => self.full = words[1] == "full",
             "grow" => {
                 let topic = CreatePartitionsTopic::default()
@@ -250,6 +270,26 @@ impl Rig {
             .with_session_epoch(-1)
             .with_topics(vec![topic]);
         self.send(client, 1, 12, Awaited::Fetch { from }, &request);
+    }
+
+    fn list(&mut self, client: u64, timestamp: i64) {
+        let partition =
+            ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(timestamp);
+        let topic = ListOffsetsTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str("t")))
+            .with_partitions(vec![partition]);
+        let request = ListOffsetsRequest::default().with_topics(vec![topic]);
+        self.send(client, 2, 7, Awaited::List, &request);
+    }
+
+    fn delete(&mut self, client: u64, before: i64) {
+        let partition = DeleteRecordsPartition::default().with_offset(before);
+        let topic = DeleteRecordsTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str("t")))
+            .with_partitions(vec![partition]);
+        let request =
+            DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000);
+        self.send(client, 21, 2, Awaited::Delete, &request);
     }
 
     fn fill(&mut self, records: u64, partitions: i64) {
@@ -399,6 +439,10 @@ impl Rig {
     fn answer(&mut self, output: Output<MemoryPage>) -> bool {
         if let Output::ReadJournal { bytes, .. } = &output {
             self.bytes_read += bytes;
+            if let Some(held) = &mut self.held {
+                held.push(output);
+                return false;
+            }
         }
         let input = match output {
             Output::CreateSegment { group, segment, .. } if self.full => {
@@ -431,6 +475,8 @@ impl Rig {
                 Awaited::Produce => produced(frame),
                 Awaited::Fetch { from } => fetched(frame, from),
                 Awaited::Grow => grown(frame),
+                Awaited::List => listed(frame),
+                Awaited::Delete => deleted(frame),
                 Awaited::Drain => {
                     self.drained_more(frame);
                     continue;
@@ -480,6 +526,26 @@ fn grown(mut frame: Bytes) -> String {
     let response = CreatePartitionsResponse::decode(&mut frame, 3).expect("a response");
     match ErrorCode(response.results[0].error_code) {
         ErrorCode::NONE => "grown".into(),
+        code => code.name().into(),
+    }
+}
+
+fn listed(mut frame: Bytes) -> String {
+    ResponseHeader::decode(&mut frame, ListOffsetsResponse::header_version(7)).expect("a header");
+    let response = ListOffsetsResponse::decode(&mut frame, 7).expect("a response");
+    let part = &response.topics[0].partitions[0];
+    match ErrorCode(part.error_code) {
+        ErrorCode::NONE => format!("found at {}", part.offset),
+        code => code.name().into(),
+    }
+}
+
+fn deleted(mut frame: Bytes) -> String {
+    ResponseHeader::decode(&mut frame, DeleteRecordsResponse::header_version(2)).expect("a header");
+    let response = DeleteRecordsResponse::decode(&mut frame, 2).expect("a response");
+    let part = &response.topics[0].partitions[0];
+    match ErrorCode(part.error_code) {
+        ErrorCode::NONE => format!("begins at {}", part.low_watermark),
         code => code.name().into(),
     }
 }

@@ -298,8 +298,6 @@ impl World {
                 (code, _)
                     if ErrorCode(code) == ErrorCode::KAFKA_STORAGE_ERROR
                         && self.disk_failed(place.node, asked) => {}
-                // What was looked for by its time was let go meanwhile.
-                (code, 0..) if ErrorCode(code) == ErrorCode::OFFSET_OUT_OF_RANGE => {}
                 (code, _) => self.allowed(asked, &partition.0, code)?,
             }
         }
