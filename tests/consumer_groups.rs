@@ -210,6 +210,7 @@ fn groups_are_described_and_listed_as_each_version_has_it() {
     assert_eq!(groups[0].protocol_data.as_str(), "range");
     assert_eq!(groups[0].members[0].member_id.as_str(), member);
     assert_eq!(groups[0].members[0].client_id.as_str(), "test");
+    assert_eq!(groups[0].members[0].client_host.as_str(), "/192.0.2.7");
     assert_eq!(&groups[0].members[0].member_assignment[..], b"all");
     assert_eq!(groups[1].error_code, code(ErrorCode::GROUP_ID_NOT_FOUND));
     let groups = ask(&mut broker, at, 5, &request).groups;

@@ -83,7 +83,8 @@ impl Rig {
         rig.turns(100);
         for connection in 0..=load.connections {
             let connection = ConnectionId(connection);
-            rig.shard.handle(at(rig.time), Input::ConnectionOpened { connection });
+            rig.shard
+                .handle(at(rig.time), Input::ConnectionOpened { connection, host: String::new() });
         }
         let frames = Bytes::from(frames::create_topic(load.partitions));
         rig.shard.handle(at(rig.time), Input::Frames { connection: ConnectionId(0), frames });

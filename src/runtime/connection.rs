@@ -19,6 +19,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 
 use crate::journal::page::Page;
+use crate::kafka::frame::LENGTH_BYTES;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION};
 use crate::model::time::Time;
 use crate::runtime::frames::{Cut, Partial};
@@ -26,6 +27,7 @@ use crate::runtime::journal_page::JournalPage;
 use crate::runtime::shard_io::ShardIo;
 use crate::shard::input::Input;
 use crate::shard::output::Part;
+use crate::shard::peers::wire;
 
 /// Half a frame, then no progress for so long: the client is gone.
 const HALF_FRAME_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
@@ -37,6 +39,8 @@ const UNREAD_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// While frames of others wait for memory, so many bytes count as progress, and no less.
 const PROGRESS_BYTES_CONTENDED: usize = 64 << 10;
+/// So long a connection for which there is no room may take to say that it is another node's.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pieces of responses in one write.
 const WRITE_PIECES_MAX: usize = 256;
 /// The core hears of smaller writes that left nothing behind at its next turn, whenever that is.
@@ -47,6 +51,10 @@ pub struct Connection {
     id: ConnectionId,
     /// To another node, which this one has chosen to talk to.
     dialed: bool,
+    /// To another node: dialed, or one that has said so.
+    to_node: Cell<bool>,
+    /// Until when one for which there is no room among the clients must say that it is a node.
+    on_trial_until: Cell<Option<Time>>,
     stream: RefCell<TcpStream>,
     fd: RawFd,
     reader: RefCell<Option<Waker>>,
@@ -73,11 +81,17 @@ pub struct Connection {
 struct Ended;
 
 impl Connection {
-    /// Tells the core of a connection and starts its two tasks.
-    pub fn start(io: &Rc<ShardIo>, id: ConnectionId, stream: TcpStream) {
+    /// Tells the core of a connection and starts its two tasks. One that is `on_trial` ends unless
+    /// it turns out to be another node's, or there is room when it first speaks.
+    pub fn start(io: &Rc<ShardIo>, id: ConnectionId, stream: TcpStream, on_trial: bool) {
+        let dialed = id.0 & DIALED_CONNECTION != 0;
+        let host = stream.peer_addr().map_or(String::new(), |peer| peer.ip().to_string());
+        let on_trial_until = on_trial.then(|| io.clock.time() + TRIAL_TIMEOUT);
         let connection = Rc::new(Connection {
             id,
-            dialed: id.0 & DIALED_CONNECTION != 0,
+            dialed,
+            to_node: Cell::new(dialed),
+            on_trial_until: Cell::new(on_trial_until),
             fd: stream.as_raw_fd(),
             stream: RefCell::new(stream),
             reader: RefCell::default(),
@@ -93,12 +107,12 @@ impl Connection {
             handed_at: Cell::new(None),
             close_by: Cell::new(None),
         });
-        if connection.dialed {
-            io.dialed.update(|count| count + 1);
+        if dialed {
+            io.to_nodes.update(|count| count + 1);
         }
         io.connections.borrow_mut().insert(id, connection.clone());
         io.counters.connections_opened.up();
-        io.inbox.push(Input::ConnectionOpened { connection: id });
+        io.inbox.push(Input::ConnectionOpened { connection: id, host });
         // Spawning runs the task up to its first wait, before this returns.
         let (writer, writer_io) = (connection.clone(), io.clone());
         glommio::spawn_local(async move {
@@ -150,7 +164,12 @@ impl Connection {
             |since: &Cell<Option<Time>>, limit| since.get().is_some_and(|t| now.since(t) >= limit);
         let half_frame_timeout =
             if self.is_pressed(io) { HALF_FRAME_TIMEOUT_CONTENDED } else { HALF_FRAME_TIMEOUT };
-        let closing_over = self.close_by.get().is_some_and(|by| now >= by);
+        let by = |by: &Cell<Option<Time>>| by.get().is_some_and(|by| now >= by);
+        if !self.dead.get() && by(&self.on_trial_until) {
+            io.turned_away();
+            return self.kill();
+        }
+        let closing_over = by(&self.close_by);
         if !self.dead.get()
             && (closing_over
                 || over(&self.half_frame_since, half_frame_timeout)
@@ -185,8 +204,8 @@ impl Connection {
         }
         self.queue.borrow_mut().clear();
         io.connections.borrow_mut().remove(&self.id);
-        if self.dialed {
-            io.dialed.update(|count| count - 1);
+        if self.to_node.get() {
+            io.to_nodes.update(|count| count - 1);
         }
         io.counters.connections_closed.up();
         io.inbox.push(Input::ConnectionClosed { connection: self.id });
@@ -195,6 +214,7 @@ impl Connection {
     async fn read_all(&self, io: &Rc<ShardIo>) -> Result<(), Ended> {
         let mut partial = Partial::default();
         let mut progress = 0;
+        let mut has_spoken = self.dialed;
         loop {
             self.may_read(io).await?;
             let read = poll_fn(|context| self.poll_read(context, io, &mut partial)).await?;
@@ -209,6 +229,10 @@ impl Connection {
             }
             let handed_over = cut.frames.is_some();
             if let Some(frames) = cut.frames {
+                if !has_spoken {
+                    has_spoken = true;
+                    self.speaks_first(io, &frames)?;
+                }
                 io.inbox.push(Input::Frames { connection: self.id, frames });
             }
             if !partial.is_begun() {
@@ -226,6 +250,19 @@ impl Connection {
                 io.inbox.turn_done().await;
             }
         }
+    }
+
+    /// Its first frames tell a node from a client, and clients there may be no more than allowed.
+    fn speaks_first(&self, io: &ShardIo, frames: &[u8]) -> Result<(), Ended> {
+        if wire::is_hello(&frames[LENGTH_BYTES..]) {
+            self.to_node.set(true);
+            io.to_nodes.update(|count| count + 1);
+        } else if self.on_trial_until.get().is_some() && io.clients() > io.connections_max {
+            io.turned_away();
+            return Err(Ended);
+        }
+        self.on_trial_until.set(None);
+        Ok(())
     }
 
     /// Waits while the core has paused this connection, or while the inbox is full.

@@ -24,7 +24,7 @@ pub fn dial(io: &Rc<ShardIo>, connection: ConnectionId, host: String, port: u16)
     let io = io.clone();
     glommio::spawn_local(async move {
         match connect(&host, port).await {
-            Ok(stream) => Connection::start(&io, connection, stream),
+            Ok(stream) => Connection::start(&io, connection, stream, false),
             Err(error) => {
                 let reason = format!("can't connect to port {port} of {host}: {error}");
                 io.inbox.push(Input::DialFailed { connection, reason });

@@ -22,6 +22,8 @@ use crate::runtime::shard_io::ShardIo;
 
 /// Clients that have connected and wait to be taken.
 const BACKLOG: i32 = 4096;
+/// So many connections beyond --connections-max may say that they are nodes.
+const ON_TRIAL_MAX: usize = 64;
 /// Clients taken in one go; then others get their turn.
 const ACCEPTS_IN_A_ROW: usize = 64;
 /// When the system has no descriptor or memory for another client.
@@ -157,16 +159,11 @@ pub async fn accept_clients(io: Rc<ShardIo>, socket: OwnedFd) {
 
 fn take_client(io: &Rc<ShardIo>, client: AcceptedTcpStream) {
     let stream = client.bind_to_executor();
-    if io.accepted() >= io.connections_max {
-        io.counters.connections_refused.up();
-        io.complaints.say(|| {
-            format!(
-                "turned a client away: shard {} has {} connections; allow more with \
-                 --connections-max",
-                io.shard, io.connections_max
-            )
-        });
-        return;
+    let clients = io.clients();
+    if clients >= io.connections_max + ON_TRIAL_MAX {
+        return io.turned_away();
     }
-    Connection::start(io, io.next_connection(), stream);
+    // It may be another node, for which there is always room: what it says first will tell.
+    let on_trial = clients >= io.connections_max;
+    Connection::start(io, io.next_connection(), stream, on_trial);
 }

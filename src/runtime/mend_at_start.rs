@@ -1,10 +1,13 @@
 //! A shard whose journals are damaged where it must read them at its start: it fetches what is
 //! damaged from other nodes, before it is opened and so before it takes part in anything.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
+
+use flume::RecvTimeoutError;
 
 use crate::journal::source::GroupFiles;
 use crate::runtime::data_dir::segment_path;
@@ -17,16 +20,32 @@ use crate::shard::{NodeAddress, ShardConfig};
 /// From one round through the other nodes to the next.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What has come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtStart {
+    /// There was no damage, or nobody to mend it.
+    AsItWas,
+    /// The groups are to be opened again.
+    Mended,
+    /// The node is to stop.
+    Stopping,
+}
+
 /// Has what keeps groups from being opened mended by other nodes, and waits until one of them has
-/// it. Returns whether there was such damage: then they are to be opened again.
-pub fn mend_at_start(config: &ShardConfig, groups: &[GroupFiles], dir: &Path) -> bool {
+/// it, or until nobody holds the other end of `running` any more.
+pub fn mend_at_start(
+    config: &ShardConfig,
+    groups: &[GroupFiles],
+    dir: &Path,
+    running: &flume::Receiver<Infallible>,
+) -> AtStart {
     let others: Vec<&NodeAddress> =
         config.nodes.iter().filter(|address| address.node != config.node).collect();
     if others.is_empty() {
-        return false;
+        return AtStart::AsItWas;
     }
     let mut source = DirSource::new(dir);
-    let mut mended = false;
+    let mut outcome = AtStart::AsItWas;
     for files in groups {
         let mut told = None;
         while let Some(mut damage) = damage_at_start(config, files, &mut source) {
@@ -39,13 +58,14 @@ pub fn mend_at_start(config: &ShardConfig, groups: &[GroupFiles], dir: &Path) ->
                 );
             }
             let is_first = told.replace(position) != Some(position);
-            match mend(config, &others, dir, &mut damage, &mut source, is_first) {
-                true => mended = true,
-                false => std::thread::sleep(PAUSE),
+            if mend(config, &others, dir, &mut damage, &mut source, is_first) {
+                outcome = AtStart::Mended;
+            } else if running.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
+                return AtStart::Stopping;
             }
         }
     }
-    mended
+    outcome
 }
 
 /// Asks one node after the other. Returns whether something was mended.

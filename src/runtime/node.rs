@@ -5,9 +5,9 @@
 //! process ends, which is the one clean-up that can't hang.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -27,7 +27,7 @@ use crate::runtime::join;
 use crate::runtime::journal_files::{Durability, JournalFiles};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::listener::{accept_clients, bind_all};
-use crate::runtime::mend_at_start::mend_at_start;
+use crate::runtime::mend_at_start::{AtStart, mend_at_start};
 use crate::runtime::mesh::{ShardMail, receive_mail, start_guard};
 use crate::runtime::metrics::{self, NodeFacts};
 use crate::runtime::segment_files::FileHelper;
@@ -38,8 +38,11 @@ use crate::shard::{NodeAddress, Shard, ShardConfig};
 
 /// A preempt timer below 10 ms makes this release of the executor sleep with work to do.
 pub const PREEMPT_TIMER: Duration = Duration::from_millis(10);
-/// Submissions of a ring; it holds twice as many completions.
-pub const RING_DEPTH: usize = 1024;
+/// Submissions of a ring; it holds twice as many completions. The kernel sizes by it the table in
+/// which it looks for what is to be cancelled, as the executor has it do several times each time
+/// round, and every connection at rest is in that table: less than this, and ten thousand of them
+/// cost a third of what their heartbeats do.
+pub const RING_DEPTH: usize = 4096;
 /// How long shards may take to have all on disk after a signal.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -65,6 +68,8 @@ struct ShardStart {
     mailboxes: Vec<flume::Sender<ShardMail>>,
     helper: FileHelper,
     news: flume::Sender<News>,
+    /// Is cut off when the node is to stop, for a shard that isn't open yet.
+    running: flume::Receiver<Infallible>,
 }
 
 /// Runs a node until it is told to stop.
@@ -91,14 +96,15 @@ pub fn run(config: &Config) -> Result<()> {
     let (durability, how) = sync_probe::choose(config.journal_sync, dir.path());
     tracing::info!("journal: {how}");
     tell_of_peers(config, dir);
-    let mailboxes = start_shards(config, dir, sockets, first, durability, &news)?;
+    let (running, until_dropped) = flume::bounded(0);
+    let mailboxes = start_shards(config, dir, sockets, first, durability, &news, &until_dropped)?;
     if let Some((listener, address)) = metrics {
         let (node, data_dir) = (config.node_id.0, dir.path().to_path_buf());
         metrics::start(listener, NodeFacts { node, data_dir, shards: mailboxes.clone() })?;
         tracing::info!("metrics at http://{address}/metrics");
     }
     start_guard(mailboxes.clone()).context("can't start the guard thread")?;
-    wait(config, &inbox, &mailboxes, first)
+    wait(config, &inbox, &mailboxes, first, running)
 }
 
 /// A node that waits for others says for whom.
@@ -128,6 +134,7 @@ fn start_shards(
     first: SocketAddr,
     durability: Durability,
     news: &flume::Sender<News>,
+    running: &flume::Receiver<Infallible>,
 ) -> Result<Vec<flume::Sender<ShardMail>>> {
     let helper = FileHelper::start(dir.path(), dir.facts().segment_bytes)
         .context("can't start the file threads")?;
@@ -149,6 +156,7 @@ fn start_shards(
             mailboxes: mailboxes.clone(),
             helper: helper.clone(),
             news: news.clone(),
+            running: running.clone(),
         };
         start_shard(&config.cpus, io_memory, start)?;
     }
@@ -178,14 +186,15 @@ fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Resu
 /// The main task of a shard's executor. Never returns: the process ends it.
 async fn run_shard(start: ShardStart) {
     let shard = start.config.shard;
-    let news = start.news;
-    let core = match open_shard(&start.config, &start.groups, &start.data_dir, start.clock) {
-        Ok(core) => core,
-        Err(reason) => {
-            let _ = news.send(News::Shard(shard, Milestone::Fatal(reason)));
-            return futures_lite::future::pending().await;
-        }
+    let (core, end) = match open_shard(&start) {
+        Ok(core) => (core, Milestone::Stopped),
+        Err(reason) => (None, Milestone::Fatal(reason)),
     };
+    let Some(core) = core else {
+        let _ = start.news.send(News::Shard(shard, end));
+        return futures_lite::future::pending().await;
+    };
+    let news = start.news;
     let io = ShardIo::new(
         shard,
         start.clock,
@@ -205,18 +214,20 @@ async fn run_shard(start: ShardStart) {
     futures_lite::future::pending().await
 }
 
-/// Recovers a shard's groups; what is damaged is fetched from other nodes, if there are any.
-fn open_shard(
-    config: &ShardConfig,
-    groups: &[GroupFiles],
-    data_dir: &Path,
-    clock: Clock,
-) -> Result<Shard<JournalPage>, String> {
+/// Recovers a shard's groups; what is damaged is fetched from other nodes, if there are any. `None`
+/// if the node is to stop before they have it.
+fn open_shard(start: &ShardStart) -> Result<Option<Shard<JournalPage>>, String> {
+    let ShardStart { config, groups, data_dir, clock, running, .. } = start;
     loop {
         let mut source = DirSource::new(data_dir);
-        let opened = Shard::open(config.clone(), groups.to_vec(), &mut source, clock.now());
-        if opened.is_ok() || !mend_at_start(config, groups, data_dir) {
-            return opened;
+        let opened = Shard::open(config.clone(), groups.clone(), &mut source, clock.now());
+        if opened.is_ok() {
+            return opened.map(Some);
+        }
+        match mend_at_start(config, groups, data_dir, running) {
+            AtStart::AsItWas => return opened.map(Some),
+            AtStart::Mended => {}
+            AtStart::Stopping => return Ok(None),
         }
     }
 }
@@ -284,7 +295,9 @@ fn wait(
     inbox: &flume::Receiver<News>,
     mailboxes: &[flume::Sender<ShardMail>],
     first: SocketAddr,
+    until_stop: flume::Sender<Infallible>,
 ) -> Result<()> {
+    let mut until_stop = Some(until_stop);
     let (mut ready, mut running) = (0, mailboxes.len());
     let mut stop_by: Option<Instant> = None;
     while running > 0 {
@@ -317,6 +330,7 @@ fn wait(
             News::Signal(signal) => {
                 tracing::info!("{signal}: stopping");
                 stop_by = Some(Instant::now() + STOP_TIMEOUT);
+                drop(until_stop.take());
                 for mailbox in mailboxes {
                     let _ = mailbox.send(ShardMail::Shutdown);
                 }

@@ -43,9 +43,9 @@ pub struct ShardIo {
     /// The buffer that all connections read into, one at a time.
     pub scratch: RefCell<ReadBuffer>,
     pub connections: RefCell<FxHashMap<ConnectionId, Rc<Connection>>>,
-    /// How many of them this shard has dialed itself.
-    pub dialed: Cell<usize>,
-    /// Of those that it was dialed by.
+    /// How many of them are to other nodes.
+    pub to_nodes: Cell<usize>,
+    /// Of all others.
     pub connections_max: usize,
     pub files: JournalFiles,
     pub syncs: SyncQueue,
@@ -81,7 +81,7 @@ impl ShardIo {
             budgets: Budgets::default(),
             scratch: RefCell::new(ReadBuffer::take(READ_BYTES)),
             connections: RefCell::default(),
-            dialed: Cell::new(0),
+            to_nodes: Cell::new(0),
             connections_max,
             files,
             syncs: SyncQueue::default(),
@@ -108,9 +108,21 @@ impl ShardIo {
         self.connections.borrow().get(&id).cloned()
     }
 
-    /// How many connections others have made to this shard.
-    pub fn accepted(&self) -> usize {
-        self.connections.borrow().len() - self.dialed.get()
+    /// How many clients are connected: all that haven't said that they are nodes.
+    pub fn clients(&self) -> usize {
+        self.connections.borrow().len() - self.to_nodes.get()
+    }
+
+    /// Counts a client for which there is no room.
+    pub fn turned_away(&self) {
+        self.counters.connections_refused.up();
+        self.complaints.say(|| {
+            format!(
+                "turned a client away: shard {} has {} connections; allow more with \
+                 --connections-max",
+                self.shard, self.connections_max
+            )
+        });
     }
 
     /// This shard's own mailbox, for answers from other threads.

@@ -213,7 +213,7 @@ impl Core for EchoCore {
             Input::Sent { bytes, .. } => self.sent += bytes,
             Input::ConnectionClosed { .. } => self.closed += 1,
             Input::Shutdown => self.stopping = true,
-            Input::ConnectionOpened { connection } if connection.0 & DIALED_CONNECTION != 0 => {
+            Input::ConnectionOpened { connection, .. } if connection.0 & DIALED_CONNECTION != 0 => {
                 self.say(connection, "hello");
                 self.answer("dialed");
             }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -84,6 +85,8 @@ struct Early<P> {
 
 #[derive(Debug)]
 struct Connection<P> {
+    /// The address it comes from, as Kafka writes it.
+    host: Rc<str>,
     next_request: u64,
     next_answer: u64,
     /// Answers that wait for those before them.
@@ -132,9 +135,15 @@ impl<P> Connections<P> {
     }
 
     /// A client connected.
-    pub fn open(&mut self, id: ConnectionId) {
-        let slot = self.slots.insert(Connection::new());
+    pub fn open(&mut self, id: ConnectionId, host: String) {
+        let slot = self.slots.insert(Connection::new(Rc::from(format!("/{host}"))));
         self.by_id.insert(id, slot);
+    }
+
+    /// The address that a client comes from, as Kafka writes it.
+    pub fn host(&self, id: ConnectionId) -> Rc<str> {
+        let connection = self.by_id.get(&id).map(|slot| &self.slots[*slot]);
+        connection.map_or_else(|| Rc::from(""), |it| it.host.clone())
     }
 
     fn remove(&mut self, id: ConnectionId) -> Option<Connection<P>> {
@@ -406,8 +415,9 @@ impl<P> Connections<P> {
 }
 
 impl<P> Connection<P> {
-    fn new() -> Connection<P> {
+    fn new(host: Rc<str>) -> Connection<P> {
         Connection {
+            host,
             next_request: 0,
             next_answer: 0,
             early: BTreeMap::new(),

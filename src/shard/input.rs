@@ -10,8 +10,8 @@ use crate::shard::message::ShardMessage;
 /// One event. `P` is the page type of the driver: see [`crate::journal::page::Page`].
 #[derive(Debug)]
 pub enum Input<P> {
-    /// A client connected.
-    ConnectionOpened { connection: ConnectionId },
+    /// A client connected, from this address, or another node that was dialed has answered.
+    ConnectionOpened { connection: ConnectionId, host: String },
     /// One or more whole Kafka frames of one connection, each with its length in front, in the
     /// order they came. The runtime has checked each length against `FRAME_BYTES_MAX`.
     Frames { connection: ConnectionId, frames: Bytes },

@@ -259,10 +259,10 @@ impl<P: Page> Shard<P> {
     /// Records one event. Cheap: validates and queues, does no batch work.
     pub fn handle(&mut self, now: Now, input: Input<P>) {
         match input {
-            Input::ConnectionOpened { connection } if connection.0 & DIALED_CONNECTION != 0 => {
+            Input::ConnectionOpened { connection, .. } if connection.0 & DIALED_CONNECTION != 0 => {
                 self.peers.on_opened(connection, now.time);
             }
-            Input::ConnectionOpened { connection } => self.connections.open(connection),
+            Input::ConnectionOpened { connection, host } => self.connections.open(connection, host),
             Input::Frames { connection, frames } if self.peers.is_link(connection) => {
                 self.peers.on_frames(connection, frames, now.time);
             }

@@ -361,7 +361,9 @@ impl Cluster {
             return;
         }
         let there = self.new_connection(to);
-        self.nodes[from].inputs.push_back(Input::ConnectionOpened { connection });
+        self.nodes[from]
+            .inputs
+            .push_back(Input::ConnectionOpened { connection, host: String::new() });
         self.links.push([(from, connection), (to, there)]);
     }
 
@@ -369,7 +371,7 @@ impl Cluster {
         let this = &mut self.nodes[node];
         this.connections += 1;
         let connection = ConnectionId(this.connections);
-        this.inputs.push_back(Input::ConnectionOpened { connection });
+        this.inputs.push_back(Input::ConnectionOpened { connection, host: String::new() });
         connection
     }
 

@@ -148,7 +148,8 @@ impl Broker {
     pub fn connect(&mut self) -> ConnectionId {
         self.connections += 1;
         let connection = ConnectionId(self.connections);
-        self.shard.handle(self.now, Input::ConnectionOpened { connection });
+        let host = "192.0.2.7".to_string();
+        self.shard.handle(self.now, Input::ConnectionOpened { connection, host });
         connection
     }
 

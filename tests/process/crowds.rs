@@ -3,13 +3,16 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::{FetchRequest, ProduceRequest};
+use kafka_protocol::messages::{FetchRequest, MetadataRequest, ProduceRequest};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::broker::wait_until;
 use crate::bystander::Arena;
+use crate::nodes::Nodes;
 use crate::raw::{FETCH, PRODUCE, RawClient, fetch, frame_of, one_record, produce};
+use crate::scrape::Scrape;
 
+const METADATA: i16 = 12;
 const CROWD: usize = 10_000;
 const WAVE: usize = 1000;
 /// What the rest of this process may need of its descriptors.
@@ -91,6 +94,32 @@ fn clients_beyond_the_bound_are_turned_away_and_those_within_it_stay() {
         arena.client().try_call(FETCH, &fetch("bystander", 0, 0, 1000, 0)).is_ok()
     });
     arena.finish("more clients than allowed");
+}
+
+#[test]
+fn nodes_reach_each_other_however_many_clients_there_are() {
+    let mut nodes = Nodes::start(3, &["--connections-max", "1", "--metrics", "127.0.0.1:0"]);
+    // A client for each, and more that say nothing: for them there is no room.
+    let mut clients: Vec<RawClient> =
+        nodes.all.iter().map(|node| RawClient::connect(&node.address())).collect();
+    let metadata = MetadataRequest::default().with_topics(None);
+    for client in &mut clients {
+        assert!(client.try_call(METADATA, &metadata).is_ok());
+    }
+    let silent = nodes.all.iter().map(|node| RawClient::connect(&node.address()));
+    let _silent: Vec<RawClient> = silent.collect();
+    // This one dials both others, and is dialed by none.
+    nodes.all[0].kill();
+    nodes.all[0].restart();
+    wait_until("all nodes are connected", Duration::from_secs(60), || {
+        let connected = |node| Scrape::of(node).sum("hutong_peers_connected", &[]);
+        nodes.all.iter().all(|node| connected(node) == 2.0)
+    });
+    for (node, client) in nodes.all.iter().zip(&mut clients).skip(1) {
+        assert!(client.try_call(METADATA, &metadata).is_ok(), "it was there before");
+        let refused = RawClient::connect(&node.address()).try_call(METADATA, &metadata);
+        assert!(refused.is_err(), "a second client");
+    }
 }
 
 #[test]

@@ -48,7 +48,8 @@ impl<P: Page> Coordination<'_, P> {
             drawn = Uuid::from_bytes(self.random.uuid()).to_string();
             member_id = &drawn;
         }
-        let beat = word_heartbeat(member_id, client_id, request);
+        let host = self.connections.host(ticket.connection);
+        let beat = word_heartbeat(member_id, (client_id, &host), request);
         self.connections.hold(ticket);
         let caller = self.wait(ticket, header, Reply::Heartbeat, vec![index]);
         self.with_env(index, |coordinator, context, env| {
@@ -140,7 +141,7 @@ impl<P: Page> Coordination<'_, P> {
 
 fn word_heartbeat<'a>(
     member_id: &'a str,
-    client_id: &'a str,
+    (client_id, client_host): (&'a str, &'a str),
     request: &'a ConsumerGroupHeartbeatRequest,
 ) -> Heartbeat<'a> {
     let names = request.subscribed_topic_names.as_ref();
@@ -162,7 +163,7 @@ fn word_heartbeat<'a>(
         server_assignor: request.server_assignor.as_deref(),
         owned,
         client_id,
-        client_host: "",
+        client_host,
     }
 }
 

@@ -52,7 +52,8 @@ impl<P: Page> Coordination<'_, P> {
         };
         self.connections.hold(ticket);
         let caller = self.wait(ticket, header, Reply::Join, vec![index]);
-        let join = self.word_join(caller, &header, client_id, request);
+        let mut join = self.word_join(caller, &header, client_id, request);
+        join.client_host = self.connections.host(ticket.connection).to_string();
         self.with_env(index, |coordinator, context, env| coordinator.join(context, env, join));
     }
 

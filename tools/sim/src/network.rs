@@ -158,7 +158,10 @@ impl World {
         link.ends[1].connection = accepted;
         link.ends[1].state = State::Open;
         self.network.ends.insert((to, accepted), (id, 1));
-        self.input(to, Input::ConnectionOpened { connection: ConnectionId(accepted) });
+        self.input(
+            to,
+            Input::ConnectionOpened { connection: ConnectionId(accepted), host: String::new() },
+        );
         self.ship(id, 0, Parcel::Opened);
     }
 
@@ -240,7 +243,7 @@ impl World {
         let input = match (parcel, end.state) {
             (Parcel::Opened, State::Dialing) => {
                 end.state = State::Open;
-                Input::ConnectionOpened { connection }
+                Input::ConnectionOpened { connection, host: String::new() }
             }
             // The other side went away before this one knew that it was there.
             (Parcel::Closed, State::Dialing) => {

@@ -148,7 +148,10 @@ impl World {
         let id = self.next_connection;
         self.next_connection += 1;
         self.connections.insert(id, Connection::new(number, place));
-        self.input(place, Input::ConnectionOpened { connection: ConnectionId(id) });
+        self.input(
+            place,
+            Input::ConnectionOpened { connection: ConnectionId(id), host: String::new() },
+        );
         Some(id)
     }
 
