@@ -11,12 +11,14 @@ pub use commits::{CommitsArgs, commits};
 pub use heartbeats::{HeartbeatsArgs, heartbeats};
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use hutong::cli::client::{Connection, Endpoint, error_name};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::{CreateTopicsRequest, FindCoordinatorRequest, TopicName};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, DescribeGroupsRequest, FindCoordinatorRequest, GroupId, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use crate::routes::ANSWER_TIMEOUT;
@@ -26,6 +28,12 @@ const TOPIC: &str = "hutong-load-groups";
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// Groups named in one FindCoordinator.
 const FOUND_AT_ONCE: usize = 1000;
+const GROUP_ID_NOT_FOUND: i16 = 69;
+/// A coordinator loads its groups, or isn't there yet, or has just moved.
+const NOT_YET: [i16; 3] = [14, 15, 16];
+/// How long it may take until it serves them, and between two looks.
+const SERVED_TIMEOUT: Duration = Duration::from_secs(30);
+const ASKED_AGAIN: Duration = Duration::from_millis(200);
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -45,7 +53,8 @@ fn create_topic(broker: &Endpoint) -> anyhow::Result<()> {
     }
 }
 
-/// So many groups, by the brokers that coordinate them.
+/// So many groups, by the brokers that coordinate them. Waits until these serve them: a broker that
+/// is asked for the first time may have to make a topic for it.
 fn groups(
     broker: &Endpoint,
     name: &str,
@@ -54,20 +63,57 @@ fn groups(
     let all: Vec<String> = (0..count).map(|number| format!("{name}-{number}")).collect();
     let mut found: BTreeMap<(String, u16), Vec<String>> = BTreeMap::new();
     let mut connection = Connection::open(broker, ANSWER_TIMEOUT)?;
+    let patience = Instant::now() + SERVED_TIMEOUT;
     for some in all.chunks(FOUND_AT_ONCE) {
-        let keys = some.iter().map(|id| text(id)).collect();
-        let answer =
-            connection.send(&FindCoordinatorRequest::default().with_coordinator_keys(keys))?;
-        for coordinator in answer.coordinators {
-            if coordinator.error_code != 0 {
-                bail!("{broker} knows no coordinator: {}", error_name(coordinator.error_code));
-            }
+        let keys: Vec<StrBytes> = some.iter().map(|id| text(id)).collect();
+        let request = FindCoordinatorRequest::default().with_coordinator_keys(keys);
+        let coordinators = try_until(patience, || {
+            let answer = connection.send(&request)?;
+            let codes = answer.coordinators.iter().map(|it| it.error_code);
+            Ok((first_error(codes), answer.coordinators))
+        });
+        for coordinator in coordinators.context(format!("{broker} knows no coordinator"))? {
             let port = u16::try_from(coordinator.port).context("a port that is none")?;
             let at = (coordinator.host.to_string(), port);
             found.entry(at).or_default().push(coordinator.key.to_string());
         }
     }
-    Ok(found.into_iter().map(|((host, port), ids)| (Endpoint { host, port }, ids)).collect())
+    let found = found.into_iter().map(|((host, port), ids)| (Endpoint { host, port }, ids));
+    let found: Vec<(Endpoint, Vec<String>)> = found.collect();
+    for (coordinator, ids) in &found {
+        let mut connection = Connection::open(coordinator, ANSWER_TIMEOUT)?;
+        for some in ids.chunks(FOUND_AT_ONCE) {
+            let ids = some.iter().map(|id| GroupId(text(id))).collect();
+            let request = DescribeGroupsRequest::default().with_groups(ids);
+            try_until(patience, || {
+                let answer = connection.send(&request)?;
+                let codes = answer.groups.iter().map(|it| it.error_code);
+                Ok((first_error(codes.filter(|code| *code != GROUP_ID_NOT_FOUND)), ()))
+            })
+            .context(format!("{coordinator} doesn't serve its groups"))?;
+        }
+    }
+    Ok(found)
+}
+
+fn first_error(mut codes: impl Iterator<Item = i16>) -> i16 {
+    codes.find(|code| *code != 0).unwrap_or(0)
+}
+
+/// Asks again while the answer is that a coordinator isn't there yet.
+fn try_until<T>(
+    patience: Instant,
+    mut ask: impl FnMut() -> anyhow::Result<(i16, T)>,
+) -> anyhow::Result<T> {
+    loop {
+        match ask()? {
+            (0, found) => return Ok(found),
+            (code, _) if NOT_YET.contains(&code) && Instant::now() < patience => {
+                std::thread::sleep(ASKED_AGAIN);
+            }
+            (code, _) => bail!(error_name(code)),
+        }
+    }
 }
 
 /// CPU time of a process of this machine so far, as the system counts it: in steps of 10 ms.
