@@ -159,6 +159,7 @@ fn the_doctor_speaks_json_and_leaves_nothing_behind() {
         "disk.device",
         "disk.direct_io",
         "network.loopback",
+        "network.loopback_stream",
     ] {
         let check = find(name).unwrap_or_else(|| panic!("there is no {name}"));
         assert!(["ok", "warn", "bad"].contains(&check["level"].as_str().unwrap()));

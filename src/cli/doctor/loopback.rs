@@ -1,4 +1,5 @@
-//! How long a message takes to a thread of this host and back, over TCP.
+//! How long a message takes to a thread of this host and back, over TCP, and how much one
+//! connection carries.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -8,12 +9,15 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde_json::json;
 
-use super::super::output::human_duration;
+use super::super::output::{human_bytes, human_duration};
 use super::report::Check;
 
 const MESSAGE_BYTES: usize = 100;
 const ROUNDS_MAX: u32 = 20_000;
 const TIME_MAX: Duration = Duration::from_secs(1);
+
+const PIECE_BYTES: usize = 1 << 20;
+const STREAM_TIME: Duration = Duration::from_millis(300);
 
 /// A read that takes this long means that the other thread died.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,14 +53,57 @@ pub fn check() -> Check {
     }))
 }
 
-fn ping_pong() -> io::Result<Histogram<u64>> {
+/// Sends in one direction as fast as it goes: what consumers of one connection can get at most.
+pub fn check_stream() -> Check {
+    let name = "network.loopback_stream";
+    match stream() {
+        Ok(per_second) => Check::ok(name, format!("{}/s", human_bytes(per_second as u64)))
+            .with(json!({ "bytes_per_second": per_second })),
+        Err(error) => Check::bad(
+            name,
+            format!("doesn't work: {error}"),
+            "a broker needs TCP: is the loopback interface up (`ip link set lo up`)?",
+        ),
+    }
+}
+
+fn stream() -> io::Result<f64> {
+    let (mut here, mut there) = connected()?;
+    let sender = thread::spawn(move || {
+        let piece = vec![7; PIECE_BYTES];
+        // Ends when the other side has closed its end.
+        while here.write_all(&piece).is_ok() {}
+    });
+    let mut piece = vec![0; PIECE_BYTES];
+    let (mut bytes, begin) = (0, Instant::now());
+    let read = loop {
+        match there.read(&mut piece) {
+            Ok(read) => bytes += read,
+            Err(error) => break Err(error),
+        }
+        if begin.elapsed() >= STREAM_TIME {
+            break Ok(bytes as f64 / begin.elapsed().as_secs_f64());
+        }
+    };
+    drop(there);
+    let _ = sender.join();
+    read
+}
+
+/// Both ends of a connection of this host with itself.
+fn connected() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let mut here = TcpStream::connect(listener.local_addr()?)?;
-    let (mut there, _) = listener.accept()?;
+    let here = TcpStream::connect(listener.local_addr()?)?;
+    let (there, _) = listener.accept()?;
     for stream in [&here, &there] {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
     }
+    Ok((here, there))
+}
+
+fn ping_pong() -> io::Result<Histogram<u64>> {
+    let (mut here, mut there) = connected()?;
     let echo = thread::spawn(move || -> io::Result<()> {
         let mut message = [0; MESSAGE_BYTES];
         // Ends when the other side has closed its end.

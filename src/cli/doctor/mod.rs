@@ -92,5 +92,6 @@ fn examine(directory: &Path) -> Vec<Check> {
         checks.extend(disk::checks(directory, cpus.first().copied()));
     }
     checks.push(loopback::check());
+    checks.push(loopback::check_stream());
     checks
 }
