@@ -37,6 +37,7 @@ load() {
 start "$bin/hutong-load" sink --listen 127.0.0.1:0 --cpu 0
 load "the ceiling: a broker that only answers" produce --connections 4
 load "the ceiling: one request at a time" produce --in-flight 1
+load "the ceiling: 1,000 connections" produce --topic c --connections 1000 --in-flight 16
 stop
 
 start "$bin/hutong" serve --data-dir "$data/broker" --listen 127.0.0.1:0 --shards 1 --cpus 0
@@ -49,6 +50,7 @@ load "single records, 10 partitions" produce --topic p10 --partitions 10 --conne
 load "single records, 10,000 partitions" produce --topic p10000 --partitions 10000 --connections 8 --in-flight 2048
 load "single records, 10 connections" produce --topic c --connections 10 --in-flight 1600
 load "single records, 1,000 connections" produce --topic c --connections 1000 --in-flight 16
+load "single records, 1,000 connections, as many in flight on each" produce --topic c --connections 1000 --in-flight 1600
 load "tail consumers: produced and consumed at once" e2e --topic tail --rate 100000
 for partitions in 1 16; do
     load "a backlog of $partitions partition(s) is written" produce --topic "backlog-$partitions" --partitions "$partitions" \
