@@ -6,6 +6,17 @@ hutong=${HUTONG_BIN:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/target/
 broker_shards=2
 broker_pid=
 
+# newest_installed NAME: where tests/interop/run has installed it last.
+newest_installed() {
+    local cache=${HUTONG_INTEROP_CACHE:-$HOME/.cache/hutong-interop} found
+    found=$(find "$cache" -maxdepth 2 -path "*/$1-*/complete" -printf '%T@ %h\n' 2>/dev/null | sort -n | tail -n 1)
+    [[ -n $found ]] || {
+        echo "$1 is not installed: run tests/interop/run first" >&2
+        return 1
+    }
+    echo "${found#* }"
+}
+
 port_is_free() {
     ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::network::Namespace;
+
 /// A dev build beside five busy neighbours may take its time.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Other tests look for ports, too, and may be faster.
@@ -21,7 +23,10 @@ pub const PORT_TRIES: usize = 20;
 
 /// A data directory, a run of ports and flags: what outlives a broker that is killed.
 pub struct Broker {
+    host: IpAddr,
     port: u16,
+    /// Where its process runs, if not where the test does.
+    namespace: Option<Namespace>,
     shards: u16,
     flags: Vec<String>,
     dir: Scratch,
@@ -50,8 +55,8 @@ impl Broker {
     /// The same, with its data below a directory that is there.
     pub fn start_in(dir: Scratch, shards: u16, flags: &[&str]) -> Broker {
         let flags = flags.iter().map(|flag| (*flag).to_string()).collect();
-        let lines = Arc::default();
-        let mut broker = Broker { port: 0, shards, flags, dir, child: None, lines };
+        let mut broker = Broker::new(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), dir, flags);
+        broker.shards = shards;
         for _ in 0..PORT_TRIES {
             broker.port = free_ports(shards);
             match broker.try_start() {
@@ -81,16 +86,33 @@ impl Broker {
         self.restart()
     }
 
+    fn new(listen: SocketAddr, dir: Scratch, flags: Vec<String>) -> Broker {
+        let (host, port) = (listen.ip(), listen.port());
+        let (namespace, child, lines) = (None, None, Arc::default());
+        Broker { host, port, namespace, shards: 1, flags, dir, child, lines }
+    }
+
     /// A node of a cluster, not started yet: each node listens on its own of `ports`.
     pub fn member(number: usize, ports: &[u16]) -> Broker {
+        let address = |port: &u16| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port);
+        Broker::member_at(number, &ports.iter().map(address).collect::<Vec<_>>())
+    }
+
+    /// The same: each node listens on its own of `addresses`.
+    pub fn member_at(number: usize, addresses: &[SocketAddr]) -> Broker {
         let peers: Vec<String> =
-            (1..).zip(ports).map(|(node, port)| format!("{node}@127.0.0.1:{port}")).collect();
+            (1..).zip(addresses).map(|(node, address)| format!("{node}@{address}")).collect();
         let node = (number + 1).to_string();
         let flags = ["--no-pin", "--segment-bytes", "32MiB", "--cluster-id", "test", "--node-id"];
         let mut flags: Vec<String> = flags.map(str::to_string).to_vec();
         flags.extend([node, "--peers".to_string(), peers.join(",")]);
-        let (dir, lines) = (Scratch::new(), Arc::default());
-        Broker { port: ports[number], shards: 1, flags, dir, child: None, lines }
+        Broker::new(addresses[number], Scratch::new(), flags)
+    }
+
+    /// The same with a process that runs elsewhere.
+    pub fn in_namespace(mut self, namespace: Namespace) -> Broker {
+        self.namespace = Some(namespace);
+        self
     }
 
     /// The same with more flags.
@@ -130,7 +152,14 @@ impl Broker {
 
     /// Starts the process. Who receives is told when it is ready.
     fn begin(&mut self) -> mpsc::Receiver<()> {
-        let mut command = serve(&self.data_dir(), self.port, self.shards);
+        let listen = SocketAddr::new(self.host, self.port);
+        let mut command = serve_at(&self.data_dir(), listen, self.shards);
+        if let Some(namespace) = self.namespace.clone() {
+            // SAFETY: between fork and exec only one system call is made.
+            unsafe {
+                command.pre_exec(move || namespace.enter());
+            }
+        }
         let mut child = command.args(&self.flags).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let lines = self.lines.clone();
@@ -179,7 +208,7 @@ impl Broker {
 
     /// Where a shard is.
     pub fn shard_address(&self, shard: u16) -> String {
-        format!("127.0.0.1:{}", self.port + shard)
+        SocketAddr::new(self.host, self.port + shard).to_string()
     }
 
     /// Shard 0's port.
@@ -245,12 +274,16 @@ impl Drop for Broker {
 /// `hutong serve`, ready to be spawned. It dies with the thread that spawns it, so that nothing
 /// is left behind when the tests are interrupted.
 pub fn serve(data_dir: &Path, port: u16, shards: u16) -> Command {
+    serve_at(data_dir, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), shards)
+}
+
+fn serve_at(data_dir: &Path, listen: SocketAddr, shards: u16) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hutong"));
     command
         .arg("serve")
         .arg("--data-dir")
         .arg(data_dir)
-        .args(["--listen", &format!("127.0.0.1:{port}"), "--shards", &shards.to_string()])
+        .args(["--listen", &listen.to_string(), "--shards", &shards.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());

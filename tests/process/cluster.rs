@@ -1,7 +1,9 @@
-//! Three nodes as processes that are killed, paused and stopped at random, while numbered records
-//! are produced and read.
+//! Three nodes as processes that are killed, stopped, paused and cut off at random, while numbered
+//! records are produced and read.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use hutong_load::verify::{Progress, Running};
 use nix::sys::signal::Signal;
 
 use crate::broker::{Broker, free_ports, wait_until};
+use crate::network::Network;
 
 const NODES: usize = 3;
 /// How long things happen to the nodes, unless HUTONG_CHAOS_SECONDS says something else.
@@ -18,15 +21,31 @@ const CHAOS_SECONDS: u64 = 30;
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(120);
 const SEGMENT_BYTES: u64 = 32 << 20;
 
-fn start_nodes() -> Vec<Broker> {
-    let first = free_ports(NODES as u16);
-    let ports: Vec<u16> = (first..).take(NODES).collect();
-    let mut nodes: Vec<Broker> = (0..NODES).map(|node| Broker::member(node, &ports)).collect();
+/// Nodes that run, with a network that can be cut where the system permits it.
+fn start_nodes() -> (Vec<Broker>, Option<Network>) {
+    let network = Network::new(NODES);
+    let network =
+        network.inspect_err(|why| println!("{why}: nodes are on the loopback, not cut off"));
+    let network = network.ok();
+    let host = |node| match network {
+        Some(_) => Network::address(node),
+        None => Ipv4Addr::LOCALHOST,
+    };
+    let ports = (free_ports(NODES as u16)..).take(NODES);
+    let addresses: Vec<SocketAddr> = (0..)
+        .zip(ports)
+        .map(|(node, port)| SocketAddr::new(IpAddr::V4(host(node)), port))
+        .collect();
+    let mut nodes: Vec<Broker> =
+        (0..NODES).map(|node| Broker::member_at(node, &addresses)).collect();
+    if let Some(network) = &network {
+        nodes = (0..).zip(nodes).map(|(at, it)| it.in_namespace(network.namespace(at))).collect();
+    }
     nodes.iter_mut().for_each(Broker::spawn);
     for node in &nodes {
         wait_until("a node serves", PROGRESS_TIMEOUT, || node.said().contains("hutong ready:"));
     }
-    nodes
+    (nodes, network)
 }
 
 fn start_load(nodes: &[Broker]) -> Running {
@@ -74,27 +93,74 @@ impl Dice {
     }
 }
 
+/// Cuts a node off in one of the ways there are. The two others still reach each other, and clients
+/// reach at least them.
+fn cut_off(network: &mut Network, node: usize, dice: &mut Dice) -> &'static str {
+    let others = [(node + 1) % NODES, (node + 2) % NODES];
+    let (others, what) = match dice.roll(5) {
+        0 => {
+            network.unplug(node);
+            return "unplugged";
+        }
+        1 | 2 => (&others[..], "cut off"),
+        _ => (&others[..1], "cut off from one"),
+    };
+    let ways = dice.roll(3);
+    for &other in others {
+        if ways != 1 {
+            network.cut(node, other);
+        }
+        if ways != 2 {
+            network.cut(other, node);
+        }
+    }
+    match (what, ways) {
+        (_, 0) => what,
+        ("cut off", _) => "cut off in one direction",
+        _ => "cut off from one in one direction",
+    }
+}
+
 #[test]
 fn whatever_happens_to_one_node_at_a_time_each_record_is_there_once_and_in_order() {
+    // The network moves its thread elsewhere, and other tests may run on this one.
+    std::thread::spawn(chaos).join().unwrap();
+}
+
+fn chaos() {
     let seconds = std::env::var("HUTONG_CHAOS_SECONDS").ok().and_then(|it| it.parse().ok());
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(CHAOS_SECONDS));
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let mut dice = Dice(seed);
-    let mut nodes = start_nodes();
+    let (mut nodes, mut network) = start_nodes();
     let running = start_load(&nodes);
     wait_for_records(&running.progress, 1000);
+    let mut done: BTreeMap<&str, u32> = BTreeMap::new();
     while Instant::now() < until {
         let node = dice.roll(NODES);
-        match dice.roll(4) {
-            0 | 1 => nodes[node].kill(),
-            2 => {
-                nodes[node].stop();
+        let trouble = match (dice.roll(8), &mut network) {
+            (0..4, Some(network)) => cut_off(network, node, &mut dice),
+            (0 | 4 | 5, _) => {
+                nodes[node].kill();
+                "killed"
             }
-            _ => nodes[node].signal(Signal::SIGSTOP),
+            (1 | 6, _) => {
+                nodes[node].stop();
+                "stopped"
+            }
+            _ => {
+                nodes[node].signal(Signal::SIGSTOP);
+                "paused"
+            }
+        };
+        println!("node {} is {trouble}", node + 1);
+        *done.entry(trouble).or_default() += 1;
+        // The two others go on; sometimes for so long that connections are given up.
+        wait_for_records(&running.progress, 1000 + dice.roll(3) as u64 * 10_000);
+        if let Some(network) = &mut network {
+            network.mend();
         }
-        // The two others go on.
-        wait_for_records(&running.progress, 1000);
         match nodes[node].runs() {
             true => nodes[node].signal(Signal::SIGCONT),
             false => nodes[node].spawn(),
@@ -103,7 +169,7 @@ fn whatever_happens_to_one_node_at_a_time_each_record_is_there_once_and_in_order
     }
     running.stop_sending();
     let report = running.finish().unwrap();
-    println!("{report}");
+    println!("{done:?}\n{report}");
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.acknowledged, report.sent, "no record is left without an outcome");
     assert_eq!(report.read, report.sent);

@@ -5,6 +5,7 @@
 
 mod broker;
 mod bystander;
+mod network;
 mod nodes;
 mod raw;
 mod records;
