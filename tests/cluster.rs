@@ -171,6 +171,27 @@ fn a_node_that_was_away_for_long_catches_up_from_the_disk() {
 }
 
 #[test]
+fn large_entries_are_read_once_for_a_node_that_was_away() {
+    let value = vec![7; 700_000];
+    let mut cluster = Cluster::start_with(3, |_, config| config.journal_cache_bytes = 64 << 10);
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    let away = (leader + 1) % 3;
+    cluster.kill(away);
+    for number in 0..20 {
+        assert_eq!(cluster.produce_value(leader, "t", -1, &value), Outcome::At(number));
+    }
+    let before = cluster.read_bytes(leader);
+    cluster.restart(away);
+    cluster.run_ms(1500);
+    cluster.assert_journals_agree();
+    let read = cluster.read_bytes(leader) - before;
+    let written = 20 * value.len() as u64;
+    assert!(read > written / 2, "it had to be read: {read} bytes");
+    assert!(read < written * 6 / 5, "{read} bytes were read for {written}");
+}
+
+#[test]
 fn a_tail_that_ends_within_an_entry_of_the_new_leader_is_cut_off() {
     let mut cluster = Cluster::start_with(3, |_, config| config.journal_cache_bytes = 64 << 10);
     cluster.create_topic("t", 1);

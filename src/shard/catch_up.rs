@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::journal::format::{self, EntryHead};
 use crate::journal::page::Page;
-use crate::limits::{ENTRY_BYTES_MAX, READ_CHUNK_BYTES};
+use crate::limits::{ENTRY_ALIGN_BYTES, ENTRY_BYTES_MAX, READ_CHUNK_BYTES};
 use crate::model::ids::{NodeId, ReadId, SegmentId};
 use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
@@ -332,20 +332,20 @@ impl<P: Page> Group<P> {
         let up = self.catch_ups.members.get_mut(&node)?;
         let found = whole_entries(page.bytes(), at, up.sent, self.journal.flush_position());
         match found {
-            Found::Entries { entries, last, end } => {
+            Found::Entries { entries, last, end, cut_off } => {
                 let previous = (up.sent.index, up.sent.term);
                 let message = self.replica.append_message(node, previous, &entries)?;
                 up.in_flight.push_back(last.index);
                 (up.is_ours, up.passed) = (true, None);
                 up.sent = last;
                 let next = self.journal.entry_start(last.end);
-                up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
+                up.state = State::Next { at: next, bytes: next_read(cut_off) };
                 self.catch_ups.bytes += end as u64;
                 let entries = Some(Part::Page { page, start: 0, end });
                 Some(CatchUpWork::Send { message: Box::new(message), entries })
             }
             Found::Larger(needed) if needed > bytes => {
-                up.state = State::Next { at, bytes: needed };
+                up.state = State::Next { at, bytes: next_read(Some(needed)) };
                 None
             }
             Found::Nothing | Found::Larger(_) => {
@@ -385,14 +385,28 @@ impl<P: Page> Group<P> {
 
 /// What lies at a place of the journal.
 pub(super) enum Found {
-    /// Entries, up to and with `last`, that take the first `end` bytes.
-    Entries { entries: Vec<(Term, LogIndex, Descriptor)>, last: Chain, end: usize },
+    /// Entries, up to and with `last`, that take the first `end` bytes; and how many bytes the next
+    /// one has, if just its beginning is there.
+    Entries {
+        entries: Vec<(Term, LogIndex, Descriptor)>,
+        last: Chain,
+        end: usize,
+        cut_off: Option<usize>,
+    },
     /// The beginning of an entry of so many bytes.
     Larger(usize),
     /// No entry begins there.
     Nothing,
     /// An entry that doesn't follow the one before.
     Differs,
+}
+
+/// How much to read where an entry begins that may be known to have so many bytes. A large one is
+/// read by itself, with the head of the one behind it: whole chunks would have most of it read
+/// twice.
+fn next_read(entry_bytes: Option<usize>) -> usize {
+    let large = entry_bytes.filter(|bytes| *bytes > READ_CHUNK_BYTES / 2);
+    large.map_or(READ_CHUNK_BYTES, |bytes| bytes + ENTRY_ALIGN_BYTES)
 }
 
 /// The whole entries at the front of `bytes`, which lie at `position` and follow `previous`.
@@ -404,6 +418,7 @@ pub(super) fn whole_entries(
 ) -> Found {
     let mut entries = Vec::new();
     let mut last = previous;
+    let mut cut_off = None;
     let mut at = 0;
     while at < bytes.len() {
         let here = Position(position.0 + at as u64);
@@ -422,6 +437,7 @@ pub(super) fn whole_entries(
             if entries.is_empty() {
                 return Found::Larger(size);
             }
+            cut_off = Some(size);
             break;
         }
         let Some(entry) = format::Entry::read(&bytes[at..], here) else { break };
@@ -436,6 +452,6 @@ pub(super) fn whole_entries(
     }
     match entries.is_empty() {
         true => Found::Nothing,
-        false => Found::Entries { entries, last, end: at },
+        false => Found::Entries { entries, last, end: at, cut_off },
     }
 }

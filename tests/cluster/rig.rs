@@ -280,6 +280,11 @@ impl Cluster {
         self.nodes[node].disk_stalls = stalls;
     }
 
+    /// What a node has read of its journal since it was made.
+    pub fn read_bytes(&self, node: usize) -> u64 {
+        self.nodes[node].disk.read_bytes
+    }
+
     pub fn log_of(&self, node: usize) -> &[String] {
         &self.nodes[node].log
     }

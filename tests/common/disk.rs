@@ -18,6 +18,8 @@ pub struct Disk {
     pub checkpoint: Option<Vec<u8>>,
     /// Blocks that the disk can't read until they are written again.
     lost: BTreeSet<(u64, u64)>,
+    /// Read so far while it runs.
+    pub read_bytes: u64,
 }
 
 impl SegmentSource for Disk {
@@ -87,6 +89,7 @@ impl Disk {
                 Input::JournalRead { group, read, result }
             }
             Output::ReadJournal { group, read, segment, at, bytes } => {
+                self.read_bytes += bytes as u64;
                 let page = MemoryPage::build(bytes, |into| {
                     self.read(group, segment, at, into).expect("it is there");
                 });
