@@ -55,6 +55,7 @@ impl World {
             || connection.paused
             || connection.paused_at >= arrived
             || reads && (shard.reads > 0 || shard.last_read_at >= arrived)
+            || reads && (!host.rotten.is_empty() || host.mended_at >= arrived)
     }
 
     /// Looks whether somebody waits for too long.

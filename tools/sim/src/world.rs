@@ -299,6 +299,15 @@ impl World {
                     self.events.push(self.now + SECOND, Event::Check);
                     return Ok(());
                 }
+                // The processes that were started for this audit go through their journals.
+                if round > 1
+                    && let Err(why) = self.all_mended()
+                {
+                    liveness::patience(&audit, since, self.now)
+                        .map_err(|late| format!("{late}; {why}"))?;
+                    self.events.push(self.now + SECOND, Event::Check);
+                    return Ok(());
+                }
                 self.checks.consensus.at_rest(&mut self.hosts)?;
                 self.after_audit(round)?;
             }

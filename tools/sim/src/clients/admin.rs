@@ -89,11 +89,11 @@ impl Admin {
             let value = Some(StrBytes::from_string(value));
             configs.push(CreatableTopicConfig::default().with_name(name).with_value(value));
         };
-        let retained = world.random.chance(30);
+        let retained = world.random.chance(world.plan.retained_percent);
         if retained && world.random.chance(50) {
             set("retention.ms", world.random.between(1000, 20_000).to_string());
         } else if retained {
-            set("retention.bytes", world.random.between(1000, 30 << 20).to_string());
+            set("retention.bytes", world.random.between(1000, 2 * world.plan.segment_bytes).to_string());
         } else {
             set("retention.ms", "-1".into());
         }
