@@ -40,6 +40,10 @@ pub struct Plan {
     pub retained_percent: u64,
     /// Consumer groups with members.
     pub consumer_groups: u32,
+    /// Those whose coordinator assigns.
+    pub modern_groups: u32,
+    /// How long a member of these may be silent.
+    pub modern_session: u64,
     /// Mean time between two requests of a producer.
     pub think: u64,
     /// Mean time of a journal write.
@@ -112,6 +116,8 @@ impl Plan {
             topics: random.between(1, 4) as u32,
             retained_percent: 30,
             consumer_groups: random.pick(&[0, 1, 2]),
+            modern_groups: random.pick(&[0, 0, 1, 2]),
+            modern_session: random.pick(&[3, 6, 10]) * SECOND,
             think: random.pick(&[1, 5, 20, 50]) * MS,
             write: random.pick(&[MS / 10, MS, 5 * MS, 30 * MS]),
             read: random.pick(&[MS / 10, 2 * MS, 40 * MS]),
