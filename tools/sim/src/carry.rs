@@ -1,18 +1,16 @@
-//! The driver's part: takes turns, and carries inputs to the shards and their outputs away.
+//! The driver's part: takes turns, and carries inputs to the shards and their outputs away;
+//! `storage` carries those for the disk.
 
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::model::ids::{ConnectionId, ShardId};
-use hutong::model::position::Position;
 use hutong::model::time::Time;
 use hutong::shard::input::Input;
 use hutong::shard::message::ShardMessage;
 use hutong::shard::output::{Output, Part};
 
 use crate::checkers::responses;
-use crate::disk::Done;
 use crate::events::Event;
 use crate::host::Place;
-use crate::lie::Lie;
 use crate::node::Running;
 use crate::plan::MS;
 use crate::world::World;
@@ -43,7 +41,7 @@ impl World {
         }
     }
 
-    fn running(&mut self, place: Place) -> Option<&mut Running> {
+    pub(crate) fn running(&mut self, place: Place) -> Option<&mut Running> {
         self.hosts[place.node].node.as_mut()?.shards.get_mut(usize::from(place.shard))
     }
 
@@ -129,74 +127,33 @@ impl World {
     }
 
     fn carry(&mut self, place: Place, output: Output<MemoryPage>) -> Result<(), String> {
-        let at_shard = |why: String| format!("contract: {place:?}: {why}");
-        let disk = &mut self.hosts[place.node].disk;
-        let operation = match output {
-            Output::Respond { connection, parts } => return self.respond(place, connection, parts),
-            Output::CloseConnection { connection } => return self.close(place, connection),
-            Output::PauseReading { connection } => return self.pause(place, connection, true),
-            Output::ResumeReading { connection } => return self.pause(place, connection, false),
-            Output::Dial { connection, host, port } => {
-                return self.dial(place, connection, &host, port);
-            }
+        match output {
+            Output::Respond { connection, parts } => self.respond(place, connection, parts),
+            Output::CloseConnection { connection } => self.close(place, connection),
+            Output::PauseReading { connection } => self.pause(place, connection, true),
+            Output::ResumeReading { connection } => self.pause(place, connection, false),
+            Output::Dial { connection, host, port } => self.dial(place, connection, &host, port),
             Output::SendShard { to, message } => {
                 self.send_message(place, to, message);
-                return Ok(());
+                Ok(())
             }
-            Output::WriteJournal { group, write, segment, at, page } => {
-                let told = || format!("  group {group} write {write} at {segment}:{at}");
-                self.trace.event(self.now, &[2, write.0, at], told);
-                let position = Position(segment.0 * self.plan.segment_bytes + at);
-                self.checks.consensus.wrote(place.node, group, position, &page)?;
-                disk.write_journal(group, write, segment, at, page).map_err(at_shard)?
-            }
-            Output::ReadJournal { group, read, segment, at, bytes } => {
-                self.report.journal_reads += 1;
-                let operation = disk.read_journal(group, read, segment, at, bytes);
-                if let Some(running) = self.running(place) {
-                    running.reads += 1;
-                }
-                operation.map_err(at_shard)?
-            }
-            Output::WriteVote { group, write, at, page } => {
-                disk.write_vote(group, write, at, page).map_err(at_shard)?
-            }
-            Output::CreateSegment { group, segment, header } => {
-                disk.create_segment(group, segment, header).map_err(at_shard)?
-            }
-            Output::RemoveSegment { group, segment } => {
-                self.trace.event(self.now, &[3, segment.0], || {
-                    format!("  group {group} removes segment {segment}")
-                });
-                self.report.segments_removed += 1;
-                disk.remove_segment(group, segment)
-            }
-            Output::WriteCheckpoint { group, position, bytes } => {
-                self.trace.event(self.now, &[4, position.0], || {
-                    format!("  group {group} checkpoint at {position}")
-                });
-                self.report.checkpoints += 1;
-                disk.write_checkpoint(group, position, bytes).map_err(at_shard)?
-            }
-            Output::RememberNodes { .. } => return Ok(()),
-            Output::CreateGroup { group, .. } | Output::RemoveGroup { group } => {
-                return Err(at_shard(format!("group {group} moves, which nobody asked for")));
-            }
+            Output::RememberNodes { .. } => Ok(()),
             Output::Log { line, .. } => {
                 self.trace.event(self.now, &[5], || format!("  {place:?} says: {line}"));
-                return Ok(());
+                Ok(())
             }
-            Output::Ready => return self.ready(place),
+            Output::Ready => self.ready(place),
             Output::Stopped => {
                 if let Some(running) = self.running(place) {
                     running.stopped = true;
                 }
-                return Ok(());
+                Ok(())
             }
-            Output::Fatal { reason } => return self.gives_up(place, &reason),
-        };
-        self.schedule_disk(place.node, operation);
-        Ok(())
+            Output::Fatal { reason } => self.gives_up(place, &reason),
+            output => self
+                .carry_to_disk(place, output)
+                .map_err(|why| format!("contract: {place:?}: {why}")),
+        }
     }
 
     fn ready(&mut self, place: Place) -> Result<(), String> {
@@ -212,58 +169,6 @@ impl World {
             host.starting_since = None;
         }
         Ok(())
-    }
-
-    fn schedule_disk(&mut self, node: usize, operation: u64) {
-        if let Some(done) = self.hosts[node].disk.early_report(operation) {
-            self.report_done(node, done);
-        }
-        let slow = if self.hosts[node].slow_until > self.now { 20 } else { 1 };
-        let mean = if self.random.chance(50) { self.plan.write } else { self.plan.read };
-        let at = self.now + self.random.around(mean) * slow;
-        self.events.push(at, Event::Disk { node, operation });
-    }
-
-    pub(crate) fn disk_done(&mut self, node: usize, operation: u64) {
-        let host = &mut self.hosts[node];
-        if self.now < host.stalled_until || host.disk.is_behind(operation) {
-            let from = self.now.max(host.stalled_until);
-            let at = from + self.random.between(1, MS);
-            return self.events.push(at, Event::Disk { node, operation });
-        }
-        let fails =
-            host.failing_until > self.now && self.lie == Lie::Honest && self.random.chance(30);
-        let done = if fails {
-            host.failed_at = Some(self.now);
-            host.disk.fail(operation, &mut self.random)
-        } else {
-            host.disk.complete(operation, host.full_until > self.now)
-        };
-        if let Some(done) = done {
-            self.report_done(node, done);
-        }
-    }
-
-    fn report_done(&mut self, node: usize, done: Done) {
-        let life = self.hosts[node].life;
-        let Some(process) = &mut self.hosts[node].node else { return };
-        let shard = process.shard_of(done.group);
-        if matches!(done.input, Input::JournalRead { .. }) {
-            process.shards[usize::from(shard)].reads -= 1;
-            process.shards[usize::from(shard)].last_read_at = self.now;
-        }
-        if matches!(done.input, Input::VoteWritten { .. })
-            && self.plan.vote_crash_percent > 0
-            && self.random.chance(self.plan.vote_crash_percent)
-        {
-            // Just after it was promised is the best moment to forget it.
-            let at = self.now + self.random.around(2 * MS);
-            self.events.push(at, Event::CrashOf { node, life });
-        }
-        self.trace.event(self.now, &[7, node as u64, u64::from(shard)], || {
-            format!("node {node}: {:.90?}", done.input)
-        });
-        self.input(Place { node, shard }, done.input);
     }
 
     fn send_message(&mut self, place: Place, to: ShardId, message: ShardMessage) {

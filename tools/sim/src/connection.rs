@@ -43,6 +43,7 @@ pub enum What {
     DeleteTopic {
         name: String,
     },
+    Configure,
     DeleteRecords {
         partition: PartitionId,
         offset: i64,
@@ -57,6 +58,12 @@ pub enum What {
         owner: String,
     },
     Heartbeat,
+    /// A heartbeat of the protocol in which the coordinator assigns.
+    Beat {
+        group: String,
+        /// The one life of a member that says this.
+        member: String,
+    },
     Leave,
     Commit {
         group: String,
@@ -109,6 +116,8 @@ pub enum Reply {
     },
     /// An error code, or what the member owns.
     Synced { code: i16, owns: Vec<PartitionId> },
+    /// An error code, or the member's id and epoch, and what it shall own if that is told.
+    Beaten { code: i16, member: String, epoch: i32, owns: Option<Vec<PartitionId>> },
     /// A member's heartbeat, commit, question or farewell was heard, or there is an error.
     Told { code: i16 },
     /// Whatever needs no more than to be over.

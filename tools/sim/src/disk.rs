@@ -9,13 +9,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use hutong::journal::format::{Entry, EntryHead};
+use hutong::journal::REPAIR_WRITE;
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::{GroupFiles, SegmentSource};
-use hutong::limits::{ENTRY_ALIGN_BYTES, JOURNAL_WRITES_IN_FLIGHT_MAX};
+use hutong::limits::{ENTRY_ALIGN_BYTES, JOURNAL_WRITES_IN_FLIGHT_MAX, REPAIRS_IN_FLIGHT_MAX};
 use hutong::model::ids::{GroupId, ReadId, SegmentId, WriteId};
 use hutong::model::position::Position;
 use hutong::replica::vote::VOTE_FILE_BYTES;
+use hutong::shard::checkpoint;
 use hutong::shard::input::{Input, IoFailure};
 
 use crate::lie::Lie;
@@ -44,7 +45,8 @@ pub struct Disk {
 #[derive(Debug, Default)]
 struct Files {
     segments: BTreeMap<u64, Segment>,
-    spares: VecDeque<Segment>,
+    /// With the numbers they had.
+    spares: VecDeque<(u64, Segment)>,
     vote: Vec<u8>,
     checkpoint: Option<Vec<u8>>,
 }
@@ -120,16 +122,23 @@ impl Disk {
         if at + bytes > self.segment_bytes {
             return Err(format!("a write of {bytes} bytes at {at} leaves its segment"));
         }
+        // Damaged entries that are written again come on top of the others.
+        let is_repair = |write: WriteId| write.0 & REPAIR_WRITE != 0;
         let mut out = 0;
         for operation in self.operations.values() {
             let Operation::Journal(other) = operation else { continue };
-            out += usize::from(other.group == group);
+            let is_alike = is_repair(other.write) == is_repair(write);
+            out += usize::from(other.group == group && is_alike);
             let apart = other.at + other.page.bytes().len() as u64 <= at || at + bytes <= other.at;
             if other.group == group && other.segment == segment && !apart {
                 return Err(format!("writes {} and {write} of one place are out", other.write));
             }
         }
-        if out >= JOURNAL_WRITES_IN_FLIGHT_MAX && self.lie != Lie::AcknowledgesEarly {
+        let out_max = match is_repair(write) {
+            true => REPAIRS_IN_FLIGHT_MAX,
+            false => JOURNAL_WRITES_IN_FLIGHT_MAX,
+        };
+        if out >= out_max && self.lie != Lie::AcknowledgesEarly {
             return Err(format!("{out} journal writes of group {group} are out already"));
         }
         if !self.files(group).segments.contains_key(&segment.0) {
@@ -332,7 +341,7 @@ impl Disk {
         let file = self.files(journal.group).segments.get_mut(&journal.segment.0);
         let file = file.expect("it was there when the write began");
         let mut before = Vec::new();
-        if lie == Lie::SkipsTruncation && holds_entry(file, journal.at, Position(position)) {
+        if lie == Lie::SkipsTruncation && file.entry(journal.at, Position(position)).is_some() {
             return before;
         }
         if matches!(lie, Lie::DropsWritten | Lie::TearsWritten) {
@@ -352,8 +361,11 @@ impl Disk {
     fn apply_create(&mut self, group: GroupId, segment: SegmentId, header: &Bytes) {
         let blocks = self.segment_bytes / ENTRY_ALIGN_BYTES as u64;
         let files = self.files(group);
-        // What a spare held stays in it, as in the runtime.
-        let mut file = files.spares.pop_front().unwrap_or_else(|| Segment::new(blocks));
+        // What a spare held stays in it, as in the runtime, which doesn't take one that had the
+        // same number or a higher one: what it holds did lie in the same places.
+        let usable = files.spares.iter().position(|(number, _)| *number < segment.0);
+        let spare = usable.and_then(|at| files.spares.remove(at)).map(|(_, file)| file);
+        let mut file = spare.unwrap_or_else(|| Segment::new(blocks));
         file.write(0, &MemoryPage::from(header.to_vec()));
         files.segments.insert(segment.0, file);
     }
@@ -363,7 +375,7 @@ impl Disk {
         if let Some(file) = files.segments.remove(&segment.0)
             && files.spares.len() < SPARES_MAX
         {
-            files.spares.push_back(file);
+            files.spares.push_back((segment.0, file));
         }
     }
 
@@ -491,6 +503,26 @@ impl Disk {
         true
     }
 
+    /// Writes an entry in a process that doesn't run yet: at once, and for good.
+    pub fn mend(&mut self, group: GroupId, segment: SegmentId, at: u64, bytes: &[u8]) {
+        if let Some(file) = self.files(group).segments.get_mut(&segment.0) {
+            file.write(at, &MemoryPage::from(bytes.to_vec()));
+        }
+    }
+
+    /// What lies at a position, if that is a whole entry.
+    pub fn entry(&self, group: GroupId, position: Position) -> Option<Vec<u8>> {
+        let (segment, at) = (position.0 / self.segment_bytes, position.0 % self.segment_bytes);
+        self.groups.get(&group.0)?.segments.get(&segment)?.entry(at, position)
+    }
+
+    /// From where on a start reads the journal of a group.
+    pub fn read_from(&self, group: GroupId) -> Position {
+        let checkpoint = self.groups.get(&group.0).and_then(|files| files.checkpoint.as_ref());
+        let decoded = checkpoint.and_then(|bytes| checkpoint::decode(bytes).ok());
+        decoded.map_or(Position(0), |checkpoint| checkpoint.applied.end)
+    }
+
     /// What is found of a group at a start.
     pub fn group_files(&self, group: GroupId) -> GroupFiles {
         let files = &self.groups[&group.0];
@@ -506,19 +538,6 @@ impl Disk {
     pub fn operations(&self) -> usize {
         self.operations.len()
     }
-}
-
-/// Whether a whole entry lies there that says that it belongs there.
-fn holds_entry(file: &Segment, at: u64, position: Position) -> bool {
-    let mut bytes = vec![0; ENTRY_ALIGN_BYTES];
-    file.read(at, &mut bytes);
-    let Some(head) = EntryHead::read(&bytes, position) else { return false };
-    if at as usize + head.entry_bytes() > file.bytes() {
-        return false;
-    }
-    bytes.resize(head.entry_bytes(), 0);
-    file.read(at, &mut bytes);
-    Entry::read(&bytes, position).is_some()
 }
 
 impl SegmentSource for Disk {

@@ -84,6 +84,7 @@ impl World {
         host.starting_since = None;
         // What is left of a clean stop are reads, and segments made ahead of need.
         host.disk.crash(&mut self.random);
+        host.mending.clear();
         self.hang_up(node);
         let of_node = self.connections.iter().filter(|(_, c)| c.place.node == node);
         let connections: Vec<u64> = of_node.map(|(id, _)| *id).collect();
@@ -127,11 +128,17 @@ impl World {
             self.events.push(host.failing_until, Event::Start { node });
             return Ok(());
         }
+        if !host.rotten.is_empty() && !self.mend_at_start(node)? {
+            self.events.push(self.now + SECOND, Event::Start { node });
+            return Ok(());
+        }
+        let cluster = self.is_cluster();
+        let host = &mut self.hosts[node];
         host.failed_at = None;
         host.starting_since = Some(self.now);
         let started = Node::start(&self.plan, node, host.shards, &mut host.disk, now, seed);
         let process = match started {
-            Err(why) if !host.rotten.is_empty() => {
+            Err(why) if !cluster && !host.rotten.is_empty() => {
                 // A lone node has nobody who still has what is damaged: the best it can do.
                 self.trace.event(self.now, &[61, node as u64], || why);
                 self.phase = Phase::Done;
@@ -213,26 +220,6 @@ impl World {
         });
         let next = self.now + self.random.around(self.plan.fail_every);
         self.events.push(next, Event::Fail);
-    }
-
-    /// A bit flips on a disk.
-    pub(crate) fn rot(&mut self) {
-        if self.phase != Phase::Faults {
-            return;
-        }
-        let next = self.now + self.random.around(self.plan.rot_every);
-        self.events.push(next, Event::Rot);
-        let (node, chance) = (self.random_node(), self.random.next());
-        let entry = self.checks.consensus.settled_entry(node, chance);
-        let Some((group, position, bytes)) = entry else { return };
-        let host = &mut self.hosts[node];
-        if host.disk.rot(group, position, bytes, &mut self.random) {
-            host.rotten.push((group, position));
-            self.report.rotten += 1;
-            self.trace.event(self.now, &[60, node as u64, position.0], || {
-                format!("a bit flips on node {node} in group {group}'s entry at {position}")
-            });
-        }
     }
 
     /// A shard ends its process, as its disk has failed. Somebody will start it again.

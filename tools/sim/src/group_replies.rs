@@ -4,8 +4,8 @@ use bytes::Bytes;
 use hutong::kafka::error_code::ErrorCode;
 use hutong::model::ids::BROKERS_PER_NODE;
 use kafka_protocol::messages::{
-    FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse,
-    OffsetCommitResponse, OffsetFetchResponse, SyncGroupResponse,
+    ConsumerGroupHeartbeatResponse, FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse,
+    LeaveGroupResponse, OffsetCommitResponse, OffsetFetchResponse, SyncGroupResponse,
 };
 
 use crate::clients::group_requests::assigned;
@@ -24,6 +24,15 @@ const OUT_OF_STEP: &[ErrorCode] = &[
     ErrorCode::ILLEGAL_GENERATION,
     ErrorCode::REBALANCE_IN_PROGRESS,
     ErrorCode::FENCED_INSTANCE_ID,
+];
+/// What else it may say where it assigns itself.
+const OUT_OF_EPOCH: &[ErrorCode] = &[
+    ErrorCode::UNKNOWN_MEMBER_ID,
+    ErrorCode::FENCED_MEMBER_EPOCH,
+    ErrorCode::STALE_MEMBER_EPOCH,
+    ErrorCode::FENCED_INSTANCE_ID,
+    ErrorCode::UNRELEASED_INSTANCE_ID,
+    ErrorCode::GROUP_ID_NOT_FOUND,
 ];
 /// What is said to members that join, only.
 const TO_NEW_MEMBERS: &[ErrorCode] = &[ErrorCode::MEMBER_ID_REQUIRED];
@@ -50,6 +59,9 @@ impl World {
             What::Heartbeat => {
                 let response: HeartbeatResponse = wire::response(version, frame)?;
                 told(asked, response.error_code)
+            }
+            What::Beat { group, member } => {
+                self.beaten(place, asked, group, member, &wire::response(version, frame)?)
             }
             What::Leave => {
                 let response: LeaveGroupResponse = wire::response(version, frame)?;
@@ -97,6 +109,37 @@ impl World {
             self.checks.groups.synced(group, generation, owner, &owns)?;
         }
         Ok(Reply::Synced { code, owns })
+    }
+
+    fn beaten(
+        &mut self,
+        place: Place,
+        asked: &Asked,
+        group: &str,
+        member: &str,
+        beaten: &ConsumerGroupHeartbeatResponse,
+    ) -> Result<Reply, String> {
+        let code = beaten.error_code;
+        allow(asked, code, &[ELSEWHERE, OUT_OF_EPOCH])?;
+        let owns = beaten.assignment.as_ref().map(|assignment| {
+            let topics = assignment.topic_partitions.iter().flat_map(|topic| {
+                topic.partitions.iter().map(|number| (*topic.topic_id.as_bytes(), *number))
+            });
+            lie::owned(self.lie, &mut self.last_owned, topics.collect())
+        });
+        if code == 0 && beaten.member_epoch >= 0 {
+            let leads = self.leads_since(place, group, asked.sent_at);
+            let times = (asked.sent_at, self.now);
+            self.checks.groups.beaten(group, member, owns.as_deref(), times, leads)?;
+        }
+        let member = beaten.member_id.as_deref().unwrap_or_default().to_string();
+        Ok(Reply::Beaten { code, member, epoch: beaten.member_epoch, owns })
+    }
+
+    /// Whether nobody else has led since a moment where a consumer group is kept.
+    fn leads_since(&self, place: Place, group: &str, since: u64) -> bool {
+        let home = self.checks.consensus.home_of(group);
+        home.is_some_and(|home| self.checks.consensus.led_since(place.node, home, since))
     }
 
     fn committed(
@@ -147,9 +190,7 @@ impl World {
         if code == 0 && found.len() != wanted.len() {
             return Err(format!("responses: {} parts for {asked:?}", found.len()));
         }
-        let home = self.checks.consensus.home_of(group);
-        let leads = home
-            .is_some_and(|home| self.checks.consensus.led_since(place.node, home, asked.sent_at));
+        let leads = self.leads_since(place, group, asked.sent_at);
         for (wanted, offset) in wanted.iter().zip(found) {
             if code == 0 && self.topics.is_live(&wanted.0.0) {
                 self.checks.groups.fetched(place.node, group, *wanted, offset, leads)?;
@@ -172,7 +213,9 @@ fn coordinator(asked: &Asked, found: &FindCoordinatorResponse) -> Result<Reply, 
 }
 
 fn told(asked: &Asked, code: i16) -> Result<Reply, String> {
-    allow(asked, code, &[ELSEWHERE, OUT_OF_STEP])?;
+    let is_modern = matches!(asked.what, What::Commit { .. }) && asked.version > 8;
+    let of_epochs = if is_modern { OUT_OF_EPOCH } else { &[] };
+    allow(asked, code, &[ELSEWHERE, OUT_OF_STEP, of_epochs])?;
     Ok(Reply::Told { code })
 }
 

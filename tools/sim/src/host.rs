@@ -1,7 +1,9 @@
 //! A machine: its disk, its clocks, what is wrong with it, and the process that runs there, if one
 //! does.
 
-use hutong::model::ids::GroupId;
+use std::collections::BTreeMap;
+
+use hutong::model::ids::{GroupId, WriteId};
 use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
 
@@ -43,6 +45,10 @@ pub struct Host {
     pub failed_at: Option<u64>,
     /// Entries in which a bit has flipped, long after they were written.
     pub rotten: Vec<(GroupId, Position)>,
+    /// When one was last written again.
+    pub mended_at: u64,
+    /// Such entries that are being written again.
+    pub mending: BTreeMap<(GroupId, WriteId), Position>,
     /// No shard takes a turn before then.
     pub paused_until: u64,
     /// It stays down.
@@ -74,6 +80,8 @@ impl Host {
             failing_until: 0,
             failed_at: None,
             rotten: Vec::new(),
+            mended_at: 0,
+            mending: BTreeMap::new(),
             paused_until: 0,
             is_gone: false,
             wallclock_ahead: 0,

@@ -5,9 +5,9 @@
 //! replayed.
 //!
 //! Read in this order: `plan` (what a seed decides), `events` and `world` (the loop), `host` (a
-//! machine), `node`, `disk`, `network` and `carry` (the driver's part), `faults`, `clients`,
-//! `replies` and `group_replies` (the load), `checkers` (what must hold), and `lie` (bugs planted
-//! to see them found).
+//! machine), `node`, `disk`, `network`, `carry` and `storage` (the driver's part), `faults` and
+//! `rot`, `clients`, `replies` and `group_replies` (the load), `checkers` (what must hold), and
+//! `lie` (bugs planted to see them found).
 
 pub mod carry;
 pub mod checkers;
@@ -24,7 +24,9 @@ pub mod node;
 pub mod plan;
 pub mod random;
 pub mod replies;
+pub mod rot;
 pub mod segment;
+pub mod storage;
 pub mod topics;
 pub mod trace;
 pub mod wire;
@@ -70,6 +72,8 @@ pub struct Report {
     pub journal_reads: u64,
     pub segments_removed: u64,
     pub checkpoints: u64,
+    /// Members that gave up their journal of a group to be brought up by a snapshot.
+    pub snapshots: u64,
     pub storage_errors: u64,
     /// What members of consumer groups were given, and commits that were acknowledged.
     pub assignments: u64,
@@ -78,6 +82,8 @@ pub struct Report {
     pub disk_failures: u64,
     /// Bits that flipped on disks.
     pub rotten: u64,
+    /// Entries that were written again because of that.
+    pub mended: u64,
 }
 
 impl Report {
@@ -95,11 +101,13 @@ impl Report {
         self.journal_reads += other.journal_reads;
         self.segments_removed += other.segments_removed;
         self.checkpoints += other.checkpoints;
+        self.snapshots += other.snapshots;
         self.storage_errors += other.storage_errors;
         self.assignments += other.assignments;
         self.commits += other.commits;
         self.disk_failures += other.disk_failures;
         self.rotten += other.rotten;
+        self.mended += other.mended;
     }
 }
 

@@ -4,6 +4,8 @@
 use bytes::Bytes;
 use hutong::model::qos::Qos;
 
+use crate::connection::PartitionId;
+
 /// A promise that is broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lie {
@@ -82,6 +84,12 @@ pub fn assignment(lie: Lie, last: &mut Bytes, assignment: &Bytes) -> Bytes {
     let before = std::mem::replace(last, assignment.clone());
     let twice = lie == Lie::GivesTwice && before.len().is_multiple_of(3);
     if twice { before } else { assignment.clone() }
+}
+
+/// What a member is told to own where the coordinator assigns; `last` is what one was told before.
+pub fn owned(lie: Lie, last: &mut Vec<PartitionId>, owns: Vec<PartitionId>) -> Vec<PartitionId> {
+    let before = std::mem::replace(last, owns.clone());
+    if lie == Lie::GivesTwice && before.len() > 1 { before } else { owns }
 }
 
 fn is_request(frame: &[u8]) -> bool {

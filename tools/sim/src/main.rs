@@ -127,14 +127,15 @@ fn tell(total: &Report, seeds: u64, nodes: usize, began: Instant) {
     println!(
         "{seeds} seeds of {nodes} nodes passed: {simulated:.0} s simulated in {seconds:.1} s \
          ({:.0} times real time), {} crashes, {} clean stops, {} failed disks, {} rotten bits, {} \
-         network troubles, {} elections, {} requests, {} records acknowledged, {} fetched, {} \
-         journal reads, {} checkpoints, {} segments removed, {} group assignments, {} group \
+         entries mended, {} network troubles, {} elections, {} requests, {} records acknowledged, {} fetched, {} \
+         journal reads, {} checkpoints, {} snapshots, {} segments removed, {} group assignments, {} group \
          commits; trace {:016x}",
         simulated / seconds,
         total.crashes,
         total.clean_stops,
         total.disk_failures,
         total.rotten,
+        total.mended,
         total.cuts,
         total.elections,
         total.requests,
@@ -142,6 +143,7 @@ fn tell(total: &Report, seeds: u64, nodes: usize, began: Instant) {
         total.fetched,
         total.journal_reads,
         total.checkpoints,
+        total.snapshots,
         total.segments_removed,
         total.assignments,
         total.commits,

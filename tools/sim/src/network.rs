@@ -82,7 +82,7 @@ impl Network {
     }
 
     /// Until when nothing gets from one node to another, if that is in the future.
-    fn silent_until(&self, from: usize, to: usize, now: u64) -> Option<u64> {
+    pub fn silent_until(&self, from: usize, to: usize, now: u64) -> Option<u64> {
         self.silent.get(&(from, to)).copied().filter(|until| *until > now)
     }
 

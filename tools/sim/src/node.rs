@@ -55,6 +55,36 @@ pub fn node_ids(plan: &Plan) -> Vec<NodeId> {
     (0..plan.nodes as u32).map(NodeId).collect()
 }
 
+/// What a shard of a node is started with.
+pub fn config(plan: &Plan, node: usize, shards: u16, shard: ShardId, seed: u64) -> ShardConfig {
+    let address = |node: NodeId| NodeAddress {
+        node,
+        host: format!("node-{node}"),
+        port: BASE_PORT,
+        directory: 0,
+    };
+    ShardConfig {
+        node: NodeId(node as u32),
+        shard,
+        shards,
+        groups: plan.groups,
+        cluster_id: "simulated".into(),
+        formed: node_ids(plan),
+        nodes: node_ids(plan).into_iter().map(address).collect(),
+        directory: 1 + node as u128,
+        advertised_host: format!("node-{node}"),
+        base_port: BASE_PORT,
+        data_directory: "/sim".into(),
+        segment_bytes: plan.segment_bytes,
+        journal_cache_bytes: plan.journal_cache_bytes,
+        scrub_bytes_per_second: plan.scrub_bytes_per_second,
+        checkpoint_bytes: plan.checkpoint_bytes,
+        auto_create_topics: false,
+        default_partitions: 1,
+        seed: seed.wrapping_add(u64::from(shard.0)),
+    }
+}
+
 impl Node {
     /// Starts `shards` shards from what the disk holds.
     ///
@@ -69,13 +99,6 @@ impl Node {
         seed: u64,
     ) -> Result<Node, String> {
         let mut running = Vec::new();
-        let address = |node: NodeId| NodeAddress {
-            node,
-            host: format!("node-{node}"),
-            port: BASE_PORT,
-            directory: 0,
-        };
-        let nodes: Vec<NodeAddress> = node_ids(plan).into_iter().map(address).collect();
         for shard in (0..shards).map(ShardId) {
             let files = (0..plan.groups)
                 .map(GroupId)
@@ -83,26 +106,7 @@ impl Node {
                 .filter(|group| holds(plan, node, *group))
                 .map(|group| disk.group_files(group))
                 .collect();
-            let config = ShardConfig {
-                node: NodeId(node as u32),
-                shard,
-                shards,
-                groups: plan.groups,
-                cluster_id: "simulated".into(),
-                formed: node_ids(plan),
-                nodes: nodes.clone(),
-                directory: 1 + node as u128,
-                advertised_host: format!("node-{node}"),
-                base_port: BASE_PORT,
-                data_directory: "/sim".into(),
-                segment_bytes: plan.segment_bytes,
-                journal_cache_bytes: plan.journal_cache_bytes,
-                scrub_bytes_per_second: 0,
-                checkpoint_bytes: plan.checkpoint_bytes,
-                auto_create_topics: false,
-                default_partitions: 1,
-                seed: seed.wrapping_add(u64::from(shard.0)),
-            };
+            let config = config(plan, node, shards, shard, seed);
             let shard = Shard::open(config, files, disk, now)
                 .map_err(|why| format!("node {node} refuses to start: {why}"))?;
             running.push(Running {

@@ -12,9 +12,9 @@ pub const SECOND: u64 = 1000 * MS;
 /// Smaller than a node would allow, so that segments roll and go. Entries of a run are no larger
 /// than some megabytes.
 const SEGMENT_BYTES_SMALL: u64 = 12 << 20;
+/// Smaller still, where batches are small: a node that is away for seconds lacks whole segments.
+const SEGMENT_BYTES_TINY: u64 = 3 << 20;
 
-/// Whether the journals of clusters are trimmed.
-const CLUSTERS_TRIM: bool = false;
 /// Whether bits flip on the disks of clusters.
 const CLUSTERS_ROT: bool = false;
 
@@ -36,8 +36,14 @@ pub struct Plan {
     pub producers: u32,
     pub consumers: u32,
     pub topics: u32,
+    /// How many of a hundred topics let go of their records.
+    pub retained_percent: u64,
     /// Consumer groups with members.
     pub consumer_groups: u32,
+    /// Those whose coordinator assigns.
+    pub modern_groups: u32,
+    /// How long a member of these may be silent.
+    pub modern_session: u64,
     /// Mean time between two requests of a producer.
     pub think: u64,
     /// Mean time of a journal write.
@@ -56,6 +62,9 @@ pub struct Plan {
     pub fail_every: u64,
     /// Mean time between bits that flip on a disk.
     pub rot_every: u64,
+    /// What a shard reads of its journals in a second to find such bits; a lone node, which has
+    /// nobody to ask for what is damaged, doesn't look.
+    pub scrub_bytes_per_second: u64,
     /// Mean time between steps of a wall clock.
     pub step_every: u64,
     /// Mean time between disconnects.
@@ -105,7 +114,10 @@ impl Plan {
             producers: random.between(1, 6) as u32,
             consumers: random.between(1, 4) as u32,
             topics: random.between(1, 4) as u32,
+            retained_percent: 30,
             consumer_groups: random.pick(&[0, 1, 2]),
+            modern_groups: random.pick(&[0, 0, 1, 2]),
+            modern_session: random.pick(&[3, 6, 10]) * SECOND,
             think: random.pick(&[1, 5, 20, 50]) * MS,
             write: random.pick(&[MS / 10, MS, 5 * MS, 30 * MS]),
             read: random.pick(&[MS / 10, 2 * MS, 40 * MS]),
@@ -115,6 +127,7 @@ impl Plan {
             full_every,
             fail_every,
             rot_every,
+            scrub_bytes_per_second: 0,
             step_every,
             disconnect_every,
             move_percent: random.pick(&[0, 30, 100]),
@@ -137,16 +150,17 @@ impl Plan {
 
     fn becomes_cluster(&mut self, random: &mut Random) {
         self.groups = random.between(1, 5) as u32;
-        self.fat &= CLUSTERS_TRIM;
+        if !self.fat && random.chance(50) {
+            self.segment_bytes = SEGMENT_BYTES_TINY;
+            self.checkpoint_bytes = 1 << 20;
+            self.retained_percent = 100;
+        }
+        self.rot_every = or_rare(random, 40, 1, 8);
         if !CLUSTERS_ROT {
-            // A member can't get from others what has rotted on its disk yet.
             self.rot_every = RARE;
         }
-        if !CLUSTERS_TRIM {
-            // A member that lacks what its leader has trimmed can't be brought up to date yet, so
-            // journals stay too short for trimming.
-            self.segment_bytes = SEGMENT_BYTES_MIN;
-            self.checkpoint_bytes = CHECKPOINT_JOURNAL_BYTES;
+        if self.rot_every < RARE {
+            self.scrub_bytes_per_second = random.pick(&[8 << 20, 64 << 20]);
         }
         self.produce_bytes_max = if self.fat { random.between(24, 80) << 20 } else { 24 << 20 };
         self.network = random.pick(&[MS / 10, MS / 2, 3 * MS]);

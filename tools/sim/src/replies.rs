@@ -7,7 +7,8 @@ use hutong::model::qos::Qos;
 use hutong::shard::input::Input;
 use kafka_protocol::messages::{
     CreateTopicsResponse, DeleteRecordsResponse, DeleteTopicsResponse, FetchResponse,
-    InitProducerIdResponse, ListOffsetsResponse, MetadataResponse, ProduceResponse,
+    IncrementalAlterConfigsResponse, InitProducerIdResponse, ListOffsetsResponse, MetadataResponse,
+    ProduceResponse,
 };
 
 use crate::checkers::durability::Acknowledged;
@@ -55,6 +56,7 @@ impl World {
             || connection.paused
             || connection.paused_at >= arrived
             || reads && (shard.reads > 0 || shard.last_read_at >= arrived)
+            || reads && (!host.rotten.is_empty() || host.mended_at >= arrived)
     }
 
     /// Looks whether somebody waits for too long.
@@ -99,6 +101,13 @@ impl World {
                 }
                 self.expect(asked, code, &[ErrorCode::NONE, ErrorCode::REQUEST_TIMED_OUT])?;
                 self.topics.stale = true;
+                Ok(Reply::Done)
+            }
+            What::Configure => {
+                let response: IncrementalAlterConfigsResponse = wire::response(version, frame)?;
+                let code = response.responses.first().map_or(-1, |resource| resource.error_code);
+                self.configured |= code == ErrorCode::NONE.code();
+                self.expect(asked, code, &[ErrorCode::NONE, ErrorCode::REQUEST_TIMED_OUT])?;
                 Ok(Reply::Done)
             }
             What::DeleteTopic { name } => {

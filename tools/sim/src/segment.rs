@@ -1,7 +1,9 @@
 //! A segment file: blocks that are parts of the pages written, so that a write copies nothing.
 
+use hutong::journal::format::{Entry, EntryHead};
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::limits::ENTRY_ALIGN_BYTES;
+use hutong::model::position::Position;
 
 /// One file. Blocks that were never written are zeros.
 #[derive(Debug)]
@@ -40,5 +42,18 @@ impl Segment {
                 _ => into.fill(0),
             }
         }
+    }
+
+    /// The bytes at byte `at`, if they are a whole entry that says that it belongs at `position`.
+    pub fn entry(&self, at: u64, position: Position) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; ENTRY_ALIGN_BYTES];
+        self.read(at, &mut bytes);
+        let head = EntryHead::read(&bytes, position)?;
+        if at as usize + head.entry_bytes() > self.bytes() {
+            return None;
+        }
+        bytes.resize(head.entry_bytes(), 0);
+        self.read(at, &mut bytes);
+        Entry::read(&bytes, position).is_some().then_some(bytes)
     }
 }

@@ -11,7 +11,7 @@ use crate::checkers::{Checks, groups, liveness};
 use crate::clients::auditor::Auditor;
 use crate::clients::offset_auditor::OffsetAuditor;
 use crate::clients::{Client, Kind};
-use crate::connection::Connection;
+use crate::connection::{Connection, PartitionId};
 use crate::disk::Disk;
 use crate::events::{Event, Events};
 use crate::host::{Host, Place};
@@ -63,6 +63,9 @@ pub struct World {
     pub produced_bytes: u64,
     /// What a member of a consumer group was given last, for a lie.
     pub last_assignment: Bytes,
+    pub last_owned: Vec<PartitionId>,
+    /// What consumer groups may do was set.
+    pub configured: bool,
 }
 
 impl World {
@@ -94,6 +97,8 @@ impl World {
             healed_at: 0,
             produced_bytes: 0,
             last_assignment: Bytes::new(),
+            last_owned: Vec::new(),
+            configured: false,
             plan,
         };
         let nodes = node_ids(&world.plan);
@@ -121,6 +126,12 @@ impl World {
         for group in 0..self.plan.consumer_groups {
             for number in 0..self.random.between(1, 4) as u32 {
                 let kind = Kind::member(group, number, &mut self.random);
+                self.add_client(kind);
+            }
+        }
+        for group in 0..self.plan.modern_groups {
+            for number in 0..self.random.between(1, 4) as u32 {
+                let kind = Kind::modern(group, number, &mut self.random);
                 self.add_client(kind);
             }
         }
@@ -296,6 +307,15 @@ impl World {
                 if !done {
                     liveness::patience(&audit, since, self.now)
                         .map_err(|why| format!("{why}; {}", liveness::state(&self.hosts)))?;
+                    self.events.push(self.now + SECOND, Event::Check);
+                    return Ok(());
+                }
+                // The processes that were started for this audit go through their journals.
+                if round > 1
+                    && let Err(why) = self.all_mended()
+                {
+                    liveness::patience(&audit, since, self.now)
+                        .map_err(|late| format!("{late}; {why}"))?;
                     self.events.push(self.now + SECOND, Event::Check);
                     return Ok(());
                 }

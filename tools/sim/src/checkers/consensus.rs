@@ -4,6 +4,7 @@
 //! before. So two journals that agree in one entry's checksum agree in all before it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use hutong::journal::format::{Entry, EntryHead};
 use hutong::journal::page::{MemoryPage, Page};
@@ -45,6 +46,21 @@ struct Written {
     crc: u32,
 }
 
+impl Written {
+    fn of(head: &EntryHead) -> Written {
+        Written {
+            term: head.header.term.0,
+            position: head.header.position.0,
+            bytes: head.entry_bytes() as u32,
+            crc: head.crc,
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.position + u64::from(self.bytes)
+    }
+}
+
 impl Consensus {
     /// Begins with an empty catalog of so many groups, on these nodes.
     pub fn begin(&mut self, groups: u32, nodes: &[NodeId]) {
@@ -56,7 +72,7 @@ impl Consensus {
         self.leaders.len() as u64
     }
 
-    /// A node writes an entry.
+    /// A node writes an entry, or the copy of several that follow each other.
     ///
     /// # Errors
     /// What it writes is none.
@@ -67,25 +83,99 @@ impl Consensus {
         position: Position,
         page: &MemoryPage,
     ) -> Result<(), String> {
-        let head = EntryHead::read(page.bytes(), position)
-            .ok_or_else(|| format!("consensus: node {node} writes what is no entry"))?;
+        let mut rest = page.bytes();
+        let mut position = position;
+        while !rest.is_empty() {
+            let head = EntryHead::read(rest, position);
+            let bytes = head.map(|head| head.entry_bytes()).filter(|bytes| *bytes <= rest.len());
+            let (Some(head), Some(bytes)) = (head, bytes) else {
+                return Err(format!("consensus: node {node} writes what is no entry"));
+            };
+            let (entry, behind) = rest.split_at(bytes);
+            self.wrote_entry(node, group, &head, entry);
+            (rest, position) = (behind, head.end());
+        }
+        Ok(())
+    }
+
+    fn wrote_entry(&mut self, node: usize, group: GroupId, head: &EntryHead, bytes: &[u8]) {
         let written = self.written.entry((node, group.0)).or_default();
         let at = head.header.index.0 as usize - 1;
         // With an entry that is written anew all behind it are gone.
         written.truncate(at);
         written.resize(at, None);
-        written.push(Some(Written {
-            term: head.header.term.0,
-            position: position.0,
-            bytes: page.bytes().len() as u32,
-            crc: head.crc,
-        }));
+        written.push(Some(Written::of(head)));
         if group.0 == 0 {
-            self.placement.wrote(head.header.index.0, head.crc, position, page);
+            self.placement.wrote(head, bytes);
         }
         let compared = self.compared.entry((node, group.0)).or_default();
         *compared = (*compared).min(at as u64);
-        Ok(())
+    }
+
+    /// A node writes a damaged entry again.
+    ///
+    /// # Errors
+    /// It wasn't on its disk, or is another one than was applied there.
+    pub fn repairs(
+        &self,
+        node: usize,
+        group: GroupId,
+        position: Position,
+        page: &MemoryPage,
+    ) -> Result<(), String> {
+        let entry = Entry::read(page.bytes(), position)
+            .ok_or_else(|| format!("consensus: node {node} repairs with what is no entry"))?;
+        let at = entry.header.index.0 as usize - 1;
+        let known = |entries: Option<&Vec<Option<Written>>>| *entries?.get(at)?;
+        let written = known(self.written.get(&(node, group.0)));
+        let committed = known(self.committed.get(&group.0));
+        let flushed = self.flushed.get(&(node, group.0)).copied().unwrap_or(0);
+        let differs = [written, committed]
+            .into_iter()
+            .flatten()
+            .find(|known| (known.position, known.crc) != (position.0, entry.crc));
+        if differs.is_none() && entry.end().0 <= flushed {
+            return Ok(());
+        }
+        Err(format!(
+            "consensus: node {node}, which has flushed group {group} up to {flushed}, repairs \
+             entry {} at {position}, checksum {:08x}, and {differs:?} was there",
+            entry.header.index, entry.crc
+        ))
+    }
+
+    /// A start has written what another node has, in the place of what was damaged.
+    ///
+    /// # Errors
+    /// It is no entry.
+    pub fn mended_at_start(
+        &mut self,
+        node: usize,
+        group: GroupId,
+        position: Position,
+        page: &MemoryPage,
+    ) -> Result<(), String> {
+        let head = EntryHead::read(page.bytes(), position);
+        let known = head.and_then(|head| {
+            let written = self.written.get(&(node, group.0))?;
+            let entry = written.get(head.header.index.0 as usize - 1)?;
+            entry.filter(|entry| *entry == Written::of(&head))
+        });
+        match known {
+            Some(_) => Ok(()),
+            None => self.wrote(node, group, position, page),
+        }
+    }
+
+    /// A node lets go of a part of a journal: of what nobody needs, or of all it has, to be filled
+    /// anew.
+    pub fn removed(&mut self, node: usize, group: GroupId, positions: Range<u64>) {
+        let Some(written) = self.written.get_mut(&(node, group.0)) else { return };
+        for entry in written {
+            if entry.is_some_and(|entry| positions.contains(&entry.position)) {
+                *entry = None;
+            }
+        }
     }
 
     /// A shard has taken a turn. Returns group, node and term of each leader that is new.
@@ -120,7 +210,7 @@ impl Consensus {
             let committed = self.committed.entry(id).or_default();
             let at = (applied.index.0 as usize).checked_sub(1);
             if let Some(Some(entry)) = at.and_then(|at| committed.get(at)) {
-                let end = entry.position + u64::from(entry.bytes);
+                let end = entry.end();
                 if (entry.term, entry.crc, end) != (applied.term.0, applied.crc, applied.end.0) {
                     return Err(format!(
                         "consensus: node {node} has applied {applied:?} of group {id}, and \
@@ -140,7 +230,7 @@ impl Consensus {
         while *compared < applied {
             let at = *compared as usize;
             let entry = written.get(at).copied().flatten();
-            if entry.is_some_and(|entry| entry.position + u64::from(entry.bytes) > flush) {
+            if entry.is_some_and(|entry| entry.end() > flush) {
                 // To be written, maybe in the place of another one.
                 break;
             }
@@ -201,7 +291,7 @@ impl Consensus {
             let on_disk = written[..settled].iter().flatten();
             found.extend(
                 on_disk
-                    .filter(|entry| entry.position + u64::from(entry.bytes) <= flushed)
+                    .filter(|entry| entry.end() <= flushed)
                     .map(|entry| (GroupId(*group), Position(entry.position), entry.bytes)),
             );
         }
@@ -214,7 +304,7 @@ impl Consensus {
         for ((of, group), written) in &mut self.written {
             let flushed = self.flushed.get(&(*of, *group)).copied().unwrap_or(0);
             for entry in written.iter_mut().rev().filter(|_| *of == node) {
-                if entry.is_none_or(|entry| entry.position + u64::from(entry.bytes) <= flushed) {
+                if entry.is_none_or(|entry| entry.end() <= flushed) {
                     break;
                 }
                 *entry = None;
@@ -237,9 +327,10 @@ impl Consensus {
                 let start = group.journal.start();
                 let end = group.applied().end.min(group.journal.flush_position());
                 let committed = self.committed.get(&group.id.0).map_or(&[][..], Vec::as_slice);
-                let held = committed.iter().flatten().filter(|entry| {
-                    entry.position >= start.0 && entry.position + u64::from(entry.bytes) <= end.0
-                });
+                let held = committed
+                    .iter()
+                    .flatten()
+                    .filter(|entry| entry.position >= start.0 && entry.end() <= end.0);
                 for entry in held {
                     let segment_bytes = group.journal.segment_bytes();
                     let segment = SegmentId(entry.position / segment_bytes);

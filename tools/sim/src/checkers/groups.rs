@@ -1,4 +1,5 @@
-//! Consumer groups: no partition has two owners in one generation, and committed offsets that were
+//! Consumer groups: no partition has two owners in one generation, or at one time where the
+//! coordinator assigns, and committed offsets that were
 //! acknowledged neither go back by themselves nor vanish.
 //!
 //! All commits of a group to one partition have growing numbers, whoever makes them: an owner goes
@@ -21,12 +22,26 @@ type Place = (String, PartitionId);
 pub struct Groups {
     /// By group and generation: what each member was given.
     given: BTreeMap<String, BTreeMap<i32, BTreeMap<String, BTreeSet<PartitionId>>>>,
+    /// By group whose coordinator assigns: what each member was given, and hasn't given up.
+    held: BTreeMap<String, BTreeMap<String, BTreeSet<PartitionId>>>,
+    doubts: Vec<Doubt>,
     commits: BTreeMap<Place, Commits>,
     /// What a node has said, by which it has to stand though it may not lead any more.
     told: BTreeMap<(Place, usize), i64>,
     /// Assignments and commits that were acknowledged.
     pub assignments: u64,
     pub acknowledged: u64,
+}
+
+/// A partition was given to a member while another had it. That is right if the other was expelled
+/// and doesn't know it: then it will hear so. It is wrong if both hear that all is well.
+#[derive(Clone, Debug)]
+struct Doubt {
+    group: String,
+    partition: PartitionId,
+    since: u64,
+    /// Both, and whether they heard that all is well when they asked later.
+    members: [(String, bool); 2],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +84,72 @@ impl Groups {
             "groups: in generation {generation} of {group}, {owner} was given {before:?}, and then \
              {mine:?}"
         ))
+    }
+
+    /// A member of a group whose coordinator assigns is about to say what it has.
+    pub fn has_only(&mut self, group: &str, member: &str, owns: &[PartitionId]) {
+        let held = self.held.get_mut(group).and_then(|members| members.get_mut(member));
+        if let Some(held) = held {
+            held.retain(|partition| owns.contains(partition));
+        }
+        self.settle_doubts();
+    }
+
+    fn settle_doubts(&mut self) {
+        let held = &self.held;
+        self.doubts.retain(|doubt| {
+            let members = &held[&doubt.group];
+            let has = |member: &String| members[member].contains(&doubt.partition);
+            doubt.members.iter().all(|(member, _)| has(member))
+        });
+    }
+
+    /// A member of a group whose coordinator assigns hears that all is well, and maybe what it
+    /// shall own. It is told so by one who `leads` since it asked, or not.
+    ///
+    /// # Errors
+    /// A partition has two owners.
+    pub fn beaten(
+        &mut self,
+        group: &str,
+        member: &str,
+        owns: Option<&[PartitionId]>,
+        (asked_at, now): (u64, u64),
+        leads: bool,
+    ) -> Result<(), String> {
+        self.given.entry(group.to_string()).or_default();
+        let later = self
+            .doubts
+            .iter_mut()
+            .filter(|doubt| leads && doubt.group == group && asked_at > doubt.since);
+        for doubt in later {
+            for (of, is_well) in &mut doubt.members {
+                *is_well |= of == member;
+            }
+            if doubt.members.iter().all(|(_, is_well)| *is_well) {
+                let [(one, _), (other, _)] = &doubt.members;
+                return Err(format!(
+                    "groups: {} of {group} belongs to {one} and to {other}",
+                    name(&doubt.partition)
+                ));
+            }
+        }
+        let Some(owns) = owns else { return Ok(()) };
+        self.assignments += 1;
+        let members = self.held.entry(group.to_string()).or_default();
+        let mut held = members.remove(member).unwrap_or_default();
+        for partition in owns.iter().filter(|partition| !held.contains(*partition)) {
+            let others = members.iter().filter(|(_, theirs)| theirs.contains(partition));
+            self.doubts.extend(others.map(|(other, _)| Doubt {
+                group: group.to_string(),
+                partition: *partition,
+                since: now,
+                members: [(other.clone(), false), (member.to_string(), false)],
+            }));
+        }
+        held.extend(owns);
+        members.insert(member.to_string(), held);
+        Ok(())
     }
 
     /// A serving leader has these groups, of those for which `is_kept` says that it keeps them. One

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hutong::journal::format::{Entry, RunKind};
-use hutong::journal::page::{MemoryPage, Page};
+use hutong::journal::format::{Entry, EntryHead, RunKind};
 use hutong::metadata::{Catalog, Command};
 use hutong::model::ids::NodeId;
 use hutong::model::position::Position;
@@ -14,7 +13,7 @@ use hutong::model::position::Position;
 pub struct Placement {
     catalog: Option<Catalog>,
     /// Entries of group 0 that somebody has written, by index and checksum.
-    written: BTreeMap<(u64, u32), (Position, MemoryPage)>,
+    written: BTreeMap<(u64, u32), (Position, Vec<u8>)>,
     /// Of those that are committed and not applied yet, the checksums.
     committed: BTreeMap<u64, u32>,
     applied: u64,
@@ -34,9 +33,10 @@ impl Placement {
     }
 
     /// Somebody writes an entry of group 0.
-    pub fn wrote(&mut self, index: u64, crc: u32, position: Position, page: &MemoryPage) {
+    pub fn wrote(&mut self, head: &EntryHead, bytes: &[u8]) {
+        let (index, position) = (head.header.index.0, head.header.position);
         if index > self.applied {
-            self.written.entry((index, crc)).or_insert_with(|| (position, page.clone()));
+            self.written.entry((index, head.crc)).or_insert_with(|| (position, bytes.to_vec()));
         }
     }
 
@@ -47,17 +47,17 @@ impl Placement {
         }
         while let Some(crc) = self.committed.remove(&(self.applied + 1)) {
             self.applied += 1;
-            if let Some((position, page)) = self.written.remove(&(self.applied, crc)) {
-                self.apply(position, &page);
+            if let Some((position, bytes)) = self.written.remove(&(self.applied, crc)) {
+                self.apply(position, &bytes);
             }
             let later = self.written.split_off(&(self.applied + 1, 0));
             self.written = later;
         }
     }
 
-    fn apply(&mut self, position: Position, page: &MemoryPage) {
+    fn apply(&mut self, position: Position, bytes: &[u8]) {
         let Some(catalog) = &mut self.catalog else { return };
-        let entry = Entry::of_page(page.bytes(), position);
+        let entry = Entry::of_page(bytes, position);
         let mut changed = false;
         for (run, data) in entry.runs().filter(|(run, _)| run.kind == RunKind::Command) {
             let _ = run;

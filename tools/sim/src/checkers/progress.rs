@@ -28,7 +28,8 @@ struct Positions {
 impl ProgressCheck {
     /// A shard has taken a turn.
     pub fn turned(&mut self, node: usize, shard: &Shard<MemoryPage>) -> Result<(), String> {
-        for group in shard.groups().iter() {
+        // One that is being filled goes on where it has ever been, or further.
+        for group in shard.groups().iter().filter(|group| !group.is_filling()) {
             let progress = group.progress();
             let now = Positions {
                 start: group.journal.start(),
@@ -38,7 +39,7 @@ impl ProgressCheck {
                 flush: progress.flush,
                 append: progress.append,
             };
-            let ordered = now.start <= now.apply
+            let ordered = now.start <= group.journal.entry_start(now.apply)
                 && now.apply <= now.commit
                 && now.commit.max(now.flush).max(now.received) <= now.append
                 && now.flush == group.journal.flush_position()

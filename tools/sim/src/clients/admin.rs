@@ -5,14 +5,21 @@ use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, MetadataRequest, TopicName,
+    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, IncrementalAlterConfigsRequest,
+    MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
 use crate::connection::What;
 use crate::plan::MS;
 use crate::world::World;
+
+/// The settings of all nodes.
+const BROKER: i8 = 4;
 
 /// The administrator.
 #[derive(Debug, Default)]
@@ -55,7 +62,9 @@ impl Admin {
         }
         let Some(id) = *connection else { return again };
         let live = world.topics.live().count() as u32;
-        if world.topics.stale || !world.is_loaded() {
+        if world.plan.modern_groups > 0 && !world.configured {
+            self.configure(world, id);
+        } else if world.topics.stale || !world.is_loaded() {
             self.metadata(world, id);
         } else if live < world.plan.topics {
             self.create(world, id);
@@ -78,6 +87,23 @@ impl Admin {
         world.ask(id, (3, 12), What::Metadata, Some(0), &request);
     }
 
+    /// Sets how long members of consumer groups may be silent.
+    fn configure(&mut self, world: &mut World, id: u64) {
+        self.waiting = true;
+        let session = world.plan.modern_session / MS;
+        let set = |name: &'static str, value: u64| {
+            AlterableConfig::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_value(Some(StrBytes::from_string(value.to_string())))
+        };
+        let broker = AlterConfigsResource::default().with_resource_type(BROKER).with_configs(vec![
+            set("group.consumer.session.timeout.ms", session),
+            set("group.consumer.heartbeat.interval.ms", session / 3),
+        ]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![broker]);
+        world.ask(id, (44, 1), What::Configure, None, &request);
+    }
+
     fn create(&mut self, world: &mut World, id: u64) {
         self.waiting = true;
         self.made += 1;
@@ -89,11 +115,14 @@ impl Admin {
             let value = Some(StrBytes::from_string(value));
             configs.push(CreatableTopicConfig::default().with_name(name).with_value(value));
         };
-        let retained = world.random.chance(30);
+        let retained = world.random.chance(world.plan.retained_percent);
         if retained && world.random.chance(50) {
             set("retention.ms", world.random.between(1000, 20_000).to_string());
         } else if retained {
-            set("retention.bytes", world.random.between(1000, 30 << 20).to_string());
+            set(
+                "retention.bytes",
+                world.random.between(1000, 2 * world.plan.segment_bytes).to_string(),
+            );
         } else {
             set("retention.ms", "-1".into());
         }

@@ -139,8 +139,10 @@ impl Auditor {
                 let code = next.first().map_or(0, |(_, code, _)| *code);
                 let is_damaged = ErrorCode(code) == ErrorCode::KAFKA_STORAGE_ERROR;
                 if is_damaged && world.hosts.iter().any(|host| !host.rotten.is_empty()) {
-                    // It says so, and gives nothing else instead.
-                    self.audit = None;
+                    // It says so, and gives nothing else instead. Other nodes have it.
+                    if !world.is_cluster() {
+                        self.audit = None;
+                    }
                     return Ok(());
                 }
                 if code == 1 {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{
@@ -14,10 +15,12 @@ use kafka_protocol::messages::offset_fetch_request::{
 };
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
-    OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest, TopicName,
+    ConsumerGroupHeartbeatRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
+    JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
+    TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use crate::connection::{PartitionId, What};
 use crate::lie;
@@ -136,6 +139,48 @@ pub fn heartbeat(world: &mut World, connection: u64, who: &Identity) {
     world.ask(connection, (12, 4), What::Heartbeat, None, &request);
 }
 
+/// What a member of the protocol in which the coordinator assigns says of itself. What it says
+/// nothing of is as it was.
+#[derive(Clone, Debug)]
+pub struct Beat<'a> {
+    /// Of the request.
+    pub version: i16,
+    /// This one life of the member, for the checks.
+    pub member: String,
+    pub rebalance: Option<u64>,
+    pub topics: Option<&'a [String]>,
+    pub owns: Option<&'a [PartitionId]>,
+}
+
+/// ConsumerGroupHeartbeat. A generation of -1 or -2 says that the member goes.
+pub fn beat(world: &mut World, connection: u64, who: &Identity, beat: &Beat<'_>) {
+    let Beat { version, rebalance, topics, owns, .. } = *beat;
+    if who.generation < 0 {
+        world.checks.groups.has_only(&who.group, &beat.member, &[]);
+    } else if let Some(owns) = owns {
+        world.checks.groups.has_only(&who.group, &beat.member, owns);
+    }
+    let named = |topics: &[String]| topics.iter().map(|topic| TopicName(text(topic))).collect();
+    let owned = |owns: &[PartitionId]| {
+        let owned = owns.iter().map(|(topic, number)| {
+            TopicPartitions::default()
+                .with_topic_id(Uuid::from_bytes(*topic))
+                .with_partitions(vec![*number])
+        });
+        owned.collect()
+    };
+    let request = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(group_id(who))
+        .with_member_id(text(&who.id))
+        .with_member_epoch(who.generation)
+        .with_instance_id(instance(who))
+        .with_rebalance_timeout_ms(rebalance.map_or(-1, |rebalance| (rebalance / MS) as i32))
+        .with_subscribed_topic_names(topics.map(named))
+        .with_topic_partitions(owns.map(owned));
+    let what = What::Beat { group: who.group.clone(), member: beat.member.clone() };
+    world.ask(connection, (68, version), what, None, &request);
+}
+
 /// LeaveGroup.
 pub fn leave(world: &mut World, connection: u64, who: &Identity) {
     let member = MemberIdentity::default()
@@ -146,8 +191,14 @@ pub fn leave(world: &mut World, connection: u64, who: &Identity) {
     world.ask(connection, (13, 4), What::Leave, None, &request);
 }
 
-/// OffsetCommit: each of these partitions gets its group's next number.
-pub fn commit(world: &mut World, connection: u64, who: &Identity, partitions: &[PartitionId]) {
+/// OffsetCommit, in version 8, or 9 if the coordinator assigns: each of these partitions gets its group's next number.
+pub fn commit(
+    world: &mut World,
+    connection: u64,
+    who: &Identity,
+    version: i16,
+    partitions: &[PartitionId],
+) {
     let mut offsets = Vec::new();
     let mut topics = Vec::new();
     for partition in partitions {
@@ -171,7 +222,7 @@ pub fn commit(world: &mut World, connection: u64, who: &Identity, partitions: &[
         .with_group_instance_id(instance(who))
         .with_topics(topics);
     let what = What::Commit { group: who.group.clone(), offsets };
-    world.ask(connection, (8, 8), what, None, &request);
+    world.ask(connection, (8, version), what, None, &request);
 }
 
 /// OffsetFetch, for one group in the old form or the new one.

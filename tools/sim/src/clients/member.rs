@@ -1,13 +1,14 @@
 //! A member of a consumer group, as clients of the classic protocol are: it finds the coordinator,
 //! joins, assigns if it is the one that leads, finds what was committed, then sends heartbeats and
-//! commits, and does what errors say. A *solo* one belongs to no group: it commits and looks.
+//! commits, and does what errors say. Or as those of the protocol in which the coordinator assigns:
+//! then heartbeats do it all. A *solo* one belongs to no group: it commits and looks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hutong::kafka::error_code::ErrorCode;
 
 use crate::checkers::groups::View;
-use crate::clients::group_requests::{self, Identity};
+use crate::clients::group_requests::{self, Beat, Identity};
 use crate::connection::{PartitionId, Reply};
 use crate::host::Place;
 use crate::plan::{MS, SECOND};
@@ -19,6 +20,8 @@ use crate::world::{Phase, World};
 pub struct Member {
     who: Identity,
     is_solo: bool,
+    /// What one needs whose coordinator assigns.
+    modern: Option<Modern>,
     /// Of JoinGroup.
     version: i16,
     session: u64,
@@ -37,6 +40,22 @@ pub struct Member {
     next_heartbeat: u64,
     /// It is gone, and comes back then.
     away_until: u64,
+}
+
+/// A member of a group whose coordinator assigns.
+#[derive(Debug)]
+struct Modern {
+    number: u32,
+    /// How often it began anew.
+    lives: u32,
+    /// Of ConsumerGroupHeartbeat. From 1 on members make their ids themselves.
+    version: i16,
+    /// The topics it has said it wants.
+    subscribed: Vec<String>,
+    /// It must say what it owns, for that has changed;
+    says_owned: bool,
+    /// or everything, for it doesn't know what was heard.
+    says_all: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +87,7 @@ impl Member {
                 generation: -1,
             },
             is_solo: false,
+            modern: None,
             version: random.pick(versions),
             session: random.pick(&[6, 8, 10]) * SECOND,
             rebalance: random.pick(&[1, 3, 8]) * SECOND,
@@ -82,6 +102,23 @@ impl Member {
             next_heartbeat: 0,
             away_until: 0,
         }
+    }
+
+    /// A member of a group whose coordinator assigns, static or not.
+    pub fn modern(group: u32, number: u32, random: &mut Random) -> Member {
+        let mut member = Member::new(group, number, random);
+        let version = random.pick(&[0, 1]);
+        member.who.group = format!("modern-{group}");
+        member.modern = Some(Modern {
+            number,
+            lives: 0,
+            version,
+            subscribed: Vec::new(),
+            says_owned: false,
+            says_all: true,
+        });
+        member.begin_anew();
+        member
     }
 
     /// One that commits for a group without members.
@@ -102,11 +139,15 @@ impl Member {
     pub fn disconnected(&mut self) {
         self.waiting_since = None;
         self.connected_to = None;
+        if let Some(modern) = &mut self.modern {
+            modern.says_all = true;
+        }
     }
 
     /// What it believes, unless it is a solo one.
     pub fn view(&self) -> Option<View<'_>> {
-        let is_stable = self.state == State::Stable;
+        let says = self.modern.as_ref().is_some_and(|modern| modern.says_owned);
+        let is_stable = self.state == State::Stable && !says;
         (!self.is_solo).then(|| View {
             group: &self.who.group,
             owner: self.who.owner(),
@@ -177,6 +218,13 @@ impl Member {
     fn begin_anew(&mut self) {
         self.who.id.clear();
         self.who.generation = -1;
+        if let Some(modern) = &mut self.modern {
+            modern.begin_anew();
+            self.who.generation = 0;
+            if modern.version > 0 {
+                self.who.id = format!("member-{}", modern.life());
+            }
+        }
         self.owns.clear();
         self.leads = None;
         self.state = if self.is_solo { State::Finding } else { State::Joining };
@@ -200,6 +248,9 @@ impl Member {
             return group_requests::find(world, id, &self.who.group);
         }
         match self.state {
+            State::Joining | State::Leaving | State::Syncing if self.modern.is_some() => {
+                self.beat(world, id);
+            }
             State::Joining => {
                 let times = (self.session, self.rebalance);
                 group_requests::join(world, id, &self.who, self.version, times);
@@ -225,7 +276,13 @@ impl Member {
             self.waiting_since = None;
             return;
         }
-        if !self.is_solo && world.now >= self.next_heartbeat {
+        let wants = looks && self.modern.as_ref().is_some_and(|m| m.subscribed != topics(world));
+        let says = self.modern.as_ref().is_some_and(|modern| modern.says_owned);
+        let is_due = world.now >= self.next_heartbeat || wants || says;
+        if self.modern.is_some() && is_due {
+            return self.beat(world, id);
+        }
+        if !self.is_solo && is_due {
             self.next_heartbeat = world.now + world.random.around(SECOND);
             return group_requests::heartbeat(world, id, &self.who);
         }
@@ -240,7 +297,66 @@ impl Member {
         let first = world.random.below(owns.len() as u64) as usize;
         let count = world.random.between(1, 3) as usize;
         let some: Vec<_> = owns[first..].iter().take(count).copied().collect();
-        group_requests::commit(world, id, &self.who, &some);
+        let version = if self.modern.is_some() { 9 } else { 8 };
+        group_requests::commit(world, id, &self.who, version, &some);
+    }
+
+    /// Says that it comes, is there or goes, where the coordinator assigns.
+    fn beat(&mut self, world: &mut World, id: u64) {
+        let Some(modern) = &mut self.modern else { return };
+        let mut who = self.who.clone();
+        match self.state {
+            State::Joining => {
+                who.generation = 0;
+                self.owns.clear();
+            }
+            State::Leaving if who.instance.is_some() => who.generation = -2,
+            State::Leaving => who.generation = -1,
+            _ => {}
+        }
+        let wants = topics(world);
+        let says_all = modern.says_all || self.state == State::Joining;
+        let says_topics = says_all || modern.subscribed != wants;
+        let says_owned = says_all || modern.says_owned;
+        modern.subscribed = wants;
+        let beat = Beat {
+            version: modern.version,
+            member: modern.life(),
+            rebalance: says_all.then_some(self.rebalance),
+            topics: says_topics.then_some(&modern.subscribed),
+            owns: says_owned.then_some(&self.owns),
+        };
+        self.next_heartbeat = world.now + world.random.around(SECOND);
+        group_requests::beat(world, id, &who, &beat);
+    }
+
+    /// The coordinator has heard it, and maybe says what it shall own.
+    fn beaten(
+        &mut self,
+        world: &mut World,
+        member: String,
+        epoch: i32,
+        owns: Option<Vec<PartitionId>>,
+    ) {
+        let Some(modern) = &mut self.modern else { return };
+        if self.state == State::Leaving {
+            self.begin_anew();
+            self.away_until = world.now + world.random.around(3 * SECOND);
+            return;
+        }
+        (modern.says_all, modern.says_owned) = (false, false);
+        self.who.id = member;
+        self.who.generation = epoch;
+        if self.state == State::Joining {
+            self.state = State::Stable;
+        }
+        let Some(owns) = owns else { return };
+        let has_new = owns.iter().any(|partition| !self.owns.contains(partition));
+        modern.says_owned = has_new || owns.len() != self.owns.len();
+        self.owns = owns;
+        if has_new {
+            self.state = State::Finding;
+        }
     }
 
     /// What each member is to own, if this one leads.
@@ -285,6 +401,10 @@ impl Member {
                 self.next_heartbeat = world.now;
             }
             Reply::Synced { code, .. } => self.heed(code),
+            Reply::Beaten { code: 0, member, epoch, owns } => {
+                self.beaten(world, member, epoch, owns);
+            }
+            Reply::Beaten { code, .. } => self.heed(code),
             Reply::Told { .. } if self.state == State::Leaving => {
                 self.begin_anew();
                 self.away_until = world.now + world.random.around(3 * SECOND);
@@ -295,6 +415,9 @@ impl Member {
     }
 
     fn heed(&mut self, code: i16) {
+        if let Some(modern) = &mut self.modern {
+            modern.says_all = true;
+        }
         match ErrorCode(code) {
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
                 self.coordinator = None;
@@ -306,10 +429,31 @@ impl Member {
                 self.leads = None;
                 self.state = State::Joining;
             }
-            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID => self.begin_anew(),
+            ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::FENCED_INSTANCE_ID
+            | ErrorCode::FENCED_MEMBER_EPOCH
+            | ErrorCode::GROUP_ID_NOT_FOUND => self.begin_anew(),
+            ErrorCode::STALE_MEMBER_EPOCH => self.next_heartbeat = 0,
             _ => {}
         }
     }
+}
+
+impl Modern {
+    fn begin_anew(&mut self) {
+        self.lives += 1;
+        self.subscribed.clear();
+        (self.says_owned, self.says_all) = (false, true);
+    }
+
+    /// This life's name.
+    fn life(&self) -> String {
+        format!("{}-{}", self.number, self.lives)
+    }
+}
+
+fn topics(world: &World) -> Vec<String> {
+    world.topics.live().map(|topic| topic.name.clone()).collect()
 }
 
 fn live_partitions(world: &World) -> BTreeSet<PartitionId> {

@@ -64,6 +64,11 @@ impl Kind {
         Kind::Member(Member::new(group, number, random))
     }
 
+    /// A member of a consumer group whose coordinator assigns.
+    pub fn modern(group: u32, number: u32, random: &mut Random) -> Kind {
+        Kind::Member(Member::modern(group, number, random))
+    }
+
     /// One that commits for a group without members.
     pub fn solo(number: u32, random: &mut Random) -> Kind {
         Kind::Member(Member::solo(number, random))
