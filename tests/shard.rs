@@ -279,3 +279,36 @@ fn who_looks_for_a_time_that_is_let_go_meanwhile_finds_what_is_left() {
          1: found at -1",
     );
 }
+
+#[test]
+fn a_landmark_in_a_segment_that_is_gone_leads_to_what_is_left() {
+    // Both records of the first partition are so near each other that one landmark serves both. It
+    // stands at the one that goes, with the first segment, and is all that a restart knows.
+    let fill = "produce 1 acks=0 partition=1 bytes=14680064\n written all\n".repeat(3);
+    check(
+        &format!(
+            "grow 2
+             written all
+             produce 1 acks=3
+             written all
+             {fill}
+             produce 1 acks=3
+             written all
+             delete 1 before=1
+             delete 1 before=3 partition=1
+             written all
+             stop
+             written all
+             restart
+             wait 600000
+             fetch 1 from=1"
+        ),
+        "1: grown
+         1: produced at 0
+         1: produced at 1
+         1: begins at 1
+         1: begins at 3
+         stopped
+         1: fetched 1..2",
+    );
+}

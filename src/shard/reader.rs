@@ -204,6 +204,9 @@ impl<P: Page> PartitionReader<P> {
                 }
             }
             let scan = self.scan.expect("it was just set");
+            if self.is_gone(group, scan) {
+                continue;
+            }
             let chunk = chunks.as_mut().and_then(|chunks| chunks.find(group.id, scan));
             let Some(chunk) =
                 chunk.filter(|chunk| *within.get_or_insert(chunk.start) == chunk.start)
@@ -245,6 +248,16 @@ impl<P: Page> PartitionReader<P> {
             self.previous_crc = Some(crc);
             self.crc_before_damage = None;
         }
+    }
+
+    /// Whether a place lies in a segment that is gone, as a landmark or a cursor before the log
+    /// start may: then it goes on where the journal begins, for what is wanted lies behind that.
+    fn is_gone(&mut self, group: &Group<P>, scan: Position) -> bool {
+        let start = group.journal.start();
+        if scan < start {
+            (self.scan, self.previous_crc) = (Some(start), None);
+        }
+        scan < start
     }
 
     fn is_satisfied(&self) -> bool {

@@ -7,7 +7,7 @@
 //! ```text
 //! connect C                            produce C acks=A [records=N] [bytes=N] [timeout=MS]
 //! fetch C from=O [wait=MS]                     [pid=P] [seq=S] [partition=N]
-//! list C at=MS (the first offset of that time)         delete C before=O
+//! list C at=MS (the first offset of that time)         delete C before=O [partition=N]
 //! reads held | reads done
 //! written W...  | written all          failed W
 //! wait MS                              rubbish C | disconnect C
@@ -199,7 +199,7 @@ impl Rig {
             "drain" => return self.drain(client, value("partitions").unwrap_or(1)),
             "wait" => self.now += client * 1_000_000,
             "list" => self.list(client, value("at").expect("a time")),
-            "delete" => self.delete(client, value("before").expect("an offset")),
+            "delete" => self.delete(client, value),
             "reads" if words[1] == "held" => self.held = Some(Vec::new()),
             "reads" => {
                 for read in self.held.take().expect("they are held") {
@@ -282,8 +282,10 @@ impl Rig {
         self.send(client, 2, 7, Awaited::List, &request);
     }
 
-    fn delete(&mut self, client: u64, before: i64) {
-        let partition = DeleteRecordsPartition::default().with_offset(before);
+    fn delete(&mut self, client: u64, value: impl Fn(&str) -> Option<i64>) {
+        let partition = DeleteRecordsPartition::default()
+            .with_partition_index(value("partition").unwrap_or(0) as i32)
+            .with_offset(value("before").expect("an offset"));
         let topic = DeleteRecordsTopic::default()
             .with_name(TopicName(StrBytes::from_static_str("t")))
             .with_partitions(vec![partition]);

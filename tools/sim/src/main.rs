@@ -127,9 +127,9 @@ fn tell(total: &Report, seeds: u64, nodes: usize, began: Instant) {
     println!(
         "{seeds} seeds of {nodes} nodes passed: {simulated:.0} s simulated in {seconds:.1} s \
          ({:.0} times real time), {} crashes, {} clean stops, {} failed disks, {} rotten bits, {} \
-         entries mended, {} network troubles, {} elections, {} requests, {} records acknowledged, {} fetched, {} \
-         journal reads, {} checkpoints, {} snapshots, {} segments removed, {} group assignments, {} group \
-         commits; trace {:016x}",
+         entries mended, {} network troubles, {} elections, {} requests, {} records acknowledged, \
+         {} fetched, {} journal reads, {} checkpoints, {} snapshots, {} segments removed, {} group \
+         assignments, {} group commits; trace {:016x}",
         simulated / seconds,
         total.crashes,
         total.clean_stops,

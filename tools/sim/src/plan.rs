@@ -148,6 +148,11 @@ impl Plan {
         plan
     }
 
+    /// Whether segments are likely to go.
+    pub fn trims(&self) -> bool {
+        self.fat || self.segment_bytes < SEGMENT_BYTES_MIN
+    }
+
     fn becomes_cluster(&mut self, random: &mut Random) {
         self.groups = random.between(1, 5) as u32;
         if !self.fat && random.chance(50) {

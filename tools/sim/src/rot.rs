@@ -1,9 +1,10 @@
-//! Bits that flip on a disk long after they were written, and how what they damage gets whole again.
+//! Bits that flip on a disk long after they were written, and how what they damage gets whole.
 //!
 //! What has rotted on a majority of the nodes that hold it is lost, and nothing is promised of it.
-//! So no entry rots on a majority. Nor do on a majority those entries that a start must read, which
-//! lie behind the last checkpoint: nodes that can't start say nothing, and a minority doesn't know
-//! what is committed.
+//! So no entry rots on a majority. Nor do on several nodes, of whatever groups, those entries that
+//! a start must read, which lie behind the last checkpoint: nodes that can't start say nothing, and
+//! a minority doesn't know what is committed. After a loss of power they would wait for each other.
+//! Nor where journals are trimmed: a start waits for ever for what all others have let go of.
 
 use std::iter::empty;
 
@@ -50,8 +51,8 @@ impl World {
         }
     }
 
-    /// Whether this entry stays whole on a majority if it rots on this node, and a majority can
-    /// start by itself.
+    /// Whether this entry stays whole on a majority if it rots on this node, and all but a minority
+    /// can start by themselves.
     fn may_rot(&self, node: usize, group: GroupId, position: Position) -> bool {
         if !self.is_cluster() {
             return true;
@@ -65,12 +66,12 @@ impl World {
         let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != node);
         let others = others.map(|(_, host)| host);
         let same = others.clone().filter(|host| host.rotten.contains(&(group, position))).count();
-        let cant_start = |host: &&Host| {
-            let from = host.disk.read_from(group);
-            host.rotten.iter().any(|(of, at)| *of == group && *at >= from)
-        };
+        let cant_start =
+            |host: &&Host| host.rotten.iter().any(|(of, at)| *at >= host.disk.read_from(*of));
         let is_read_at_start = position >= self.hosts[node].disk.read_from(group);
-        same < minority && (!is_read_at_start || others.filter(cant_start).count() < minority)
+        // Nobody has what all others have trimmed: then such a node never starts.
+        let may_be_lost = self.plan.trims() || others.filter(cant_start).count() >= minority;
+        same < minority && !(is_read_at_start && may_be_lost)
     }
 
     /// An entry was written again.
@@ -136,7 +137,8 @@ impl World {
         }
         self.hosts[node].disk = disk;
         self.trace.event(self.now, &[62, node as u64, damage.position().0], || {
-            format!("node {node}: {} entries of group {group} mended at start", written.len())
+            let (entries, at) = (written.len(), damage.position());
+            format!("node {node}: {entries} entries of group {group} mended at start, up to {at}")
         });
         for (position, bytes) in &written {
             let host = &mut self.hosts[node];
@@ -164,6 +166,9 @@ impl World {
     /// What is.
     pub(crate) fn all_mended(&self) -> Result<(), String> {
         for (node, host) in self.hosts.iter().enumerate() {
+            if !host.rotten.is_empty() && host.node.is_none() && !host.is_gone {
+                return Err(format!("liveness: node {node} isn't mended, and can't start"));
+            }
             for (group, position) in &host.rotten {
                 let is_damaged = host.disk.entry(*group, *position).is_none();
                 let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != node);

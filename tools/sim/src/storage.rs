@@ -41,6 +41,8 @@ impl World {
                 self.hosts[node].disk.write_journal(group, write, segment, at, page)?
             }
             Output::ReadJournal { group, read, segment, at, bytes } => {
+                let told = || format!("  group {group} read {read} of {bytes} at {segment}:{at}");
+                self.trace.event(self.now, &[13, read.0, at], told);
                 self.report.journal_reads += 1;
                 let operation = disk.read_journal(group, read, segment, at, bytes);
                 if let Some(running) = self.running(place) {

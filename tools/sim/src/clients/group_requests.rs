@@ -191,7 +191,8 @@ pub fn leave(world: &mut World, connection: u64, who: &Identity) {
     world.ask(connection, (13, 4), What::Leave, None, &request);
 }
 
-/// OffsetCommit, in version 8, or 9 if the coordinator assigns: each of these partitions gets its group's next number.
+/// OffsetCommit, in version 8, or 9 if the coordinator assigns: each of these partitions gets its
+/// group's next number.
 pub fn commit(
     world: &mut World,
     connection: u64,
