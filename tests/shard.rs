@@ -295,6 +295,7 @@ fn a_landmark_in_a_segment_that_is_gone_leads_to_what_is_left() {
              produce 1 acks=3
              written all
              delete 1 before=1
+             written all
              delete 1 before=3 partition=1
              written all
              stop

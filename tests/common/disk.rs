@@ -88,6 +88,12 @@ impl Disk {
                 let result = Err(IoFailure::Failed("a bad sector".into()));
                 Input::JournalRead { group, read, result }
             }
+            Output::ReadJournal { group, read, segment, .. }
+                if !self.segments.contains(&segment) =>
+            {
+                let result = Err(IoFailure::Failed("no such file".into()));
+                Input::JournalRead { group, read, result }
+            }
             Output::ReadJournal { group, read, segment, at, bytes } => {
                 self.read_bytes += bytes as u64;
                 let page = MemoryPage::build(bytes, |into| {
