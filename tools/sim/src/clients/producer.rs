@@ -117,6 +117,9 @@ impl Producer {
         let Some(target) = self.target.clone() else { return Some(think.max(50 * MS)) };
         if connection.is_none() {
             *connection = world.connect(number, target.place);
+            if !self.idempotent {
+                world.checks.order.reconnected(self.number, self.next_sequence);
+            }
         }
         let Some(id) = *connection else { return Some(think.max(20 * MS)) };
         if self.idempotent && self.producer_id.is_none() {
