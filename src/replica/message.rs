@@ -182,7 +182,9 @@ impl Replica {
         self.after_call();
     }
 
-    /// Whether a member can be talked to and lacks next to nothing, if this replica leads.
+    /// Whether a member lacks next to nothing, if this replica leads. Whether it can be talked to
+    /// isn't for Raft to say: it forgets once in an election time-out who was heard, and who always
+    /// asks just then would never hear of anybody.
     pub fn has_all(&self, node: NodeId) -> bool {
         let last = self.raw.raft.raft_log.last_index();
         let progress = self.raw.raft.prs().get(raft_id(node));
@@ -190,7 +192,7 @@ impl Replica {
             && self.is_leader()
             // Of one that has said nothing yet, nothing is known, however little there is to lack.
             && progress.is_some_and(|it| {
-                it.recent_active && it.matched > 0 && it.matched + NEARLY_ALL >= last
+                it.matched > 0 && it.matched + NEARLY_ALL >= last
             })
     }
 

@@ -81,3 +81,55 @@ fn a_restart_goes_on_in_a_later_term_with_what_was_recovered() {
     work(&mut replica);
     assert_eq!(replica.committed(), (LogIndex(12), entry(11).end()));
 }
+
+/// Does what a replica asks for; its journal is on disk at once.
+fn serve(replica: &mut Replica) {
+    for work in work(replica) {
+        match work {
+            Work::WriteVote(_) => replica.on_vote_written(),
+            Work::AppendEmpty { index, .. } => {
+                replica.placed(index, entry(index.0));
+                replica.on_flushed(entry(index.0).end());
+            }
+            Work::Append { place, .. } => replica.on_flushed(place.end()),
+            other => panic!("nothing else is to be done: {other:?}"),
+        }
+    }
+}
+
+fn tell(from: &mut Replica, to: &mut Replica) {
+    serve(from);
+    while let Some(message) = from.poll_message() {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        if message.to == to.node() {
+            to.step(Incoming::decode(from.node(), &mut bytes.as_slice()).unwrap());
+            serve(to);
+        }
+    }
+}
+
+#[test]
+fn who_has_all_entries_is_known_at_every_moment() {
+    // Also in that in which Raft forgets who was heard: to hand over leadership is tried at fixed
+    // times, and these may be just those.
+    let member = |node| {
+        let members = Members::formed(vec![NodeId(0), NodeId(1), NodeId(2)]);
+        Replica::new(ReplicaStart { node: NodeId(node), members, ..start() })
+    };
+    let (mut leader, mut other) = (member(0), member(1));
+    leader.campaign();
+    for _ in 0..5 {
+        tell(&mut leader, &mut other);
+        tell(&mut other, &mut leader);
+    }
+    assert!(leader.is_leader());
+    for tick in 0..5 * ELECTION_TICKS {
+        assert!(leader.has_all(NodeId(1)), "after {tick} ticks");
+        assert!(!leader.has_all(NodeId(2)), "it has never answered");
+        leader.tick();
+        assert!(leader.has_all(NodeId(1)), "at tick {tick}");
+        tell(&mut leader, &mut other);
+        tell(&mut other, &mut leader);
+    }
+}

@@ -127,13 +127,14 @@ impl<P: Page> Shard<P> {
         }
         let node = self.config.node;
         let layout = self.control.catalog.layout();
+        let peers = &self.peers;
         for group in self.groups.iter_mut().filter(|group| group.is_serving()) {
             let wanted = layout.holders(group.id);
             let members = group.replica.group_members();
             if wanted.is_empty() || group.changes_members() {
                 continue;
             }
-            let has_all = |node| group.replica.has_all(node);
+            let has_all = |node| peers.is_up(node) && group.replica.has_all(node);
             if let Some(step) = members.step_towards(wanted, node, has_all) {
                 let next = members.after(step);
                 group.control.push(ControlItem::Members(next));

@@ -49,7 +49,10 @@ impl<P: Page> Shard<P> {
         let layout = self.control.catalog.layout();
         for group in self.groups.iter_mut().filter(|group| group.is_serving()) {
             let Some(first) = layout.first(group.id) else { continue };
-            if first != group.replica.node() && group.replica.has_all(first) {
+            if first != group.replica.node()
+                && self.peers.is_up(first)
+                && group.replica.has_all(first)
+            {
                 group.replica.transfer(first);
             }
         }
