@@ -204,7 +204,7 @@ impl<P: Page> PartitionReader<P> {
                 }
             }
             let scan = self.scan.expect("it was just set");
-            if self.is_gone(group, scan) {
+            if self.leave_what_is_gone(group, scan) {
                 continue;
             }
             let chunk = chunks.as_mut().and_then(|chunks| chunks.find(group.id, scan));
@@ -250,9 +250,10 @@ impl<P: Page> PartitionReader<P> {
         }
     }
 
-    /// Whether a place lies in a segment that is gone, as a landmark or a cursor before the log
-    /// start may: then it goes on where the journal begins, for what is wanted lies behind that.
-    fn is_gone(&mut self, group: &Group<P>, scan: Position) -> bool {
+    /// A place may lie in a segment that is gone, as a landmark or a cursor before the log start
+    /// does: then it goes on where the journal begins, for what is wanted lies behind that. Returns
+    /// whether that was so.
+    fn leave_what_is_gone(&mut self, group: &Group<P>, scan: Position) -> bool {
         let start = group.journal.start();
         if scan < start {
             (self.scan, self.previous_crc) = (Some(start), None);

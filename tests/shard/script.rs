@@ -493,9 +493,8 @@ impl Rig {
 }
 
 impl Rig {
-    fn drained_more(&mut self, mut frame: Bytes) {
-        ResponseHeader::decode(&mut frame, FetchResponse::header_version(12)).expect("a header");
-        let response = FetchResponse::decode(&mut frame, 12).expect("a response");
+    fn drained_more(&mut self, frame: Bytes) {
+        let response: FetchResponse = decode(frame, 12);
         for part in &response.responses[0].partitions {
             assert_eq!(part.error_code, 0, "{part:?}");
             let next = &mut self.drained[part.partition_index as usize];
@@ -508,9 +507,14 @@ impl Rig {
     }
 }
 
-fn produced(mut frame: Bytes) -> String {
-    ResponseHeader::decode(&mut frame, ProduceResponse::header_version(11)).expect("a header");
-    let response = ProduceResponse::decode(&mut frame, 11).expect("a response");
+/// What a frame says behind its header.
+fn decode<R: Decodable + HeaderVersion>(mut frame: Bytes, version: i16) -> R {
+    ResponseHeader::decode(&mut frame, R::header_version(version)).expect("a header");
+    R::decode(&mut frame, version).expect("a response")
+}
+
+fn produced(frame: Bytes) -> String {
+    let response: ProduceResponse = decode(frame, 11);
     let part = &response.responses[0].partition_responses[0];
     let hint = response.node_endpoints.iter().map(|node| {
         let leader = part.current_leader.leader_id.0;
@@ -522,19 +526,16 @@ fn produced(mut frame: Bytes) -> String {
     }
 }
 
-fn grown(mut frame: Bytes) -> String {
-    let header = CreatePartitionsResponse::header_version(3);
-    ResponseHeader::decode(&mut frame, header).expect("a header");
-    let response = CreatePartitionsResponse::decode(&mut frame, 3).expect("a response");
+fn grown(frame: Bytes) -> String {
+    let response: CreatePartitionsResponse = decode(frame, 3);
     match ErrorCode(response.results[0].error_code) {
         ErrorCode::NONE => "grown".into(),
         code => code.name().into(),
     }
 }
 
-fn listed(mut frame: Bytes) -> String {
-    ResponseHeader::decode(&mut frame, ListOffsetsResponse::header_version(7)).expect("a header");
-    let response = ListOffsetsResponse::decode(&mut frame, 7).expect("a response");
+fn listed(frame: Bytes) -> String {
+    let response: ListOffsetsResponse = decode(frame, 7);
     let part = &response.topics[0].partitions[0];
     match ErrorCode(part.error_code) {
         ErrorCode::NONE => format!("found at {}", part.offset),
@@ -542,9 +543,8 @@ fn listed(mut frame: Bytes) -> String {
     }
 }
 
-fn deleted(mut frame: Bytes) -> String {
-    ResponseHeader::decode(&mut frame, DeleteRecordsResponse::header_version(2)).expect("a header");
-    let response = DeleteRecordsResponse::decode(&mut frame, 2).expect("a response");
+fn deleted(frame: Bytes) -> String {
+    let response: DeleteRecordsResponse = decode(frame, 2);
     let part = &response.topics[0].partitions[0];
     match ErrorCode(part.error_code) {
         ErrorCode::NONE => format!("begins at {}", part.low_watermark),
@@ -552,9 +552,8 @@ fn deleted(mut frame: Bytes) -> String {
     }
 }
 
-fn fetched(mut frame: Bytes, from: i64) -> String {
-    ResponseHeader::decode(&mut frame, FetchResponse::header_version(12)).expect("a header");
-    let response = FetchResponse::decode(&mut frame, 12).expect("a response");
+fn fetched(frame: Bytes, from: i64) -> String {
+    let response: FetchResponse = decode(frame, 12);
     let part = &response.responses[0].partitions[0];
     let records = part.records.clone().unwrap_or_default();
     let end = record_batch::batches(&records).last().map(|(_, batch)| batch.last_offset() + 1);

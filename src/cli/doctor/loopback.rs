@@ -31,8 +31,7 @@ pub fn check() -> Check {
     let rounds = match ping_pong() {
         Ok(rounds) => rounds,
         Err(error) => {
-            let advice = "a broker needs TCP: is the loopback interface up (`ip link set lo up`)?";
-            return Check::bad(name, format!("doesn't work: {error}"), advice);
+            return no_tcp(name, &error);
         }
     };
     let at = |quantile| Duration::from_nanos(rounds.value_at_quantile(quantile));
@@ -59,12 +58,13 @@ pub fn check_stream() -> Check {
     match stream() {
         Ok(per_second) => Check::ok(name, format!("{}/s", human_bytes(per_second as u64)))
             .with(json!({ "bytes_per_second": per_second })),
-        Err(error) => Check::bad(
-            name,
-            format!("doesn't work: {error}"),
-            "a broker needs TCP: is the loopback interface up (`ip link set lo up`)?",
-        ),
+        Err(error) => no_tcp(name, &error),
     }
+}
+
+fn no_tcp(name: &'static str, error: &io::Error) -> Check {
+    let advice = "a broker needs TCP: is the loopback interface up (`ip link set lo up`)?";
+    Check::bad(name, format!("doesn't work: {error}"), advice)
 }
 
 fn stream() -> io::Result<f64> {
