@@ -155,6 +155,37 @@ fn preempt_timer() {
     }
 }
 
+/// Executors that start on a CPU that is theirs for 200 us at a time, and somebody else's for 15 ms
+/// after each. One that hasn't run its first task after four seconds never will.
+#[test]
+#[ignore = "a measurement"]
+fn executors_that_never_begin() {
+    const STARTS: usize = 300;
+    for timer in [Duration::from_millis(10), Duration::from_secs(1)] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let other = hog(0, stop.clone());
+        let began = (0..STARTS).filter(|_| begins(timer)).count();
+        stop.store(true, Ordering::Relaxed);
+        other.join().unwrap();
+        println!("preempt timer {timer:?}: {began} of {STARTS} executors began");
+    }
+}
+
+/// Whether an executor runs its first task.
+fn begins(timer: Duration) -> bool {
+    let (told, heard) = std::sync::mpsc::channel();
+    let executor = LocalExecutorBuilder::new(Placement::Fixed(0))
+        .preempt_timer(timer)
+        .spin_before_park(Duration::ZERO)
+        .spawn(move || async move { told.send(()).unwrap() })
+        .unwrap();
+    let began = heard.recv_timeout(Duration::from_secs(4)).is_ok();
+    if began {
+        executor.join().unwrap();
+    }
+    began
+}
+
 fn echo_server(timer: Duration) -> SocketAddr {
     let (told, address) = std::sync::mpsc::channel();
     LocalExecutorBuilder::new(Placement::Fixed(0))
@@ -185,6 +216,24 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     stream
+}
+
+/// A thread that leaves its CPU to others for 200 us each 15 ms.
+fn hog(cpu: usize, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        pin(cpu);
+        let parameters = libc::sched_param { sched_priority: 1 };
+        // SAFETY: changes the policy of this thread alone; the kernel reads the parameters.
+        let changed = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
+        assert_eq!(changed, 0);
+        while !stop.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(15) {
+                std::hint::spin_loop();
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    })
 }
 
 /// A thread that computes until it is told to stop.

@@ -15,6 +15,7 @@ pub mod counters;
 pub mod data_dir;
 pub mod dial;
 pub mod driver;
+pub mod executor;
 pub mod flush_task;
 pub mod frames;
 pub mod group_dirs;

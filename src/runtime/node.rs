@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::Placement;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::config::peers::Peer;
@@ -22,6 +22,7 @@ use crate::model::ids::{NodeId, ShardId, shard_of_group};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::{DataDir, random};
 use crate::runtime::driver::{Milestone, drive};
+use crate::runtime::executor::start_executor;
 use crate::runtime::host;
 use crate::runtime::join;
 use crate::runtime::journal_files::{Durability, JournalFiles};
@@ -36,13 +37,6 @@ use crate::runtime::shard_io::ShardIo;
 use crate::runtime::sync_probe;
 use crate::shard::{NodeAddress, Shard, ShardConfig};
 
-/// A preempt timer below 10 ms makes this release of the executor sleep with work to do.
-pub const PREEMPT_TIMER: Duration = Duration::from_millis(10);
-/// Submissions of a ring; it holds twice as many completions. The kernel sizes by it the table in
-/// which it looks for what is to be cancelled, as the executor has it do several times each time
-/// round, and every connection at rest is in that table: less than this, and ten thousand of them
-/// cost a third of what their heartbeats do.
-pub const RING_DEPTH: usize = 4096;
 /// How long shards may take to have all on disk after a signal.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -169,17 +163,8 @@ fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Resu
         CpuPlacement::Pinned(cpus) => Placement::Fixed(cpus[usize::from(shard.0)]),
         CpuPlacement::Unpinned => Placement::Unbound,
     };
-    LocalExecutorBuilder::new(placement)
-        .name(&format!("shard-{shard}"))
-        .io_memory(io_memory)
-        .ring_depth(RING_DEPTH)
-        .preempt_timer(PREEMPT_TIMER)
-        // The kernel thread that does an fdatasync is bound to this CPU: spinning starves it.
-        .spin_before_park(Duration::ZERO)
-        // By default it is pinned to the shard's CPU.
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-        .spawn(move || run_shard(start))
-        .map_err(|error| anyhow!("can't start shard {shard}: {error}"))?;
+    start_executor(&format!("shard-{shard}"), placement, io_memory, move || run_shard(start))
+        .with_context(|| format!("can't start shard {shard}"))?;
     Ok(())
 }
 

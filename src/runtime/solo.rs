@@ -4,17 +4,17 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
-use glommio::{LocalExecutorBuilder, Placement};
+use anyhow::{Context, Result, bail};
+use glommio::Placement;
 
 use crate::model::ids::ShardId;
 use crate::runtime::clock::Clock;
 use crate::runtime::driver::{Core, Milestone, drive};
+use crate::runtime::executor::start_executor;
 use crate::runtime::host;
 use crate::runtime::journal_files::{Durability, JournalFiles};
 use crate::runtime::listener::{accept_clients, bind_all};
 use crate::runtime::mesh::start_guard;
-use crate::runtime::node::{PREEMPT_TIMER, RING_DEPTH};
 use crate::runtime::segment_files::FileHelper;
 use crate::runtime::shard_io::ShardIo;
 
@@ -42,30 +42,28 @@ pub fn serve_alone<C: Core>(
     let helper = FileHelper::start(no_files, 0).context("can't start the file threads")?;
     let (mailbox, mail) = flume::unbounded();
     start_guard(vec![mailbox.clone()]).context("can't start the guard thread")?;
-    let executor = LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
-        .io_memory(host::io_memory(IO_MEMORY_BYTES, 1)?)
-        .ring_depth(RING_DEPTH)
-        .preempt_timer(PREEMPT_TIMER)
-        .spawn(move || async move {
-            let files = JournalFiles::new(no_files, Durability::Dsync);
-            let mailboxes = vec![mailbox];
-            let io =
-                ShardIo::new(ShardId(0), Clock::start(), CONNECTIONS_MAX, files, helper, mailboxes);
-            glommio::spawn_local(crate::runtime::mesh::receive_mail(io.clone(), mail)).detach();
-            glommio::spawn_local(accept_clients(io.clone(), socket)).detach();
-            let mut reason = None;
-            drive(io, make(address), |milestone| {
-                if let Milestone::Fatal(why) = milestone {
-                    reason = Some(why);
-                }
-            })
-            .await;
-            reason
+    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let io_memory = host::io_memory(IO_MEMORY_BYTES, 1)?;
+    let executor = start_executor("sink", placement, io_memory, move || async move {
+        let files = JournalFiles::new(no_files, Durability::Dsync);
+        let mailboxes = vec![mailbox];
+        let io =
+            ShardIo::new(ShardId(0), Clock::start(), CONNECTIONS_MAX, files, helper, mailboxes);
+        glommio::spawn_local(crate::runtime::mesh::receive_mail(io.clone(), mail)).detach();
+        glommio::spawn_local(accept_clients(io.clone(), socket)).detach();
+        let mut reason = None;
+        drive(io, make(address), |milestone| {
+            if let Milestone::Fatal(why) = milestone {
+                reason = Some(why);
+            }
         })
-        .map_err(|error| anyhow!("can't start a thread: {error}"))?;
+        .await;
+        reason
+    })
+    .context("can't start a thread")?;
     match executor.join() {
         Ok(None) => Ok(()),
         Ok(Some(reason)) => bail!(reason),
-        Err(error) => bail!("the thread ended: {error}"),
+        Err(_) => bail!("its thread has panicked"),
     }
 }
