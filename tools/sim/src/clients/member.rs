@@ -139,8 +139,17 @@ impl Member {
     pub fn disconnected(&mut self) {
         self.waiting_since = None;
         self.connected_to = None;
+        self.not_synced();
         if let Some(modern) = &mut self.modern {
             modern.says_all = true;
+        }
+    }
+
+    /// Whoever got no assignment joins again, as Java's client does: one that leads doesn't know
+    /// whether what it assigned was heard, and what it would assign now may be something else.
+    fn not_synced(&mut self) {
+        if self.state == State::Syncing {
+            self.state = State::Joining;
         }
     }
 
@@ -404,7 +413,10 @@ impl Member {
                 self.state = if self.owns.is_empty() { State::Stable } else { State::Finding };
                 self.next_heartbeat = world.now;
             }
-            Reply::Synced { code, .. } => self.heed(code),
+            Reply::Synced { code, .. } => {
+                self.not_synced();
+                self.heed(code);
+            }
             Reply::Beaten { code: 0, member, epoch, owns } => {
                 self.beaten(world, member, epoch, owns);
             }
