@@ -186,7 +186,7 @@ impl<P: Page> Group<P> {
                 last: filling.last,
                 flushed: self.journal.flush_position(),
             }),
-            _ => Standing::Empty,
+            _ => Standing::Empty { term: self.replica.term() },
         }
     }
 
@@ -203,7 +203,8 @@ impl<P: Page> Group<P> {
             && offer.until.end.0 + SEGMENT_HEADER_BYTES >= offer.start.0
             && offer.checkpoint_bytes <= SNAPSHOT_CHECKPOINT_BYTES_MAX;
         let takes_it = match &self.filling {
-            Some(filling) => filling.stage != Stage::Finishing,
+            // Who led before may lack what was acknowledged here under another leader since.
+            Some(filling) => filling.stage != Stage::Finishing && offer.term >= self.replica.term(),
             None => self.may_be_filled() && helps(&offer.until, &self.reach()),
         };
         let mut work = Vec::new();
