@@ -167,7 +167,11 @@ impl Member {
         if matches!(world.phase, Phase::Auditing { .. } | Phase::Done) {
             return None;
         }
-        let again = world.random.around(if world.is_loaded() { 60 * MS } else { 200 * MS });
+        let again = match world.is_loaded() {
+            true => world.random.around(60 * MS),
+            // Nobody is late any more.
+            false => world.random.between(50 * MS, 300 * MS),
+        };
         if world.is_loaded() && self.away_until > world.now {
             return Some(self.away_until.min(world.plan.faults_for) - world.now + 1);
         }
@@ -283,7 +287,7 @@ impl Member {
             return self.beat(world, id);
         }
         if !self.is_solo && is_due {
-            self.next_heartbeat = world.now + world.random.around(SECOND);
+            self.next_heartbeat = next_heartbeat(world);
             return group_requests::heartbeat(world, id, &self.who);
         }
         let owns = if self.is_solo { all_partitions(world) } else { self.owns.clone() };
@@ -326,7 +330,7 @@ impl Member {
             topics: says_topics.then_some(&modern.subscribed),
             owns: says_owned.then_some(&self.owns),
         };
-        self.next_heartbeat = world.now + world.random.around(SECOND);
+        self.next_heartbeat = next_heartbeat(world);
         group_requests::beat(world, id, &who, &beat);
     }
 
@@ -450,6 +454,16 @@ impl Modern {
     fn life(&self) -> String {
         format!("{}-{}", self.number, self.lives)
     }
+}
+
+/// When a member says that it is alive. With faults go members that are late for that; without them
+/// nobody is expelled, or groups that have many would never all be at rest at one time.
+fn next_heartbeat(world: &mut World) -> u64 {
+    let pause = match world.is_loaded() {
+        true => world.random.around(SECOND),
+        false => world.random.between(300 * MS, SECOND),
+    };
+    world.now + pause
 }
 
 fn topics(world: &World) -> Vec<String> {
