@@ -133,10 +133,11 @@ impl Filling {
         }
     }
 
-    /// What a start finds with a marker in its directory: these segments, none of which counts.
-    pub fn found(leftovers: &[SegmentId]) -> Filling {
+    /// What a start finds: these segments, none of which counts. With a marker in the directory
+    /// they can go at once; without one they stay until a snapshot is offered.
+    pub fn found(leftovers: &[SegmentId], is_marked: bool) -> Filling {
         let leftovers = leftovers.to_vec();
-        Filling { leftovers, ..Filling::new(Stage::Waiting, true, Time(0)) }
+        Filling { leftovers, ..Filling::new(Stage::Waiting, is_marked, Time(0)) }
     }
 
     /// Forgets what has come; all of it is answered.
