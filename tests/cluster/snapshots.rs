@@ -171,6 +171,34 @@ fn a_node_that_is_being_brought_up_does_not_vote() {
 }
 
 #[test]
+fn a_node_that_has_no_journal_any_more_is_offered_all_that_there_was_when_it_said_so() {
+    let mut cluster = cluster(3);
+    let leader = while_one_is_away(&mut cluster, 3);
+    cluster.stall_disk(0, true);
+    cluster.restart(0);
+    cluster.run_ms(3000);
+    assert!(cluster.is_marked(0));
+    cluster.kill(0);
+    cluster.stall_disk(0, false);
+    // What it may have acknowledged before, for all that it knows now, and the snapshot that it was
+    // offered lacks.
+    for number in 0..3 {
+        assert_eq!(cluster.produce(leader, "meanwhile", -1), Outcome::At(number));
+    }
+    cluster.restart(0);
+    cluster.run_ms(12_000);
+    let offers = cluster.log_of(leader).iter().filter_map(|line| {
+        let entry = line.split("is offered a snapshot as of entry ").nth(1)?;
+        entry.split(',').next()?.parse::<u64>().ok()
+    });
+    let offers: Vec<u64> = offers.collect();
+    assert!(matches!(offers[..], [first, last] if last >= first + 3), "{offers:?}");
+    cluster.assert_tails_agree();
+    assert_eq!(cluster.leader(), 0);
+    assert_eq!(cluster.fetch(0, "meanwhile", 0), Outcome::At(3));
+}
+
+#[test]
 fn another_leader_goes_on_with_what_is_missing() {
     let mut cluster = cluster(5);
     let leader = while_one_is_away(&mut cluster, 5);
