@@ -60,6 +60,9 @@ for partitions in 1 16; do
 done
 load "tail consumers of large batches, as fast as it goes" e2e --topic tail-batches --partitions 2 --connections 2 --consumers 2 \
     --in-flight 16 --batch-records 64 --record-bytes 1024
+printf '\n## 16 tail consumers of one topic\n'
+echo "hutong-load mixed tools/load/workloads/fan-out.toml"
+"$bin/hutong-load" mixed tools/load/workloads/fan-out.toml --brokers "$at" --cpus 1 | tail -n +2
 printf '\n## the disk and the loopback, as the broker uses them\n'
 stop
 "$bin/hutong" doctor "$data" | grep -E 'disk\.(write|read)|loopback' || true

@@ -248,10 +248,21 @@ fn a_reader_takes_nothing_that_recovery_has_cut() {
 #[test]
 fn a_journal_is_read_once_for_all_who_are_behind() {
     // 19 MiB of journal each time, the last of which is cached.
-    let all = "drained 1600 records by 3 fetches, 18 MiB read";
-    check("fill 1600\ndrain 1", "drained 1600 records by 16 fetches, 18 MiB read");
+    let all = "drained 1600 records by 3 fetches, 18 MiB read, 3 at once";
+    check("fill 1600\ndrain 1", "drained 1600 records by 16 fetches, 18 MiB read, 3 at once");
     check("grow 16\nfill 100 partitions=16\ndrain 1 partitions=16", all);
     check("grow 64\nfill 25 partitions=64\ndrain 1 partitions=64", all);
+}
+
+#[test]
+fn where_entries_begin_is_not_known_after_a_restart() {
+    // Then each chunk tells where the next one begins.
+    check(
+        "fill 1600
+         restart
+         drain 1",
+        "drained 1600 records by 16 fetches, 18 MiB read, 1 at once",
+    );
 }
 
 #[test]

@@ -4,14 +4,16 @@
 //! entry and one disk write. `docs/journal-format.md` draws the bytes.
 //!
 //! Read in this order: `format` (what is on disk), `page` and `cache` (what is in memory),
-//! `segments` (where the next entry goes), `flush` (what is on disk for sure), this file (the
-//! writer, which puts the four together), `recovery` (what to believe after a crash).
+//! `segments` (where the next entry goes), `flush` (what is on disk for sure), `entry_starts` (for
+//! whoever reads it back), this file (the writer, which puts the five together), `recovery` (what
+//! to believe after a crash).
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
 use crate::journal::cache::{Cache, CachedEntry};
+use crate::journal::entry_starts::EntryStarts;
 use crate::journal::flush::Flush;
 use crate::journal::format::{EntryHead, EntryHeader, Run, SegmentHeader, entry_bytes};
 use crate::journal::page::Page;
@@ -22,6 +24,7 @@ use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Wallclock;
 
 pub mod cache;
+pub mod entry_starts;
 pub mod flush;
 pub mod format;
 pub mod page;
@@ -39,6 +42,7 @@ pub struct Journal<P> {
     node: NodeId,
     segments: Segments,
     cache: Cache<P>,
+    entry_starts: EntryStarts,
     flush: Flush,
     /// Where the next entry would begin, if it fits in that segment.
     append: Position,
@@ -113,6 +117,7 @@ impl<P: Page> Journal<P> {
             node,
             segments,
             cache: Cache::new(cache_bytes_max),
+            entry_starts: EntryStarts::default(),
             flush: Flush::new(tail.append),
             append: tail.append,
             last_crc: tail.last_crc,
@@ -206,6 +211,7 @@ impl<P: Page> Journal<P> {
         let write = self.flush.begin(end);
         let (segment, at) = self.segments.locate(position);
         self.outputs.push_back(JournalOutput::Write { write, segment, at, page });
+        self.entry_starts.note(position);
         self.append = end;
         self.last_crc = last_crc;
         self.prepare_segments();
@@ -233,6 +239,7 @@ impl<P: Page> Journal<P> {
         self.append = Position(first.0 * self.segments.segment_bytes());
         self.last_crc = last_crc;
         self.cache.truncate(Position(0));
+        self.entry_starts = EntryStarts::default();
         self.flush = Flush::new(self.append);
         (self.after_cut, self.writes_held) = (None, false);
         self.prepare_segments();
@@ -244,6 +251,7 @@ impl<P: Page> Journal<P> {
     pub fn truncate(&mut self, cut: Position, last_crc: u32) {
         assert!(cut <= self.append, "a cut shortens the journal");
         self.cache.truncate(cut);
+        self.entry_starts.truncate(cut);
         self.after_cut = Some(self.flush.truncate(cut));
         self.writes_held = true;
         self.append = cut;
@@ -261,6 +269,7 @@ impl<P: Page> Journal<P> {
         let (segment, at) = self.segments.locate(position);
         self.outputs.push_back(JournalOutput::Write { write, segment, at, page: page.clone() });
         self.cache.push(CachedEntry { position, end, index, page });
+        self.entry_starts.note(position);
         self.append = end;
         self.last_crc = crc;
         self.prepare_segments();
@@ -323,6 +332,7 @@ impl<P: Page> Journal<P> {
         let kept = repairs.min().unwrap_or(Position(u64::MAX)).min(self.flush.flushed());
         let removed = self.segments.trim(position.min(kept));
         let count = removed.len();
+        self.entry_starts.trim(self.segments.start());
         self.outputs
             .extend(removed.into_iter().map(|segment| JournalOutput::RemoveSegment { segment }));
         count
@@ -392,6 +402,15 @@ impl<P: Page> Journal<P> {
     /// Where the entry behind one that ends at `end` begins, if it lies next to it.
     pub fn entry_start(&self, end: Position) -> Position {
         self.segments.entry_start(end)
+    }
+
+    /// Where a chunk that is read from `position`, where an entry begins, may end so that what
+    /// follows can be read at the same time: where another entry is known to begin, in the same
+    /// segment and flushed.
+    pub fn chunk_end(&self, position: Position) -> Option<Position> {
+        let end = self.entry_starts.chunk_end(position)?;
+        let same_segment = self.locate(position).0 == self.locate(end).0;
+        (same_segment && end <= self.flush.flushed()).then_some(end)
     }
 
     /// The first position of the segment after the one that holds `position`, where reading goes

@@ -142,7 +142,8 @@ impl<P: Page> Chunks<P> {
         }
     }
 
-    /// Has the chunk at `position` read; a reader is told through `on_read`.
+    /// Has the chunk at `position` read; a reader is told through `on_read`. If it is known where
+    /// that chunk ends, what is read ahead behind it needn't wait for it.
     pub fn read(
         &mut self,
         journal: &Journal<P>,
@@ -156,6 +157,16 @@ impl<P: Page> Chunks<P> {
             For::Reader(reader) => (Some(reader), 0),
             For::Later(later) => (None, later.ahead),
         };
+        let end = journal.chunk_end(position).filter(|end| {
+            // Otherwise an entry begins there no longer.
+            end.0 - position.0 >= bytes_min as u64
+        });
+        if let (For::Later(later), Some(position)) = (wanted_by, end)
+            && ahead < READ_AHEAD_CHUNKS
+            && !self.holds(group, position)
+        {
+            self.wanted.push(Ahead { position, ahead: ahead + 1, ..later });
+        }
         let under_way = self
             .reads
             .iter_mut()
@@ -167,7 +178,10 @@ impl<P: Page> Chunks<P> {
         }
         let (segment, at) = journal.locate(position);
         let left = (journal.segment_bytes() - at).min(journal.flush_position().0 - position.0);
-        let bytes = (bytes_min.max(READ_CHUNK_BYTES) as u64).min(left) as usize;
+        let bytes = match end {
+            Some(end) => end.0 - position.0,
+            None => (bytes_min.max(READ_CHUNK_BYTES) as u64).min(left),
+        } as usize;
         let read = ReadId(self.next_read);
         self.next_read += 1;
         let readers = reader.into_iter().collect();

@@ -11,7 +11,7 @@ use crate::partition::Partition;
 pub struct PartitionSlot(pub u32);
 
 /// How many runs leave the cache before the next partition is told.
-const EVICTED_AT_ONCE: usize = 8;
+const EVICTED_AT_ONCE: usize = 32;
 
 /// The partitions of a group, by slot and by key.
 #[derive(Debug, Default)]

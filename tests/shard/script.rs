@@ -14,7 +14,8 @@
 //! disk full | disk free                restart
 //! grow N [timeout=MS] (the topic has N partitions)       stop
 //! fill N (as many records of 10,000 bytes to each partition in turn)
-//! drain C [partitions=N] (fetches all of it from the start, until there is no more)
+//! drain C [partitions=N] (fetches all of it from the start, until there is no more; the disk reads
+//!                         one thing at a time)
 //! ```
 
 #[path = "../common/disk.rs"]
@@ -308,7 +309,8 @@ impl Rig {
         self.drained = vec![0; partitions as usize];
         self.bytes_read = 0;
         let mut order: Vec<usize> = (0..partitions as usize).collect();
-        let mut fetches = 0;
+        let (mut fetches, mut reads) = (0, 0);
+        self.held = Some(Vec::new());
         loop {
             let before = self.drained.clone();
             let asked = order.iter().map(|&partition| {
@@ -327,15 +329,24 @@ impl Rig {
                 .with_topics(vec![topic]);
             self.send(client, 1, 12, Awaited::Drain, &request);
             self.turn();
+            while let Some(held) = self.held.as_mut().filter(|held| !held.is_empty()) {
+                reads = reads.max(held.len());
+                let read = held.remove(0);
+                self.perform(read);
+                self.turn();
+            }
             if self.drained == before {
                 break;
             }
             fetches += 1;
             order.sort_by_key(|&partition| self.drained[partition] > before[partition]);
         }
+        self.held = None;
         let records: i64 = self.drained.iter().sum();
         let read = self.bytes_read >> 20;
-        self.say(format!("drained {records} records by {fetches} fetches, {read} MiB read"));
+        self.say(format!(
+            "drained {records} records by {fetches} fetches, {read} MiB read, {reads} at once"
+        ));
     }
 
     fn send<R: Encodable + HeaderVersion>(
@@ -446,6 +457,10 @@ impl Rig {
                 return false;
             }
         }
+        self.perform(output)
+    }
+
+    fn perform(&mut self, output: Output<MemoryPage>) -> bool {
         let input = match output {
             Output::CreateSegment { group, segment, .. } if self.full => {
                 Input::SegmentCreated { group, segment, result: Err(IoFailure::NoSpace) }
