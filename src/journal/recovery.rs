@@ -43,7 +43,8 @@ pub struct Truncation {
 }
 
 impl Truncation {
-    fn may_have_cut(&self, head: &EntryHead) -> bool {
+    /// Whether an entry may be left over from before the cut.
+    pub fn may_have_cut(&self, head: &EntryHead) -> bool {
         head.header.position >= self.position && head.header.term < self.term
     }
 }

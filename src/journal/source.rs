@@ -28,4 +28,7 @@ pub struct GroupFiles {
     pub vote: Vec<u8>,
     /// The checkpoint file, whole, if there is one.
     pub checkpoint: Option<Vec<u8>>,
+    /// Nothing of its journal is believed, as it is damaged and the others have let go of what is:
+    /// the group waits for a snapshot. Not found, but decided before a shard is opened.
+    pub wants_snapshot: bool,
 }

@@ -117,6 +117,14 @@ impl Replica {
         self.after_call();
     }
 
+    /// Another member says that it knows of this term. If it is a later one, this replica doesn't
+    /// lead any more, and whoever is elected next leads in a term behind it.
+    pub fn hear_of_term(&mut self, from: NodeId, term: Term) {
+        let mut message = Message { term: term.0, from: raft_id(from), ..Message::default() };
+        message.set_msg_type(MessageType::MsgHeartbeatResponse);
+        self.step(Incoming { places: Vec::new(), message });
+    }
+
     /// Whether the log has this entry, as far back as it is in memory.
     pub fn has_entry(&self, index: LogIndex, term: Term) -> bool {
         self.raw.store().term_at(index) == Some(term)

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::model::ids::{GroupId, ShardId, shard_of_group};
 use crate::runtime::node_connection::NodeConnection;
-use crate::shard::peers::repair_wire::{self, JournalPlace, JournalQuestion, NoSums, Sums};
+use crate::shard::peers::repair_wire::{
+    self, JournalPlace, JournalQuestion, NoSums, NotHeld, Sums,
+};
 use crate::shard::peers::wire::{Hello, Request, hello_answer};
 
 /// How long to wait for a connection, and for an answer.
@@ -93,7 +95,8 @@ impl JournalClient {
         bail!("{} has had too much to do to answer: try again later", self.address)
     }
 
-    /// The entry that follows a place, byte for byte; `None` if the node doesn't have it.
+    /// The entry that follows a place and is known to be committed, byte for byte; `None` if the
+    /// node doesn't have it.
     ///
     /// # Errors
     /// A sentence, if it can't be asked.
@@ -101,6 +104,17 @@ impl JournalClient {
         let question = Request::Journal(JournalQuestion::Entry(place));
         let answer = ask(self.connection(place.group)?, &question)?;
         Ok(Some(answer).filter(|answer| !answer.is_empty()))
+    }
+
+    /// The entry that follows a place, whether it is known to be committed or not.
+    ///
+    /// # Errors
+    /// A sentence, if it can't be asked.
+    pub fn held(&mut self, place: JournalPlace) -> Result<Result<Vec<u8>, NotHeld>> {
+        let address = self.address.clone();
+        let question = Request::Journal(JournalQuestion::Held(place));
+        let answer = ask(self.connection(place.group)?, &question)?;
+        repair_wire::held(&answer).with_context(|| format!("{address} says nonsense"))
     }
 
     fn connection(&mut self, group: GroupId) -> Result<&mut NodeConnection> {

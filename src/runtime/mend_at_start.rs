@@ -1,8 +1,10 @@
 //! A shard whose journals are damaged where it must read them at its start: it fetches what is
-//! damaged from other nodes, before it is opened and so before it takes part in anything.
+//! damaged from other nodes, before it is opened and so before it takes part in anything. Meanwhile
+//! it gives others what they fetch (`answer_at_start`).
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
@@ -10,11 +12,13 @@ use std::time::Duration;
 use flume::RecvTimeoutError;
 
 use crate::journal::source::GroupFiles;
+use crate::runtime::answer_at_start::Answers;
 use crate::runtime::data_dir::segment_path;
 use crate::runtime::journal_client::JournalClient;
 use crate::runtime::segment_source::DirSource;
 use crate::shard::open::damage_at_start;
-use crate::shard::repair::at_start::DamageAtStart;
+use crate::shard::peers::repair_wire::{JournalPlace, NotHeld};
+use crate::shard::repair::at_start::{DamageAtStart, Mended, OtherNode};
 use crate::shard::{NodeAddress, ShardConfig};
 
 /// From one round through the other nodes to the next.
@@ -32,11 +36,13 @@ pub enum AtStart {
 }
 
 /// Has what keeps groups from being opened mended by other nodes, and waits until one of them has
-/// it, or until nobody holds the other end of `running` any more.
+/// it, or can give a snapshot instead, or until nobody holds the other end of `running` any more.
+/// `socket` is where the shard listens.
 pub fn mend_at_start(
     config: &ShardConfig,
-    groups: &[GroupFiles],
+    groups: &mut [GroupFiles],
     dir: &Path,
+    socket: &OwnedFd,
     running: &flume::Receiver<Infallible>,
 ) -> AtStart {
     let others: Vec<&NodeAddress> =
@@ -46,29 +52,41 @@ pub fn mend_at_start(
     }
     let mut source = DirSource::new(dir);
     let mut outcome = AtStart::AsItWas;
-    for files in groups {
+    // Until this returns.
+    let mut answers = None;
+    for files in groups.iter_mut() {
         let mut told = None;
-        while let Some(mut damage) = damage_at_start(config, files, &mut source) {
+        while !files.wants_snapshot
+            && let Some(mut damage) = damage_at_start(config, files, &mut source)
+        {
             let (group, position) = (damage.group, damage.position());
-            if told != Some(position) {
+            let is_first = told.replace(position) != Some(position);
+            if is_first {
                 tracing::error!(
                     "group {group}: damaged entry at position {position}, behind the last \
                      checkpoint: this node takes part in nothing before another one has given it \
                      what is damaged"
                 );
             }
-            let is_first = told.replace(position) != Some(position);
-            if mend(config, &others, dir, &mut damage, &mut source, is_first) {
-                outcome = AtStart::Mended;
-            } else if running.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
-                return AtStart::Stopping;
+            answers.get_or_insert_with(|| Answers::begin(config, dir, socket));
+            match mend(config, &others, dir, &mut damage, &mut source, is_first) {
+                Mended::Entries(_) => outcome = AtStart::Mended,
+                Mended::Trimmed => {
+                    files.wants_snapshot = true;
+                    outcome = AtStart::Mended;
+                }
+                Mended::Nothing => {
+                    if running.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
+                        return AtStart::Stopping;
+                    }
+                }
             }
         }
     }
     outcome
 }
 
-/// Asks one node after the other. Returns whether something was mended.
+/// Asks one node after the other, until one has it.
 fn mend(
     config: &ShardConfig,
     others: &[&NodeAddress],
@@ -76,39 +94,54 @@ fn mend(
     damage: &mut DamageAtStart,
     source: &mut DirSource,
     tells: bool,
-) -> bool {
+) -> Mended {
     let (group, position) = (damage.group, damage.position());
+    let mut outcome = Mended::Nothing;
     for address in others {
         let node = address.node;
         let client = JournalClient::connect(&address.host, address.port, &config.cluster_id);
         let mended = client.map_err(|error| format!("{error:#}")).and_then(|mut client| {
-            damage.mend(
-                source,
-                &mut |place| client.entry(place).map_err(|error| format!("{error:#}")),
-                &mut |segment, at, bytes| {
-                    let path = segment_path(dir, group, segment);
-                    let file = File::options().write(true).open(&path);
-                    let written = file.and_then(|file| {
-                        file.write_all_at(bytes, at)?;
-                        file.sync_data()
-                    });
-                    written.map_err(|error| format!("can't write {}: {error}", path.display()))
-                },
-            )
+            damage.mend(source, &mut client, &mut |segment, at, bytes| {
+                let path = segment_path(dir, group, segment);
+                let file = File::options().write(true).open(&path);
+                let written = file.and_then(|file| {
+                    file.write_all_at(bytes, at)?;
+                    file.sync_data()
+                });
+                written.map_err(|error| format!("can't write {}: {error}", path.display()))
+            })
         });
         match mended {
-            Ok(0) if tells => tracing::warn!("group {group}: node {node} doesn't have it yet"),
-            Ok(0) => {}
-            Ok(entries) => {
+            Ok(Mended::Nothing) if tells => {
+                tracing::warn!("group {group}: node {node} doesn't have it yet");
+            }
+            Ok(Mended::Nothing) => {}
+            Ok(Mended::Trimmed) => {
+                tracing::warn!(
+                    "group {group}: node {node}, which leads it, has let go of what is damaged"
+                );
+                outcome = Mended::Trimmed;
+            }
+            Ok(Mended::Entries(entries)) => {
                 tracing::warn!(
                     "group {group}: {entries} damaged entries from position {position} on are \
                      whole again: node {node} had them"
                 );
-                return true;
+                return Mended::Entries(entries);
             }
             Err(why) if tells => tracing::warn!("group {group}: from node {node}: {why}"),
             Err(_) => {}
         }
     }
-    false
+    outcome
+}
+
+impl OtherNode for JournalClient {
+    fn committed(&mut self, place: JournalPlace) -> Result<Option<Vec<u8>>, String> {
+        self.entry(place).map_err(|error| format!("{error:#}"))
+    }
+
+    fn held(&mut self, place: JournalPlace) -> Result<Result<Vec<u8>, NotHeld>, String> {
+        JournalClient::held(self, place).map_err(|error| format!("{error:#}"))
+    }
 }

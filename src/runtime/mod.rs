@@ -8,6 +8,7 @@
 
 pub mod alarm;
 pub mod aligned;
+pub mod answer_at_start;
 pub mod buffers;
 pub mod clock;
 pub mod connection;

@@ -131,6 +131,7 @@ impl<P: Page> Group<P> {
             self.snapshots.clear();
             return work;
         }
+        self.snapshots.lead(self.replica.term());
         let cached_from = self.cached_from();
         let lagging = self.replica.lagging(cached_from);
         let is_patient = |up: &CatchUp| now.since(up.heard) < PATIENCE;

@@ -45,8 +45,9 @@ pub fn open_group<P: Page>(
 ) -> Result<Opened<P>, String> {
     let group = files.group;
     let vote_file = VoteFile::decode(&files.vote).map_err(|why| format!("group {group}: {why}"))?;
-    if files.checkpoint.as_ref().is_some_and(|file| is_marker(file)) {
-        return Ok(open_filling(config, files, vote_file));
+    let is_marked = files.checkpoint.as_ref().is_some_and(|file| is_marker(file));
+    if is_marked || files.wants_snapshot {
+        return Ok(open_filling(config, files, vote_file, is_marked));
     }
     let Replayed {
         applied,
@@ -117,12 +118,13 @@ fn start_replica(
     })
 }
 
-/// A group that was being filled from a snapshot when the node ended. Nothing there counts but the
-/// vote.
+/// A group that was being filled from a snapshot when the node ended, or, if it isn't marked as
+/// one, that must be, as its journal is damaged. Nothing there counts but the vote.
 fn open_filling<P: Page>(
     config: &ShardConfig,
     files: &GroupFiles,
     vote_file: VoteFile,
+    is_marked: bool,
 ) -> Opened<P> {
     let (id, cache_bytes) = (files.group, config.journal_cache_bytes);
     let segments = Segments::new(config.segment_bytes, SegmentId(0), SegmentId(0));
@@ -140,11 +142,12 @@ fn open_filling<P: Page>(
         checkpoint: CheckpointState::new(nothing.end),
         entries: VecDeque::new(),
     });
-    group.filling = Some(Box::new(Filling::found(&files.segments)));
-    let note = format!(
-        "group {id}: this node was being brought up by a snapshot when it ended: it takes no part \
-         in the group until it has one"
-    );
+    group.filling = Some(Box::new(Filling::found(&files.segments, is_marked)));
+    let why = match is_marked {
+        true => "this node was being brought up by a snapshot when it ended",
+        false => "the other nodes have let go of what is damaged here",
+    };
+    let note = format!("group {id}: {why}: it takes no part in the group until it has a snapshot");
     Opened { group, catalog: None, notes: vec![note] }
 }
 
@@ -248,9 +251,10 @@ pub fn damage_at_start(
         believed.push(Believed { end, term, crc });
     };
     let recovered = recover(config.node, segment_bytes, files, applied, source, visit);
+    let Err(RecoverError::Damaged { later: proof, .. }) = recovered else { return None };
     let (group, segments) = (files.group, files.segments.clone());
-    let is_damaged = matches!(recovered, Err(RecoverError::Damaged { .. }));
-    is_damaged.then_some(DamageAtStart { group, segments, segment_bytes, believed })
+    let truncation = VoteFile::decode(&files.vote).ok().and_then(|file| file.truncation);
+    Some(DamageAtStart { group, segments, segment_bytes, believed, proof, truncation })
 }
 
 /// Where replay begins: at the checkpoint, or at the very beginning.

@@ -3,6 +3,8 @@
 use hutong::kafka::error_code::ErrorCode;
 use hutong::model::position::Position;
 
+use hutong::shard::repair::at_start::Mended;
+
 use crate::rig::{Cluster, Outcome};
 
 const RECORDS: i64 = 60;
@@ -201,12 +203,55 @@ fn a_node_does_not_start_without_what_is_damaged_behind_its_checkpoint() {
         }
         assert!(!cluster.opens(away));
         let mended = cluster.mend_at_start(away, other).expect("it is damaged");
-        assert_eq!(mended, Ok((last - first + 1) as u64));
+        assert_eq!(mended, Ok(Mended::Entries((last - first + 1) as u64)));
         assert_eq!(cluster.mend_at_start(away, other), None);
         cluster.restart(away);
         cluster.run_ms(1500);
         cluster.assert_journals_agree();
     }
+}
+
+#[test]
+fn nodes_that_all_have_such_damage_mend_each_other_while_none_is_open() {
+    let mut cluster = filled(0);
+    let places = [[10, 20, 21], [22, 30, 40], [11, 23, 39]];
+    let positions = places.map(|offsets| offsets.map(|offset| cluster.position_of(0, offset)));
+    for (node, positions) in positions.into_iter().enumerate() {
+        cluster.kill(node);
+        positions.into_iter().for_each(|position| cluster.rot(node, position, 60));
+        assert!(!cluster.opens(node));
+    }
+    for node in 0..3 {
+        let mut mended = 0;
+        while let Some(told) = cluster.mend_at_start(node, (node + 1) % 3) {
+            let Ok(Mended::Entries(entries)) = told else { panic!("node {node}: {told:?}") };
+            mended += entries;
+        }
+        assert_eq!(mended, 3, "node {node}");
+    }
+    (0..3).for_each(|node| cluster.restart(node));
+    cluster.run_ms(5000);
+    cluster.assert_journals_agree();
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
+}
+
+#[test]
+fn a_node_that_knows_of_no_leader_gives_what_it_has_all_the_same() {
+    let mut cluster = filled(0);
+    let leader = cluster.leader();
+    let (damaged, whole) = ((leader + 1) % 3, (leader + 2) % 3);
+    (0..3).for_each(|node| cluster.kill(node));
+    let position = cluster.position_of(whole, 20);
+    cluster.rot(damaged, position, 60);
+    // It can't be elected alone, and so doesn't know what is committed.
+    cluster.restart(whole);
+    cluster.run_ms(3000);
+    assert_eq!(cluster.mend_at_start(damaged, whole), Some(Ok(Mended::Entries(1))));
+    cluster.restart(damaged);
+    cluster.run_ms(5000);
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
 }
 
 #[test]
@@ -226,14 +271,20 @@ fn what_nobody_else_has_is_waited_for_and_what_was_never_committed_is_let_go_of(
     cluster.rot(old, position, 60);
     assert!(!cluster.opens(old));
     let others = [(old + 1) % 3, (old + 2) % 3];
-    assert_eq!(cluster.mend_at_start(old, others[0]), Some(Ok(0)), "it has nothing there yet");
+    let mended = cluster.mend_at_start(old, others[0]);
+    assert_eq!(mended, Some(Ok(Mended::Nothing)), "it has nothing there yet");
     cluster.run_ms(2000);
     let new = others.into_iter().find(|node| cluster.leads(*node)).expect("a new leader");
     for offset in 1..9 {
         assert_eq!(cluster.produce(new, "t", -1), Outcome::At(offset));
     }
     cluster.run_ms(100);
-    assert!(matches!(cluster.mend_at_start(old, new), Some(Ok(1..))));
+    // What it can't know to be committed while it isn't open isn't put in another's place.
+    cluster.kill(new);
+    assert_eq!(cluster.mend_at_start(old, new), Some(Ok(Mended::Nothing)));
+    cluster.restart(new);
+    cluster.run_ms(3000);
+    assert!(matches!(cluster.mend_at_start(old, new), Some(Ok(Mended::Entries(1..)))));
     assert_eq!(cluster.mend_at_start(old, new), None);
     cluster.cut_off(old, false);
     cluster.restart(old);

@@ -3,6 +3,8 @@
 
 #[path = "../common/disk.rs"]
 mod disk;
+#[path = "mending.rs"]
+mod mending;
 #[path = "upkeep.rs"]
 mod upkeep;
 
@@ -11,9 +13,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use disk::Disk;
 use hutong::duplex::{Kind, Serial, put};
-use hutong::journal::format::{Entry, EntryHead, RunKind};
+use hutong::journal::format::{Entry, RunKind};
 use hutong::journal::page::{MemoryPage, Page};
-use hutong::journal::source::SegmentSource;
+use hutong::journal::source::{GroupFiles, SegmentSource};
 use hutong::kafka::error_code::ErrorCode;
 use hutong::kafka::record_batch::{self, Producer, build_batch};
 use hutong::limits::CHECKPOINT_JOURNAL_BYTES;
@@ -21,9 +23,7 @@ use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
 use hutong::shard::input::Input;
-use hutong::shard::open::damage_at_start;
 use hutong::shard::output::{Output, Part};
-use hutong::shard::peers::repair_wire::JournalPlace;
 use hutong::shard::peers::visit::{self, Change, Visit};
 use hutong::shard::snapshot::ShardSnapshot;
 use hutong::shard::{NodeAddress, Shard, ShardConfig};
@@ -192,43 +192,17 @@ impl Cluster {
 
     /// Starts a node from what is on its disk.
     pub fn restart(&mut self, node: usize) {
+        self.start_from(node, false);
+    }
+
+    fn start_from(&mut self, node: usize, wants_snapshot: bool) {
         let now = self.clocks();
         let this = &mut self.nodes[node];
         assert!(this.shard.is_none(), "it was killed");
-        let files = this.disk.files();
+        let files = GroupFiles { wants_snapshot, ..this.disk.files() };
         this.config.seed += 1;
         let opened = Shard::open(this.config.clone(), vec![files], &mut this.disk, now);
         this.shard = Some(opened.expect("it opens"));
-    }
-
-    /// Before a node is started: writes what another one has in the place of what is damaged behind
-    /// its checkpoint. Returns how many entries that were, or `None` if it has no such damage.
-    pub fn mend_at_start(&mut self, node: usize, from: usize) -> Option<Result<u64, String>> {
-        let entries = self.entries_of(from);
-        let this = &mut self.nodes[node];
-        let (files, mut source) = (this.disk.files(), this.disk.clone());
-        let mut damage = damage_at_start(&this.config, &files, &mut source)?;
-        let mut ask = |place: JournalPlace| {
-            let follows = |entry: &&Vec<u8>| {
-                let entry = EntryHead::read(entry, Position(position_in(entry)));
-                entry.map(|head| head.header.previous_crc) == place.previous_crc
-            };
-            Ok(entries.iter().find(follows).cloned())
-        };
-        let disk = &mut this.disk;
-        let mut write = |segment, at, bytes: &[u8]| {
-            disk.write(segment, at, bytes);
-            Ok(())
-        };
-        Some(damage.mend(&mut source, &mut ask, &mut write))
-    }
-
-    /// Whether a node would start from what is on its disk.
-    pub fn opens(&mut self, node: usize) -> bool {
-        let now = self.clocks();
-        let this = &mut self.nodes[node];
-        let files = vec![this.disk.files()];
-        Shard::<MemoryPage>::open(this.config.clone(), files, &mut this.disk, now).is_ok()
     }
 
     /// A node's entries, byte for byte.

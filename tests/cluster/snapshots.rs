@@ -3,6 +3,7 @@
 use hutong::kafka::record_batch::Producer;
 use hutong::model::ids::NodeId;
 use hutong::shard::peers::visit::Change;
+use hutong::shard::repair::at_start::Mended;
 
 use crate::rig::{Cluster, Outcome};
 
@@ -164,9 +165,37 @@ fn a_node_that_is_being_brought_up_does_not_vote() {
     cluster.run_ms(5000);
     assert!(cluster.is_marked(0));
     assert!((0..3).all(|node| !cluster.leads(node)));
-    assert_eq!(cluster.said(0, "takes no part in the group until it has one"), 1);
+    assert_eq!(cluster.said(0, "takes no part in the group until it has a snapshot"), 1);
     cluster.restart(leader);
     assert_brought_up(&mut cluster);
+}
+
+#[test]
+fn a_node_that_has_no_journal_any_more_is_offered_all_that_there_was_when_it_said_so() {
+    let mut cluster = cluster(3);
+    let leader = while_one_is_away(&mut cluster, 3);
+    cluster.stall_disk(0, true);
+    cluster.restart(0);
+    cluster.run_ms(3000);
+    assert!(cluster.is_marked(0));
+    cluster.kill(0);
+    cluster.stall_disk(0, false);
+    // What it may have acknowledged before, for all that it knows now, and the snapshot that it was
+    // offered lacks.
+    for number in 0..3 {
+        assert_eq!(cluster.produce(leader, "meanwhile", -1), Outcome::At(number));
+    }
+    cluster.restart(0);
+    cluster.run_ms(12_000);
+    let offers = cluster.log_of(leader).iter().filter_map(|line| {
+        let entry = line.split("is offered a snapshot as of entry ").nth(1)?;
+        entry.split(',').next()?.parse::<u64>().ok()
+    });
+    let offers: Vec<u64> = offers.collect();
+    assert!(matches!(offers[..], [first, last] if last >= first + 3), "{offers:?}");
+    cluster.assert_tails_agree();
+    assert_eq!(cluster.leader(), 0);
+    assert_eq!(cluster.fetch(0, "meanwhile", 0), Outcome::At(3));
 }
 
 #[test]
@@ -188,6 +217,39 @@ fn another_leader_goes_on_with_what_is_missing() {
     assert_eq!(cluster.said(0, "gives up its journal"), 1);
     cluster.restart(leader);
     assert_brought_up(&mut cluster);
+}
+
+#[test]
+fn a_node_whose_damage_lies_where_the_others_have_trimmed_gets_a_snapshot() {
+    let mut cluster = cluster(3);
+    let leader = while_one_is_away(&mut cluster, 3);
+    let other = 3 - leader;
+    cluster.rot_in(0, 0, 4);
+    assert!(!cluster.opens(0));
+    // Only who leads can say that it isn't needed, and has a snapshot.
+    assert_eq!(cluster.mend_at_start(0, other), Some(Ok(Mended::Nothing)));
+    assert_eq!(cluster.mend_at_start(0, leader), Some(Ok(Mended::Trimmed)));
+    // It takes no part, and gives nothing up before it is offered one.
+    cluster.kill(leader);
+    cluster.restart_without_journal(0);
+    cluster.run_ms(5000);
+    assert!((0..3).all(|node| !cluster.leads(node)), "nobody leads without a majority");
+    assert_eq!(cluster.said(0, "have let go of what is damaged here"), 1);
+    assert!(!cluster.is_marked(0) && cluster.first_segment(0) == 0);
+    cluster.stop(0);
+    // So it can be mended by hand, and is what it was.
+    cluster.rot_in(0, 0, 4);
+    assert!(cluster.opens(0));
+    cluster.rot_in(0, 0, 4);
+    cluster.restart(leader);
+    cluster.restart_without_journal(0);
+    assert_brought_up(&mut cluster);
+    assert_eq!(cluster.said(0, "goes on from the snapshot"), 1);
+    // And from its own disk, too.
+    cluster.stop(0);
+    cluster.restart(0);
+    cluster.run_ms(12_000);
+    assert_eq!(cluster.leader(), 0);
 }
 
 #[test]

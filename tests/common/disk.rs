@@ -70,6 +70,7 @@ impl Disk {
             segments: self.segments.clone(),
             vote: self.vote.clone(),
             checkpoint: self.checkpoint.clone(),
+            wants_snapshot: false,
         }
     }
 

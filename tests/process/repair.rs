@@ -307,3 +307,44 @@ fn a_node_that_finds_damage_at_its_start_takes_part_when_another_has_mended_it()
 fn of_applied() -> &'static [(&'static str, &'static str)] {
     &[("position", "apply")]
 }
+
+#[test]
+fn nodes_that_are_all_damaged_after_a_loss_of_power_mend_each_other() {
+    let flags = ["--metrics", "127.0.0.1:0", "--scrub-per-second", "0"];
+    let (mut nodes, leads) = filled(&flags);
+    wait_until("all have all on disk", CHANGE_TIMEOUT, || {
+        let flushed = |of: &Broker| {
+            let told = Scrape::of(of);
+            told.sum("hutong_group_position_bytes", &[("position", "flush")])
+        };
+        nodes.all.iter().all(|node| flushed(node) == flushed(&nodes.all[leads]))
+    });
+    nodes.all.iter_mut().for_each(Broker::kill);
+    // The third stays down: none of those that start is whole.
+    let (one, other) = ((leads + 1) % 3, (leads + 2) % 3);
+    for (node, numbers) in [(one, [12, 20, 21]), (other, [13, 22, 30])] {
+        for group in 0..GROUPS {
+            let dir = nodes.all[node].data_dir().join(format!("group-{group}"));
+            let _ = fs::remove_file(dir.join("checkpoint"));
+        }
+        numbers.iter().for_each(|number| flip(&find(&nodes.all[node].data_dir(), *number)));
+    }
+    let ready = |node: &Broker| node.said().matches("hutong ready:").count();
+    let before = ready(&nodes.all[one]) + ready(&nodes.all[other]);
+    nodes.all[one].spawn();
+    wait_until("it says what is damaged", CHANGE_TIMEOUT, || {
+        nodes.all[one].said().contains("this node takes part in nothing before")
+    });
+    nodes.all[other].spawn();
+    wait_until("both are ready", CHANGE_TIMEOUT, || {
+        ready(&nodes.all[one]) + ready(&nodes.all[other]) == before + 2
+    });
+    for node in [one, other] {
+        assert!(nodes.all[node].said().contains("are whole again"), "{}", nodes.all[node].said());
+    }
+    let against = nodes.all[other].address();
+    let (said, code) = verify(&["--node", &nodes.all[one].address(), "--against", &against]);
+    assert_eq!(code, 0, "{said}");
+    let mut client = leader(&nodes).1;
+    assert_eq!(client.fetch("t", 0, 0).1, RECORDS);
+}

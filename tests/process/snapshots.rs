@@ -1,8 +1,9 @@
-//! A node comes back when the others have let go of what it lacks: it is brought up by a snapshot,
-//! and goes on from there as if it had been there all along.
+//! A node comes back when the others have let go of what it lacks, or of what has rotted on its
+//! disk: it is brought up by a snapshot, and goes on from there as if it had been there all along.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ const MEGABYTE: usize = 1 << 20;
 const SEGMENT_BYTES: u64 = 32 << 20;
 /// Of each of the two partitions, which lie in two groups.
 const RECORDS: i64 = 80;
+/// Small ones before them.
+const FIRST: i64 = 30;
 const KEEP_BYTES: &str = "8388608";
 /// Retention looks every ten seconds, beside busy neighbours.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -87,13 +90,32 @@ fn are_equal(nodes: &Nodes, group: u32) -> bool {
     journals.iter().all(|journal| *journal == journals[0] && journal.len() > 5)
 }
 
+/// An entry in the middle of a group's first segment rots.
+fn rot(node: &Broker, group: u32) {
+    let entries = journal(&node.data_dir(), group, &[0]);
+    let position = *entries.keys().nth(entries.len() / 3).unwrap();
+    let path = node.data_dir().join(format!("group-{group}/segment-{:020}.journal", 0));
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, position + 100).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], position + 100).unwrap();
+}
+
 #[test]
 fn a_node_that_was_away_while_the_others_trimmed_is_brought_up_by_a_snapshot() {
     let mut nodes = Nodes::start(3, &["--metrics", "127.0.0.1:0"]);
     let bootstrap = nodes.all[0].address();
     create_replicated(&bootstrap, "short", 2, &[("retention.bytes", KEEP_BYTES)]);
-    (0..2).for_each(|partition| produce(&nodes, partition, &one_record(100)));
+    for _ in 0..FIRST {
+        (0..2).for_each(|partition| produce(&nodes, partition, &one_record(100)));
+    }
+    wait_until("the node has them on disk", TIMEOUT, || {
+        let entries = (0..2).map(|group| journal(&nodes.all[2].data_dir(), group, &[0]).len());
+        entries.min() >= Some(FIRST as usize)
+    });
     nodes.all[2].kill();
+    // Of the other group it just lacks what comes.
+    rot(&nodes.all[2], 1);
     // Whoever led what it led.
     (0..2).for_each(|partition| produce(&nodes, partition, &one_record(100)));
     create_replicated(&bootstrap, "meanwhile", 1, &[]);
@@ -120,6 +142,10 @@ fn a_node_that_was_away_while_the_others_trimmed_is_brought_up_by_a_snapshot() {
         }
     }
     nodes.all[2].spawn();
+    wait_until("it says why it has no journal", TIMEOUT, || {
+        let said = nodes.all[2].said();
+        said.contains("group 1: the other nodes have let go of what is damaged here")
+    });
     for group in 0..2 {
         wait_until("the node has a snapshot", TIMEOUT, || {
             nodes.all[2].said().contains(&format!("group {group}: goes on from the snapshot"))
@@ -137,8 +163,11 @@ fn a_node_that_was_away_while_the_others_trimmed_is_brought_up_by_a_snapshot() {
     for partition in 0..2 {
         produce(&nodes, partition, &one_record(100));
         let (start, end) = watermarks(&nodes.all[2].address(), "short", partition);
-        assert_eq!(end, RECORDS + 3);
+        assert_eq!(end, FIRST + RECORDS + 2);
         assert!(start > RECORDS / 2);
     }
+    wait_until("it leads what it should", TIMEOUT, || {
+        RawClient::connect(&nodes.all[2].address()).fetch("meanwhile", 0, 0).0 == 0
+    });
     assert_eq!(RawClient::connect(&nodes.all[2].address()).offset("meanwhile", 0, -1), 0);
 }

@@ -140,7 +140,8 @@ mod tests {
         }
         carry(&mut journal, &mut disk);
         let segments = disk.0.keys().copied().map(SegmentId).collect();
-        (disk, GroupFiles { group: GroupId(2), segments, vote: Vec::new(), checkpoint: None })
+        let (group, vote) = (GroupId(2), Vec::new());
+        (disk, GroupFiles { group, segments, vote, checkpoint: None, wants_snapshot: false })
     }
 
     fn carry(journal: &mut Journal<MemoryPage>, disk: &mut Disk) {

@@ -4,11 +4,46 @@ use std::collections::BTreeSet;
 
 use crate::model::ids::{ConnectionId, NodeId, shard_of_group};
 use crate::model::time::Time;
-use crate::shard::NodeAddress;
 use crate::shard::follow::ReplyTo;
 use crate::shard::peers::link::{Asked, Peer, Place};
 use crate::shard::peers::wire::{self, Hello, Request};
 use crate::shard::peers::{PeerEvent, Peers};
+use crate::shard::{NodeAddress, ShardConfig};
+
+/// What a shard says of itself.
+pub fn own_hello(config: &ShardConfig) -> Hello {
+    Hello {
+        version: wire::PROTOCOL_VERSION,
+        cluster_id: config.cluster_id.clone(),
+        node: config.node,
+        shard: config.shard,
+        incarnation: config.seed,
+        directory: config.directory,
+        shards: config.shards,
+        groups: config.groups,
+        segment_bytes: config.segment_bytes,
+        host: config.advertised_host.clone(),
+        port: config.base_port,
+    }
+}
+
+/// Why a tool is turned away, as a sentence for whoever runs it.
+pub fn refusal_of_visitor(own: &Hello, hello: &Hello) -> Option<String> {
+    if hello.version != own.version {
+        return Some(format!(
+            "this tool speaks version {} of the peer protocol, and node {} version {}: take the \
+             one of the node's release",
+            hello.version, own.node, own.version
+        ));
+    }
+    let other = !hello.cluster_id.is_empty() && hello.cluster_id != own.cluster_id;
+    other.then(|| {
+        format!(
+            "node {} is of cluster '{}', and not of cluster '{}'",
+            own.node, own.cluster_id, hello.cluster_id
+        )
+    })
+}
 
 impl<P> Peers<P> {
     /// Sees to it that a node is dialed wherever this shard has groups in common with it.
@@ -35,7 +70,7 @@ impl<P> Peers<P> {
     pub(super) fn on_hello(&mut self, reply: ReplyTo, hello: Hello, now: Time) {
         let visits = hello.node == wire::VISITOR;
         let refusal = match visits {
-            true => self.refusal_of_visitor(&hello),
+            true => refusal_of_visitor(&self.hello, &hello),
             false => self.refusal(&hello, now),
         };
         let answer = match &refusal {
@@ -126,25 +161,6 @@ impl<P> Peers<P> {
             host: hello.host.clone(),
             port: hello.port,
         });
-    }
-
-    /// Why a tool is turned away, as a sentence for whoever runs it.
-    fn refusal_of_visitor(&self, hello: &Hello) -> Option<String> {
-        let own = &self.hello;
-        if hello.version != own.version {
-            return Some(format!(
-                "this tool speaks version {} of the peer protocol, and node {} version {}: take \
-                 the one of the node's release",
-                hello.version, own.node, own.version
-            ));
-        }
-        let other = !hello.cluster_id.is_empty() && hello.cluster_id != own.cluster_id;
-        other.then(|| {
-            format!(
-                "node {} is of cluster '{}', and not of cluster '{}'",
-                own.node, own.cluster_id, hello.cluster_id
-            )
-        })
     }
 
     /// Why there is nothing to be said to this node, as a sentence for people on both sides.

@@ -29,7 +29,7 @@ use crate::shard::peers::wire::{Hello, Request};
 use crate::shard::{NodeAddress, ShardConfig};
 
 mod dials;
-mod handshake;
+pub mod handshake;
 pub mod link;
 pub mod repair_wire;
 pub mod snapshot_wire;
@@ -138,19 +138,7 @@ impl<P> Peers<P> {
     ) -> Peers<P> {
         let others = config.nodes.iter().filter(|address| address.node != config.node);
         let mut peers = Peers {
-            hello: Hello {
-                version: wire::PROTOCOL_VERSION,
-                cluster_id: config.cluster_id.clone(),
-                node: config.node,
-                shard: config.shard,
-                incarnation: config.seed,
-                directory: config.directory,
-                shards: config.shards,
-                groups: config.groups,
-                segment_bytes: config.segment_bytes,
-                host: config.advertised_host.clone(),
-                port: config.base_port,
-            },
+            hello: handshake::own_hello(config),
             members: config
                 .formed
                 .iter()

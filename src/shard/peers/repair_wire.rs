@@ -1,6 +1,6 @@
 //! What is asked about a journal, by nodes and by tools, and what is answered.
 //!
-//! Both questions name a place by what comes before it: a position, and the checksum of the entry
+//! All of them name a place by what comes before it: a position, and the checksum of the entry
 //! that ends there if that is known. What follows it lies at that position or, as it may not have
 //! fit there, at the start of the next segment.
 
@@ -10,6 +10,7 @@ use crate::shard::peers::wire::{NotUnderstood, Reader};
 
 const ENTRY: u8 = 16;
 const SUMS: u8 = 17;
+const HELD: u8 = 18;
 
 /// A place in a group's journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,8 +25,10 @@ pub struct JournalPlace {
 /// A question about a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalQuestion {
-    /// The entry that follows, byte for byte.
+    /// The entry that follows and is known to be committed, byte for byte.
     Entry(JournalPlace),
+    /// The entry that follows, committed or not.
+    Held(JournalPlace),
     /// The checksums of the entries that follow.
     Sums(JournalPlace),
 }
@@ -55,7 +58,7 @@ pub struct Sums {
 
 /// Whether a request of this kind is a question about a journal.
 pub fn is_question(kind: u8) -> bool {
-    matches!(kind, ENTRY | SUMS)
+    matches!(kind, ENTRY | SUMS | HELD)
 }
 
 impl JournalQuestion {
@@ -63,6 +66,7 @@ impl JournalQuestion {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (kind, place) = match self {
             JournalQuestion::Entry(place) => (ENTRY, place),
+            JournalQuestion::Held(place) => (HELD, place),
             JournalQuestion::Sums(place) => (SUMS, place),
         };
         out.push(kind);
@@ -90,9 +94,48 @@ impl JournalQuestion {
         let place = JournalPlace { group, at, previous_crc };
         match kind {
             ENTRY => Ok(JournalQuestion::Entry(place)),
+            HELD => Ok(JournalQuestion::Held(place)),
             SUMS => Ok(JournalQuestion::Sums(place)),
             _ => Err(NotUnderstood),
         }
+    }
+}
+
+/// Why an entry isn't given to a node that asks what is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotHeld {
+    /// It isn't there, or can't be given now.
+    Nothing,
+    /// It was trimmed, and the node leads the group: it can give a snapshot instead.
+    Trimmed,
+}
+
+/// What comes in front of an entry in the answer to `Held`, and what says that it was trimmed.
+const IS_TRIMMED: u8 = 1;
+const IS_HELD: u8 = 2;
+
+/// Appends the answer to `Held`.
+pub fn put_held(entry: Result<&[u8], NotHeld>, out: &mut Vec<u8>) {
+    match entry {
+        Ok(entry) => {
+            out.push(IS_HELD);
+            out.extend(entry);
+        }
+        Err(NotHeld::Trimmed) => out.push(IS_TRIMMED),
+        Err(NotHeld::Nothing) => {}
+    }
+}
+
+/// Reads the answer to `Held`.
+///
+/// # Errors
+/// If it is none.
+pub fn held(payload: &[u8]) -> Result<Result<Vec<u8>, NotHeld>, NotUnderstood> {
+    match payload {
+        [] => Ok(Err(NotHeld::Nothing)),
+        [IS_TRIMMED] => Ok(Err(NotHeld::Trimmed)),
+        [IS_HELD, entry @ ..] => Ok(Ok(entry.to_vec())),
+        _ => Err(NotUnderstood),
     }
 }
 
@@ -172,6 +215,7 @@ mod tests {
         let unknown = JournalPlace { previous_crc: None, ..place() };
         for question in [
             JournalQuestion::Entry(place()),
+            JournalQuestion::Held(place()),
             JournalQuestion::Sums(place()),
             JournalQuestion::Sums(unknown),
         ] {
@@ -189,6 +233,17 @@ mod tests {
             bytes[flag] = 2;
             assert_eq!(Request::decode(&bytes), Err(NotUnderstood));
         }
+    }
+
+    #[test]
+    fn what_is_held_comes_back_as_it_was() {
+        for answer in [Ok(b"entry".to_vec()), Err(NotHeld::Nothing), Err(NotHeld::Trimmed)] {
+            let mut bytes = Vec::new();
+            put_held(answer.as_deref().map_err(|why| *why), &mut bytes);
+            assert_eq!(held(&bytes), Ok(answer));
+        }
+        assert_eq!(held(&[1, 1]), Err(NotUnderstood));
+        assert_eq!(held(&[3]), Err(NotUnderstood));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Offer {
     /// The last entry that the checkpoint covers.
     pub until: Chain,
     pub checkpoint_bytes: u64,
+    /// In which the one who offers it leads.
+    pub term: Term,
 }
 
 /// What a part of a snapshot is a part of.
@@ -64,8 +66,9 @@ pub enum Standing {
     Absent,
     /// It has a journal, and takes part.
     Reaches(Reach),
-    /// It gave its journal up, or is about to, and waits for a snapshot.
-    Empty,
+    /// It gave its journal up, or is about to, and waits for a snapshot. It has acknowledged
+    /// nothing in a later term than this.
+    Empty { term: Term },
     /// It is taking one.
     Filling(Filled),
 }
@@ -80,7 +83,10 @@ impl Standing {
                 put_chain(&reach.last, out);
                 put_chain(&reach.applied, out);
             }
-            Standing::Empty => out.push(EMPTY),
+            Standing::Empty { term } => {
+                out.push(EMPTY);
+                out.extend(term.0.to_le_bytes());
+            }
             Standing::Filling(filled) => {
                 out.push(FILLING);
                 filled.offer.encode(out);
@@ -102,7 +108,7 @@ impl Standing {
             REACHES => {
                 Standing::Reaches(Reach { last: chain(&mut reader)?, applied: chain(&mut reader)? })
             }
-            EMPTY => Standing::Empty,
+            EMPTY => Standing::Empty { term: Term(reader.u64()?) },
             FILLING => Standing::Filling(Filled {
                 offer: Offer::decode(&mut reader)?,
                 checkpoint: reader.u64()?,
@@ -120,6 +126,7 @@ impl Offer {
         out.extend(self.start.0.to_le_bytes());
         put_chain(&self.until, out);
         out.extend(self.checkpoint_bytes.to_le_bytes());
+        out.extend(self.term.0.to_le_bytes());
     }
 
     /// Reads it.
@@ -131,6 +138,7 @@ impl Offer {
             start: Position(reader.u64()?),
             until: chain(reader)?,
             checkpoint_bytes: reader.u64()?,
+            term: Term(reader.u64()?),
         })
     }
 }
@@ -217,12 +225,13 @@ mod tests {
 
     #[test]
     fn standings_come_back_as_they_were() {
-        let offer = Offer { start: Position(4096), until: entry(9), checkpoint_bytes: 1 << 33 };
+        let (start, term) = (Position(4096), Term(7));
+        let offer = Offer { start, until: entry(9), checkpoint_bytes: 1 << 33, term };
         let filled = Filled { offer, checkpoint: 77, last: entry(5), flushed: Position(8192) };
         for standing in [
             Standing::Absent,
             Standing::Reaches(Reach { last: entry(8), applied: entry(6) }),
-            Standing::Empty,
+            Standing::Empty { term },
             Standing::Filling(filled),
         ] {
             let mut bytes = Vec::new();
@@ -239,7 +248,8 @@ mod tests {
     #[test]
     fn requests_come_back_as_they_were() {
         let group = GroupId(6);
-        let offer = Offer { start: Position(1 << 20), until: entry(3), checkpoint_bytes: 400 };
+        let (start, term) = (Position(1 << 20), Term(2));
+        let offer = Offer { start, until: entry(3), checkpoint_bytes: 400, term };
         let at = 1 << 21;
         for request in [
             Request::Offer { group, offer },
@@ -253,7 +263,7 @@ mod tests {
                 head: PartHead { snapshot: LogIndex(3), of: PartOf::Checkpoint, at: 0 },
                 bytes: b"",
             },
-            Request::Standing { group, standing: Standing::Empty },
+            Request::Standing { group, standing: Standing::Empty { term } },
         ] {
             let mut bytes = Vec::new();
             request.encode(&mut bytes);

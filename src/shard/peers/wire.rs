@@ -16,7 +16,7 @@ use crate::shard::peers::visit::{self, Visit};
 
 /// The version of everything here and in `replica/wire`. Nodes of different versions refuse each
 /// other.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// What the first request of a connection begins with. As the head of a Kafka request it would be
 /// Produce version 0, which is refused, with a client id longer than any hello.

@@ -2,20 +2,30 @@
 //!
 //! A node must not take part without entries that it once had on disk: it has said so, and others
 //! may have counted on it. So before its group is opened at all, the damaged entry is asked for by
-//! what comes before it, and written in its place. What another node gives is committed there.
+//! what comes before it, and written in its place.
+//!
+//! What lay here is told from all else by the entries behind it: the first whole one names the
+//! checksum of the one before, and so of all before that. A run of entries of another node's that
+//! leads up to it is what lay here, byte for byte, whether it was ever committed or not. So any
+//! node may give it that has it, also one that waits to be mended itself (`held`).
 //!
 //! It may be that what lies here around the damage was never committed: this node led once, and
 //! nobody else had it. Then the others have something else in its place, and go back to where both
-//! are the same. The first entry that follows there is written over what was here, and recovery
-//! lets go of the rest, which is of an earlier term.
+//! are the same. The first entry that follows there, and is known to be committed, is written over
+//! what was here, and recovery lets go of the rest, which is of an earlier term.
+//!
+//! It may also be that the others have let go of it. Then the group is opened without its journal,
+//! and waits for a snapshot (`snapshot_transfer`); but not before one of them leads it, so that
+//! they can do without this node, and without what it can still give to others that wait.
 
 use crate::journal::format::{Entry, EntryHead, SEGMENT_HEADER_BYTES};
+use crate::journal::recovery::Truncation;
 use crate::journal::segments::Segments;
 use crate::journal::source::SegmentSource;
-use crate::limits::ENTRY_ALIGN_BYTES;
+use crate::limits::{ENTRY_ALIGN_BYTES, ENTRY_BYTES_MAX};
 use crate::model::ids::{GroupId, SegmentId};
 use crate::model::position::{Position, Term};
-use crate::shard::peers::repair_wire::JournalPlace;
+use crate::shard::peers::repair_wire::{JournalPlace, NotHeld};
 
 /// An entry that is believed, as far as it matters to the one behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,66 +45,139 @@ pub struct DamageAtStart {
     pub segment_bytes: u64,
     /// What comes before the damage: what the checkpoint ends with, then the entries behind it.
     pub believed: Vec<Believed>,
+    /// Where the entry lies that proves that something else lay before it.
+    pub proof: Position,
+    /// The last time that a leader had entries cut off here, if ever.
+    pub truncation: Option<Truncation>,
 }
 
-/// Asks a node for the entry that follows a place: it has it, or doesn't, or can't be asked.
-pub type Ask<'a> = dyn FnMut(JournalPlace) -> Result<Option<Vec<u8>>, String> + 'a;
+/// Another node, as it is asked for what is damaged here.
+pub trait OtherNode {
+    /// The entry that follows a place and is known to be committed there, if any.
+    ///
+    /// # Errors
+    /// A sentence, if the node can't be asked.
+    fn committed(&mut self, place: JournalPlace) -> Result<Option<Vec<u8>>, String>;
+
+    /// The entry that follows a place there, committed or not.
+    ///
+    /// # Errors
+    /// A sentence, if the node can't be asked.
+    fn held(&mut self, place: JournalPlace) -> Result<Result<Vec<u8>, NotHeld>, String>;
+}
+
+/// What has come of asking a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mended {
+    /// So many entries were written; the group is to be looked at anew.
+    Entries(u64),
+    /// It doesn't have what is damaged.
+    Nothing,
+    /// It has let go of it, and leads the group: it can give a snapshot.
+    Trimmed,
+}
 
 /// Writes into a segment's file, and has it on disk.
 pub type Write<'a> = dyn FnMut(SegmentId, u64, &[u8]) -> Result<(), String> + 'a;
 
+/// Entries and where they belong, each behind the one before.
+type Run = Vec<(Position, Vec<u8>)>;
+
 impl DamageAtStart {
     /// Where the damage is.
     pub fn position(&self) -> Position {
-        self.layout().entry_start(self.last().end)
+        layout(self.segment_bytes).entry_start(self.last().end)
     }
 
-    /// Writes what a node has in the place of what is damaged. Returns how many entries that were;
-    /// if there were any, the group is to be looked at anew.
+    /// Writes what a node has in the place of what is damaged.
     ///
     /// # Errors
     /// A sentence, if the node can't be asked, its journal differs, or the disk can't be written.
     pub fn mend(
         &mut self,
         source: &mut dyn SegmentSource,
-        ask: &mut Ask<'_>,
+        other: &mut dyn OtherNode,
         write: &mut Write<'_>,
-    ) -> Result<u64, String> {
-        let Some((position, mut bytes)) = self.find(ask)? else { return Ok(0) };
-        let mut at = position;
-        let mut written = 0;
+    ) -> Result<Mended, String> {
+        let run = match self.what_lay_here(source, other)? {
+            Ok(run) => run,
+            Err(NotHeld::Trimmed) => return Ok(Mended::Trimmed),
+            Err(NotHeld::Nothing) => return self.take_committed(source, other, write),
+        };
+        for (position, bytes) in &run {
+            let (segment, byte) = layout(self.segment_bytes).locate(*position);
+            write(segment, byte, bytes)?;
+        }
+        Ok(Mended::Entries(run.len() as u64))
+    }
+
+    /// Entries of another node's from the damage on, up to one that is whole here.
+    fn what_lay_here(
+        &self,
+        source: &mut dyn SegmentSource,
+        other: &mut dyn OtherNode,
+    ) -> Result<Result<Run, NotHeld>, String> {
+        let mut run = Run::new();
+        let mut last = *self.last();
         loop {
-            let (segment, byte) = self.layout().locate(at);
-            if !self.segments.contains(&segment) {
-                return Ok(written);
+            let bytes = match other.held(self.place_behind(&last))? {
+                Ok(bytes) => bytes,
+                Err(why) if run.is_empty() => return Ok(Err(why)),
+                Err(_) => return Ok(Err(NotHeld::Nothing)),
+            };
+            let position = self.position_of(&last, &bytes)?;
+            last = believed(&Entry::of_page(&bytes, position));
+            if last.end > self.proof || !self.has_segment(position) {
+                // It leads past what is whole here.
+                return Ok(Err(NotHeld::Nothing));
             }
-            write(segment, byte, &bytes)?;
-            written += 1;
-            let entry = Entry::of_page(&bytes, at);
-            let (end, term, crc) = (entry.end(), entry.header.term, entry.crc);
-            self.believed.push(Believed { end, term, crc });
-            if self.goes_on(source) {
-                return Ok(written);
-            }
-            match self.ask_behind(self.believed.len() - 1, ask)? {
-                Some(next) => (at, bytes) = next,
-                None => return Ok(written),
+            run.push((position, bytes));
+            if self.goes_on(&last, source) {
+                return Ok(Ok(run));
             }
         }
     }
 
+    /// Writes what is committed elsewhere over what was never committed here, or in the place of
+    /// what is damaged in several places.
+    fn take_committed(
+        &mut self,
+        source: &mut dyn SegmentSource,
+        other: &mut dyn OtherNode,
+        write: &mut Write<'_>,
+    ) -> Result<Mended, String> {
+        let Some((position, mut bytes)) = self.find(other)? else { return Ok(Mended::Nothing) };
+        let mut at = position;
+        let mut written = 0;
+        while self.has_segment(at) {
+            let (segment, byte) = layout(self.segment_bytes).locate(at);
+            write(segment, byte, &bytes)?;
+            written += 1;
+            let last = believed(&Entry::of_page(&bytes, at));
+            self.believed.push(last);
+            if self.goes_on(&last, source) {
+                break;
+            }
+            match self.ask_behind(self.believed.len() - 1, other)? {
+                Some(next) => (at, bytes) = next,
+                None => break,
+            }
+        }
+        Ok(if written > 0 { Mended::Entries(written) } else { Mended::Nothing })
+    }
+
     /// The entry that belongs where the damage is; or else the first that follows what both nodes
     /// have and that is another one than here. Forgets what doesn't come before it.
-    fn find(&mut self, ask: &mut Ask<'_>) -> Result<Option<(Position, Vec<u8>)>, String> {
+    fn find(&mut self, other: &mut dyn OtherNode) -> Result<Option<(Position, Vec<u8>)>, String> {
         let last = self.believed.len() - 1;
-        if let Some(found) = self.ask_behind(last, ask)? {
+        if let Some(found) = self.ask_behind(last, other)? {
             return Ok(Some(found));
         }
         // It has what follows the first of these, and not what follows the last, if it has any.
         let (mut same, mut none) = (0, last);
         while same < none {
             let at = (same + none) / 2;
-            let Some((position, bytes)) = self.ask_behind(at, ask)? else {
+            let Some((position, bytes)) = self.ask_behind(at, other)? else {
                 none = at;
                 continue;
             };
@@ -117,61 +200,93 @@ impl DamageAtStart {
         Ok(None)
     }
 
-    /// The entry that a node has behind one that is believed, and where it lies.
+    /// The committed entry that a node has behind one that is believed, and where it lies.
     fn ask_behind(
         &self,
         at: usize,
-        ask: &mut Ask<'_>,
+        other: &mut dyn OtherNode,
     ) -> Result<Option<(Position, Vec<u8>)>, String> {
-        let Believed { end, crc, .. } = self.believed[at];
-        let place = JournalPlace { group: self.group, at: end, previous_crc: Some(crc) };
-        let Some(bytes) = ask(place)? else { return Ok(None) };
+        let last = &self.believed[at];
+        let Some(bytes) = other.committed(self.place_behind(last))? else { return Ok(None) };
+        Ok(Some((self.position_of(last, &bytes)?, bytes)))
+    }
+
+    fn place_behind(&self, last: &Believed) -> JournalPlace {
+        JournalPlace { group: self.group, at: last.end, previous_crc: Some(last.crc) }
+    }
+
+    /// Where an entry belongs that another node has behind `last`.
+    fn position_of(&self, last: &Believed, bytes: &[u8]) -> Result<Position, String> {
+        let layout = layout(self.segment_bytes);
         let fits = |position: &Position| {
-            let (_, byte) = self.layout().locate(*position);
+            let (_, byte) = layout.locate(*position);
             byte + bytes.len() as u64 <= self.segment_bytes
-                && Entry::read(&bytes, *position).is_some_and(|entry| {
-                    entry.header.previous_crc == crc
+                && Entry::read(bytes, *position).is_some_and(|entry| {
+                    entry.header.previous_crc == last.crc
                         && entry.end().0 - position.0 == bytes.len() as u64
                 })
         };
-        match self.places_behind(end).into_iter().find(fits) {
-            Some(position) => Ok(Some((position, bytes))),
-            None => Err(format!("what it sent is no entry that follows position {end}")),
-        }
+        let found = places_behind(&layout, last.end).into_iter().find(fits);
+        found.ok_or_else(|| format!("what it sent is no entry that follows position {}", last.end))
     }
 
-    /// Whether what lies here behind the last entry follows it.
-    fn goes_on(&self, source: &mut dyn SegmentSource) -> bool {
-        let last = *self.last();
-        self.places_behind(last.end).into_iter().any(|position| {
-            let (segment, byte) = self.layout().locate(position);
-            let mut read = |bytes: usize| {
-                let mut into = vec![0; bytes];
-                let fits = byte + bytes as u64 <= self.segment_bytes;
-                let there = fits && self.segments.contains(&segment);
-                (there && source.read(self.group, segment, byte, &mut into).is_ok()).then_some(into)
-            };
-            let head = read(ENTRY_ALIGN_BYTES).and_then(|block| EntryHead::read(&block, position));
-            let follows = head.filter(|head| head.header.previous_crc == last.crc);
-            let bytes = follows.and_then(|head| read(head.entry_bytes()));
-            bytes.is_some_and(|bytes| Entry::read(&bytes, position).is_some())
-        })
+    /// Whether what lies here behind an entry follows it, and isn't left over from before a cut.
+    fn goes_on(&self, last: &Believed, source: &mut dyn SegmentSource) -> bool {
+        let (at, previous_crc) = (last.end, Some(last.crc));
+        let place = JournalPlace { group: self.group, at, previous_crc };
+        let found = held(source, self.segment_bytes, place);
+        let head = found.and_then(|(position, bytes)| EntryHead::read(&bytes, position));
+        head.is_some_and(|head| !self.truncation.is_some_and(|cut| cut.may_have_cut(&head)))
+    }
+
+    fn has_segment(&self, position: Position) -> bool {
+        self.segments.contains(&layout(self.segment_bytes).locate(position).0)
     }
 
     fn last(&self) -> &Believed {
         self.believed.last().expect("the checkpoint's is there")
     }
+}
 
-    fn layout(&self) -> Segments {
-        Segments::new(self.segment_bytes, SegmentId(0), SegmentId(0))
-    }
-
-    fn places_behind(&self, end: Position) -> [Position; 2] {
-        let layout = self.layout();
-        let at = layout.entry_start(end);
-        match layout.locate(at).1 {
-            SEGMENT_HEADER_BYTES => [at, at],
-            _ => [at, layout.next_segment_start(at)],
+/// What the files of a group hold behind a place, which names the checksum of the entry before:
+/// what a node can give to others though it isn't open. It may never have been committed.
+pub fn held(
+    source: &mut dyn SegmentSource,
+    segment_bytes: u64,
+    place: JournalPlace,
+) -> Option<(Position, Vec<u8>)> {
+    let layout = layout(segment_bytes);
+    let group = place.group;
+    places_behind(&layout, place.at).into_iter().find_map(|position| {
+        let (segment, byte) = layout.locate(position);
+        let mut read = |bytes: usize| {
+            let mut into = vec![0; bytes];
+            let fits = byte + bytes as u64 <= segment_bytes;
+            (fits && source.read(group, segment, byte, &mut into).is_ok()).then_some(into)
+        };
+        let head = read(ENTRY_ALIGN_BYTES).and_then(|block| EntryHead::read(&block, position))?;
+        if head.entry_bytes() > ENTRY_BYTES_MAX
+            || Some(head.header.previous_crc) != place.previous_crc
+        {
+            return None;
         }
+        let bytes = read(head.entry_bytes())?;
+        Entry::read(&bytes, position).is_some().then_some((position, bytes))
+    })
+}
+
+fn believed(entry: &Entry<'_>) -> Believed {
+    Believed { end: entry.end(), term: entry.header.term, crc: entry.crc }
+}
+
+fn layout(segment_bytes: u64) -> Segments {
+    Segments::new(segment_bytes, SegmentId(0), SegmentId(0))
+}
+
+fn places_behind(layout: &Segments, end: Position) -> [Position; 2] {
+    let at = layout.entry_start(end);
+    match layout.locate(at).1 {
+        SEGMENT_HEADER_BYTES => [at, at],
+        _ => [at, layout.next_segment_start(at)],
     }
 }

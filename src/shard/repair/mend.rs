@@ -333,10 +333,10 @@ impl<P: Page> Shard<P> {
             Some(Reading::Compare { group, at }) => self.on_compared(group, at, page, now),
             Some(Reading::Scrub(look)) => self.on_scrub_read(look, page, now),
             Some(Reading::Unreadable { look, from }) => self.on_unreadable_read(look, page, from),
-            Some(Reading::Question { mut look, reply, sums }) => {
+            Some(Reading::Question { mut look, reply, wanted }) => {
                 let Some(own) = self.groups.get(group) else { return };
-                let looked = look.on_read(&own.journal, limit(own), page);
-                self.answer_question(look, looked, reply, sums);
+                let looked = look.on_read(&own.journal, wanted.limit(own), page);
+                self.answer_question(look, looked, reply, wanted);
             }
             None => {}
         }

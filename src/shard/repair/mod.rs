@@ -22,12 +22,13 @@ use crate::model::time::Time;
 use crate::shard::follow::ReplyTo;
 use crate::shard::group::Group;
 use crate::shard::repair::look::Look;
+use crate::shard::repair::questions::Wanted;
 use crate::shard::repair::scrub::Scrub;
 
 pub mod at_start;
 mod look;
 mod mend;
-mod questions;
+pub mod questions;
 pub mod scrub;
 mod unreadable;
 
@@ -113,7 +114,7 @@ enum Reading {
     Question {
         look: Look,
         reply: ReplyTo,
-        sums: bool,
+        wanted: Wanted,
     },
     Scrub(Look),
     /// Of a chunk that begins at `from`.

@@ -7,8 +7,38 @@ use crate::limits::{JOURNAL_QUESTIONS_MAX, READ_CHUNK_BYTES, SCRUB_READ_BYTES};
 use crate::model::position::Position;
 use crate::shard::Shard;
 use crate::shard::follow::ReplyTo;
+use crate::shard::group::Group;
 use crate::shard::output::Output;
-use crate::shard::peers::repair_wire::{EntrySum, JournalQuestion, NoSums, Sums, put_sums};
+use crate::shard::peers::repair_wire::{
+    EntrySum, JournalPlace, JournalQuestion, NoSums, NotHeld, Sums, put_held, put_sums,
+};
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The entry that follows, of those that are committed.
+    Entry,
+    /// The entry that follows, of all that are on this disk.
+    Held,
+    /// The checksums of those that follow.
+    Sums,
+}
+
+impl Wanted {
+    /// The end of what is told.
+    pub(super) fn limit<P: Page>(self, group: &Group<P>) -> Position {
+        match self {
+            Wanted::Held => group.journal.flush_position(),
+            Wanted::Entry | Wanted::Sums => limit(group),
+        }
+    }
+}
+
+/// Whether what follows a place was trimmed here, and this node is the one that can give a
+/// snapshot instead.
+pub fn gives_snapshot<P: Page>(group: &Group<P>, place: &JournalPlace) -> bool {
+    group.is_serving() && group.journal.entry_start(place.at) < group.journal.start()
+}
 
 impl<P: Page> Shard<P> {
     /// Somebody asks.
@@ -17,10 +47,12 @@ impl<P: Page> Shard<P> {
         question: JournalQuestion,
         reply: ReplyTo,
     ) {
-        let (mut place, sums) = match question {
-            JournalQuestion::Entry(place) => (place, false),
-            JournalQuestion::Sums(place) => (place, true),
+        let (mut place, wanted) = match question {
+            JournalQuestion::Entry(place) => (place, Wanted::Entry),
+            JournalQuestion::Held(place) => (place, Wanted::Held),
+            JournalQuestion::Sums(place) => (place, Wanted::Sums),
         };
+        let sums = wanted == Wanted::Sums;
         let asked = self.repairs.reads.values();
         let waiting = asked.filter(|reading| matches!(reading, Reading::Question { .. })).count();
         let busy = waiting >= JOURNAL_QUESTIONS_MAX || self.peers.is_choked(reply.connection);
@@ -35,6 +67,10 @@ impl<P: Page> Shard<P> {
         let start = own.journal.start();
         place.at = own.journal.entry_start(place.at);
         if place.at < start {
+            let trimmed = wanted == Wanted::Held && gives_snapshot(own, &place);
+            if trimmed {
+                return self.peers.answer(reply, |out| put_held(Err(NotHeld::Trimmed), out));
+            }
             if !sums {
                 return self.peers.answer(reply, |_| {});
             }
@@ -42,8 +78,8 @@ impl<P: Page> Shard<P> {
         }
         let bytes = if sums { READ_CHUNK_BYTES } else { SCRUB_READ_BYTES };
         let mut look = Look::new(place, bytes);
-        let looked = look.begin(&own.journal, limit(own));
-        self.answer_question(look, looked, reply, sums);
+        let looked = look.begin(&own.journal, wanted.limit(own));
+        self.answer_question(look, looked, reply, wanted);
     }
 
     /// Answers, or reads on.
@@ -52,20 +88,23 @@ impl<P: Page> Shard<P> {
         look: Look,
         looked: Looked<P>,
         reply: ReplyTo,
-        sums: bool,
+        wanted: Wanted,
     ) {
         let group = look.place.group;
         let Some(own) = self.groups.get(group) else { return };
         let journal = &own.journal;
         if let Looked::Read { position, bytes } = looked {
             let (segment, at) = journal.locate(position);
-            let read = self.repairs.read_id(Reading::Question { look, reply, sums });
+            let read = self.repairs.read_id(Reading::Question { look, reply, wanted });
             return self.outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
         }
-        if !sums {
+        if wanted != Wanted::Sums {
             return self.peers.answer(reply, |out| {
-                if let Looked::Entries { page, heads, .. } = &looked {
-                    out.extend(&page.bytes()[..heads[0].entry_bytes()]);
+                let Looked::Entries { page, heads, .. } = &looked else { return };
+                let entry = &page.bytes()[..heads[0].entry_bytes()];
+                match wanted {
+                    Wanted::Held => put_held(Ok(entry), out),
+                    Wanted::Entry | Wanted::Sums => out.extend(entry),
                 }
             });
         }

@@ -133,10 +133,11 @@ impl Filling {
         }
     }
 
-    /// What a start finds with a marker in its directory: these segments, none of which counts.
-    pub fn found(leftovers: &[SegmentId]) -> Filling {
+    /// What a start finds: these segments, none of which counts. With a marker in the directory
+    /// they can go at once; without one they stay until a snapshot is offered.
+    pub fn found(leftovers: &[SegmentId], is_marked: bool) -> Filling {
         let leftovers = leftovers.to_vec();
-        Filling { leftovers, ..Filling::new(Stage::Waiting, true, Time(0)) }
+        Filling { leftovers, ..Filling::new(Stage::Waiting, is_marked, Time(0)) }
     }
 
     /// Forgets what has come; all of it is answered.
@@ -186,7 +187,7 @@ impl<P: Page> Group<P> {
                 last: filling.last,
                 flushed: self.journal.flush_position(),
             }),
-            _ => Standing::Empty,
+            _ => Standing::Empty { term: self.replica.term() },
         }
     }
 
@@ -203,7 +204,8 @@ impl<P: Page> Group<P> {
             && offer.until.end.0 + SEGMENT_HEADER_BYTES >= offer.start.0
             && offer.checkpoint_bytes <= SNAPSHOT_CHECKPOINT_BYTES_MAX;
         let takes_it = match &self.filling {
-            Some(filling) => filling.stage != Stage::Finishing,
+            // Who led before may lack what was acknowledged here under another leader since.
+            Some(filling) => filling.stage != Stage::Finishing && offer.term >= self.replica.term(),
             None => self.may_be_filled() && helps(&offer.until, &self.reach()),
         };
         let mut work = Vec::new();

@@ -10,7 +10,7 @@ use crate::journal::format::EntryHead;
 use crate::journal::page::Page;
 use crate::limits::READ_CHUNK_BYTES;
 use crate::model::ids::{NodeId, ReadId};
-use crate::model::position::{LogIndex, Position};
+use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
 use crate::shard::catch_up::{CATCH_UP_READ, CatchUpWork, Found, whole_entries};
 use crate::shard::group::{Chain, Group};
@@ -42,6 +42,8 @@ pub struct Snapshots {
     kept: Option<Kept>,
     /// When to take another if that is wanted.
     next_checkpoint: Option<Time>,
+    /// In which this node leads. What members have said in another one says nothing now.
+    term: Term,
     next_read: u64,
     pub metrics: SnapshotMetrics,
 }
@@ -157,6 +159,14 @@ impl Snapshots {
         self.kept = None;
     }
 
+    /// This node leads, in this term.
+    pub fn lead(&mut self, term: Term) {
+        if self.term != term {
+            self.clear();
+            self.term = term;
+        }
+    }
+
     /// A member that reaches so far needs one.
     pub fn want(&mut self, node: NodeId, reach: Reach, now: Time) {
         let stage = Stage::Wanting(reach);
@@ -168,8 +178,8 @@ impl Snapshots {
             // It may not have taken the offer in.
             Some(sending) => sending.heard = now,
             None => {
-                let nothing =
-                    Offer { start: Position(0), until: Chain::default(), checkpoint_bytes: 0 };
+                let (start, until, term) = (Position(0), Chain::default(), self.term);
+                let nothing = Offer { start, until, checkpoint_bytes: 0, term };
                 self.members.insert(node, Sending::new(stage, nothing, None, now));
             }
         }
@@ -188,7 +198,8 @@ impl Snapshots {
     /// A checkpoint was taken, of a journal that begins at `start`.
     pub fn keep(&mut self, start: Position, until: Chain, checkpoint: &Bytes) {
         if self.members.values().any(|it| matches!(it.stage, Stage::Wanting(_))) {
-            let offer = Offer { start, until, checkpoint_bytes: checkpoint.len() as u64 };
+            let (checkpoint_bytes, term) = (checkpoint.len() as u64, self.term);
+            let offer = Offer { start, until, checkpoint_bytes, term };
             self.kept = Some(Kept { offer, checkpoint: checkpoint.clone() });
         }
     }
@@ -316,7 +327,12 @@ impl<P: Page> Group<P> {
                 work.extend(self.on_reach(from, reach, now));
                 work
             }
-            Standing::Empty => {
+            Standing::Empty { term } if term > self.replica.term() => {
+                // Who has led since may have counted on what it had: that has to be found out.
+                self.replica.hear_of_term(from, term);
+                Vec::new()
+            }
+            Standing::Empty { .. } => {
                 let offered = self.snapshots.members.get(&from).map(|sending| sending.stage);
                 match offered {
                     // It is busy giving up its own journal.
@@ -335,13 +351,18 @@ impl<P: Page> Group<P> {
         }
     }
 
+    /// A member has nothing. What it had and has acknowledged to this leader, or to one before,
+    /// lies before the last entry here by now, or doesn't count: a snapshot that reaches so far has
+    /// it.
     fn want_anew(&mut self, from: NodeId, now: Time) {
-        let is_wanting =
-            |it: &Sending| matches!(it.stage, Stage::Wanting(reach) if reach == Reach::default());
-        if !self.snapshots.members.get(&from).is_some_and(is_wanting) {
-            self.snapshots.members.remove(&from);
+        let known = self.snapshots.members.get_mut(&from);
+        if let Some(wanting) = known.filter(|it| matches!(it.stage, Stage::Wanting(_))) {
+            wanting.heard = now;
+            return;
         }
-        self.snapshots.want(from, Reach::default(), now);
+        self.snapshots.members.remove(&from);
+        let reach = Reach { last: self.reach().last, applied: Chain::default() };
+        self.snapshots.want(from, reach, now);
     }
 
     fn on_snapshot_done(

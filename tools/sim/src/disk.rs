@@ -531,6 +531,7 @@ impl Disk {
             segments: files.segments.keys().copied().map(SegmentId).collect(),
             vote: files.vote.clone(),
             checkpoint: files.checkpoint.clone(),
+            wants_snapshot: false,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What goes wrong on a machine: the process is killed or gets no time, the disk stands still, is
 //! full or fails, the clock is set, clients vanish. `network` has what goes wrong between machines.
 
+use std::collections::BTreeSet;
+
 use hutong::model::ids::ConnectionId;
 use hutong::shard::input::Input;
 
@@ -128,15 +130,22 @@ impl World {
             self.events.push(host.failing_until, Event::Start { node });
             return Ok(());
         }
-        if !host.rotten.is_empty() && !self.mend_at_start(node)? {
-            self.events.push(self.now + SECOND, Event::Start { node });
-            return Ok(());
+        let mut given_up = BTreeSet::new();
+        if !host.rotten.is_empty() {
+            let mended = self.mend_at_start(node)?;
+            self.hosts[node].awaits_others = mended.is_none();
+            let Some(mended) = mended else {
+                self.events.push(self.now + SECOND, Event::Start { node });
+                return Ok(());
+            };
+            given_up = mended;
         }
         let cluster = self.is_cluster();
         let host = &mut self.hosts[node];
         host.failed_at = None;
         host.starting_since = Some(self.now);
-        let started = Node::start(&self.plan, node, host.shards, &mut host.disk, now, seed);
+        let (shards, disk) = (host.shards, &mut host.disk);
+        let started = Node::start(&self.plan, node, shards, disk, &given_up, now, seed);
         let process = match started {
             Err(why) if !cluster && !host.rotten.is_empty() => {
                 // A lone node has nobody who still has what is damaged: the best it can do.

@@ -51,6 +51,8 @@ pub struct Host {
     pub mending: BTreeMap<(GroupId, WriteId), Position>,
     /// No shard takes a turn before then.
     pub paused_until: u64,
+    /// Its process waits for others to mend what it can't start without.
+    pub awaits_others: bool,
     /// It stays down.
     pub is_gone: bool,
     /// What the wall clock is ahead, in milliseconds.
@@ -83,6 +85,7 @@ impl Host {
             mended_at: 0,
             mending: BTreeMap::new(),
             paused_until: 0,
+            awaits_others: false,
             is_gone: false,
             wallclock_ahead: 0,
             clock_start,

@@ -84,6 +84,8 @@ pub struct Report {
     pub rotten: u64,
     /// Entries that were written again because of that.
     pub mended: u64,
+    /// Groups that were opened without their journals, as the others had trimmed what had rotted.
+    pub given_up: u64,
 }
 
 impl Report {
@@ -108,6 +110,7 @@ impl Report {
         self.disk_failures += other.disk_failures;
         self.rotten += other.rotten;
         self.mended += other.mended;
+        self.given_up += other.given_up;
     }
 }
 

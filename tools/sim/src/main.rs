@@ -127,7 +127,8 @@ fn tell(total: &Report, seeds: u64, nodes: usize, began: Instant) {
     println!(
         "{seeds} seeds of {nodes} nodes passed: {simulated:.0} s simulated in {seconds:.1} s \
          ({:.0} times real time), {} crashes, {} clean stops, {} failed disks, {} rotten bits, {} \
-         entries mended, {} network troubles, {} elections, {} requests, {} records acknowledged, \
+         entries mended, {} groups given up, {} network troubles, {} elections, {} requests, {} \
+         records acknowledged, \
          {} fetched, {} journal reads, {} checkpoints, {} snapshots, {} segments removed, {} group \
          assignments, {} group commits; trace {:016x}",
         simulated / seconds,
@@ -136,6 +137,7 @@ fn tell(total: &Report, seeds: u64, nodes: usize, began: Instant) {
         total.disk_failures,
         total.rotten,
         total.mended,
+        total.given_up,
         total.cuts,
         total.elections,
         total.requests,

@@ -1,8 +1,9 @@
 //! A process under test: its shards, what lies in front of each, and the mesh between them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hutong::journal::page::MemoryPage;
+use hutong::journal::source::GroupFiles;
 use hutong::metadata::placement::replicas;
 use hutong::model::ids::{GroupId, NodeId, ShardId, shard_of_group};
 use hutong::model::time::Now;
@@ -86,7 +87,7 @@ pub fn config(plan: &Plan, node: usize, shards: u16, shard: ShardId, seed: u64) 
 }
 
 impl Node {
-    /// Starts `shards` shards from what the disk holds.
+    /// Starts `shards` shards from what the disk holds; some groups without their journals.
     ///
     /// # Errors
     /// What recovery refuses.
@@ -95,6 +96,7 @@ impl Node {
         node: usize,
         shards: u16,
         disk: &mut Disk,
+        given_up: &BTreeSet<GroupId>,
         now: Now,
         seed: u64,
     ) -> Result<Node, String> {
@@ -104,7 +106,10 @@ impl Node {
                 .map(GroupId)
                 .filter(|group| shard_of_group(*group, shards) == shard)
                 .filter(|group| holds(plan, node, *group))
-                .map(|group| disk.group_files(group))
+                .map(|group| {
+                    let wants_snapshot = given_up.contains(&group);
+                    GroupFiles { wants_snapshot, ..disk.group_files(group) }
+                })
                 .collect();
             let config = config(plan, node, shards, shard, seed);
             let shard = Shard::open(config, files, disk, now)

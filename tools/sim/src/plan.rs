@@ -15,9 +15,6 @@ const SEGMENT_BYTES_SMALL: u64 = 12 << 20;
 /// Smaller still, where batches are small: a node that is away for seconds lacks whole segments.
 const SEGMENT_BYTES_TINY: u64 = 3 << 20;
 
-/// Whether bits flip on the disks of clusters.
-const CLUSTERS_ROT: bool = false;
-
 /// One run's circumstances.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -161,9 +158,6 @@ impl Plan {
             self.retained_percent = 100;
         }
         self.rot_every = or_rare(random, 40, 1, 8);
-        if !CLUSTERS_ROT {
-            self.rot_every = RARE;
-        }
         if self.rot_every < RARE {
             self.scrub_bytes_per_second = random.pick(&[8 << 20, 64 << 20]);
         }

@@ -1,11 +1,12 @@
 //! Bits that flip on a disk long after they were written, and how what they damage gets whole.
 //!
 //! What has rotted on a majority of the nodes that hold it is lost, and nothing is promised of it.
-//! So no entry rots on a majority. Nor do on several nodes, of whatever groups, those entries that
-//! a start must read, which lie behind the last checkpoint: nodes that can't start say nothing, and
-//! a minority doesn't know what is committed. After a loss of power they would wait for each other.
-//! Nor where journals are trimmed: a start waits for ever for what all others have let go of.
+//! So no entry rots on a majority. Nor do on a majority of a group's nodes different entries that a
+//! start must read, as they lie behind the last checkpoint, if somebody may not have them: because
+//! they were never committed, or because they are trimmed elsewhere. Such a node needs a leader
+//! among the others.
 
+use std::collections::BTreeSet;
 use std::iter::empty;
 
 use hutong::journal::format::Entry;
@@ -13,8 +14,9 @@ use hutong::journal::page::MemoryPage;
 use hutong::model::ids::{GroupId, SegmentId, WriteId, shard_of_group};
 use hutong::model::position::Position;
 use hutong::shard::open::damage_at_start;
-use hutong::shard::peers::repair_wire::JournalPlace;
-use hutong::shard::repair::at_start::DamageAtStart;
+use hutong::shard::peers::repair_wire::{JournalPlace, NotHeld};
+use hutong::shard::repair::at_start::{DamageAtStart, Mended, OtherNode, held};
+use hutong::shard::repair::questions::gives_snapshot;
 
 use crate::disk::Disk;
 use crate::events::Event;
@@ -51,8 +53,8 @@ impl World {
         }
     }
 
-    /// Whether this entry stays whole on a majority if it rots on this node, and all but a minority
-    /// can start by themselves.
+    /// Whether this entry stays whole on a majority if it rots on this node, and a majority of its
+    /// group can start whatever the others have.
     fn may_rot(&self, node: usize, group: GroupId, position: Position) -> bool {
         if !self.is_cluster() {
             return true;
@@ -66,12 +68,12 @@ impl World {
         let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != node);
         let others = others.map(|(_, host)| host);
         let same = others.clone().filter(|host| host.rotten.contains(&(group, position))).count();
-        let cant_start =
-            |host: &&Host| host.rotten.iter().any(|(of, at)| *at >= host.disk.read_from(*of));
-        let is_read_at_start = position >= self.hosts[node].disk.read_from(group);
-        // Nobody has what all others have trimmed: then such a node never starts.
-        let may_be_lost = self.plan.trims() || others.filter(cant_start).count() >= minority;
-        same < minority && !(is_read_at_start && may_be_lost)
+        let is_read = |host: &Host, at: Position| at >= host.disk.read_from(group);
+        let needs_others =
+            |host: &&Host| host.rotten.iter().any(|(of, at)| *of == group && is_read(host, *at));
+        let may_lack = self.plan.trims() || !self.checks.consensus.is_committed(group, position);
+        let is_alone = others.filter(needs_others).count() < minority;
+        same < minority && (!may_lack || !is_read(&self.hosts[node], position) || is_alone)
     }
 
     /// An entry was written again.
@@ -85,13 +87,18 @@ impl World {
     }
 
     /// Has what keeps a node's groups from being opened mended by others, as the runtime does
-    /// before it opens a shard. Returns whether all can be opened.
+    /// before it opens a shard. Returns those groups that are to be opened without their journals,
+    /// or `None` if some can't be opened yet.
     ///
     /// # Errors
     /// Journals differ.
-    pub(crate) fn mend_at_start(&mut self, node: usize) -> Result<bool, String> {
+    pub(crate) fn mend_at_start(
+        &mut self,
+        node: usize,
+    ) -> Result<Option<BTreeSet<GroupId>>, String> {
+        let mut given_up = BTreeSet::new();
         if !self.is_cluster() {
-            return Ok(true);
+            return Ok(Some(given_up));
         }
         let groups = (0..self.plan.groups).map(GroupId);
         for group in groups.filter(|group| holds(&self.plan, node, *group)).collect::<Vec<_>>() {
@@ -101,37 +108,44 @@ impl World {
                 let config = config(&self.plan, node, *shards, shard, 0);
                 let files = disk.group_files(group);
                 let Some(mut damage) = damage_at_start(&config, &files, disk) else { break };
-                if !self.mend_some(node, &mut damage)? {
-                    return Ok(false);
+                match self.mend_some(node, &mut damage)? {
+                    Mended::Entries(_) => {}
+                    Mended::Nothing => return Ok(None),
+                    Mended::Trimmed => {
+                        self.report.given_up += 1;
+                        given_up.insert(group);
+                        break;
+                    }
                 }
             }
         }
-        Ok(true)
+        Ok(Some(given_up))
     }
 
-    /// Asks one node after the other. Returns whether something was mended.
-    fn mend_some(&mut self, node: usize, damage: &mut DamageAtStart) -> Result<bool, String> {
+    /// Asks one node after the other, until one has it.
+    fn mend_some(&mut self, node: usize, damage: &mut DamageAtStart) -> Result<Mended, String> {
         let (group, segment_bytes) = (damage.group, self.plan.segment_bytes);
         let mut disk =
             std::mem::replace(&mut self.hosts[node].disk, Disk::new(0, empty(), self.lie));
-        let mut written = Vec::new();
+        let (mut written, mut outcome) = (Vec::new(), Mended::Nothing);
         for other in (0..self.hosts.len()).filter(|other| *other != node) {
             if !self.is_heard(node, other) {
                 continue;
             }
-            let host = &self.hosts[other];
-            let mended = damage.mend(
-                &mut disk,
-                &mut |place| Ok(entry_behind(host, place)),
-                &mut |SegmentId(segment), at, bytes| {
+            let host = &mut self.hosts[other];
+            let mut other_node = Asked { host, segment_bytes };
+            let mended =
+                damage.mend(&mut disk, &mut other_node, &mut |SegmentId(segment), at, bytes| {
                     written.push((Position(segment * segment_bytes + at), bytes.to_vec()));
                     Ok(())
-                },
-            );
+                });
             let mended = mended.map_err(|why| {
                 format!("consensus: node {node} asks node {other} for what is damaged: {why}")
             })?;
-            if mended > 0 {
+            if mended != Mended::Nothing {
+                outcome = mended;
+            }
+            if matches!(mended, Mended::Entries(_)) {
                 break;
             }
         }
@@ -149,23 +163,33 @@ impl World {
             self.checks.consensus.mended_at_start(node, group, *position, &page)?;
             self.report.mended += 1;
         }
-        Ok(!written.is_empty())
+        Ok(outcome)
     }
 
     /// Whether a node can ask another one now.
     fn is_heard(&self, node: usize, other: usize) -> bool {
         let silent = |from, to| self.network.silent_until(from, to, self.now).is_some();
-        let is_up = self.hosts[other].is_up() && self.hosts[other].paused_until <= self.now;
-        is_up && !silent(node, other) && !silent(other, node)
+        let host = &self.hosts[other];
+        let is_there = host.is_up() || (host.awaits_others && !host.is_gone);
+        let answers = is_there && host.paused_until <= self.now;
+        answers && !silent(node, other) && !silent(other, node)
     }
 
     /// Faults stopped long ago, and every journal was gone through since: nothing is damaged that
-    /// another node has.
+    /// another node has, and nobody waits for a snapshot, so that any node may die.
     ///
     /// # Errors
     /// What is.
     pub(crate) fn all_mended(&self) -> Result<(), String> {
         for (node, host) in self.hosts.iter().enumerate() {
+            let shards = host.node.iter().flat_map(|node| &node.shards);
+            let mut groups = shards.flat_map(|running| running.shard.groups().iter());
+            if let Some(group) = groups.find(|group| group.is_filling()) {
+                let id = group.id;
+                return Err(format!(
+                    "liveness: node {node} still waits for a snapshot of group {id}"
+                ));
+            }
             if !host.rotten.is_empty() && host.node.is_none() && !host.is_gone {
                 return Err(format!("liveness: node {node} isn't mended, and can't start"));
             }
@@ -199,7 +223,36 @@ fn reach(host: &Host, group: GroupId) -> Option<(Position, Position)> {
     (!group.is_filling()).then(|| (group.journal.start(), end))
 }
 
-/// What a node that runs answers when it is asked for the entry behind a place.
+/// A node that is asked, and runs or waits to be mended itself.
+struct Asked<'a> {
+    host: &'a mut Host,
+    segment_bytes: u64,
+}
+
+impl OtherNode for Asked<'_> {
+    fn committed(&mut self, place: JournalPlace) -> Result<Option<Vec<u8>>, String> {
+        Ok(entry_behind(self.host, place))
+    }
+
+    fn held(&mut self, place: JournalPlace) -> Result<Result<Vec<u8>, NotHeld>, String> {
+        let mut end = Position(u64::MAX);
+        if let Some(node) = &self.host.node {
+            let shard = &node.shards[usize::from(node.shard_of(place.group))].shard;
+            let Some(group) = shard.groups().get(place.group) else {
+                return Ok(Err(NotHeld::Nothing));
+            };
+            if gives_snapshot(group, &place) {
+                return Ok(Err(NotHeld::Trimmed));
+            }
+            end = if group.is_filling() { Position(0) } else { group.journal.flush_position() };
+        }
+        let found = held(&mut self.host.disk, self.segment_bytes, place);
+        let found = found.filter(|(at, bytes)| at.0 + bytes.len() as u64 <= end.0);
+        Ok(found.map(|(_, bytes)| bytes).ok_or(NotHeld::Nothing))
+    }
+}
+
+/// What a node that runs answers when it is asked for the committed entry behind a place.
 fn entry_behind(host: &Host, place: JournalPlace) -> Option<Vec<u8>> {
     let (start, end) = reach(host, place.group)?;
     let node = host.node.as_ref()?;

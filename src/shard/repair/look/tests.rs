@@ -10,7 +10,8 @@ use crate::journal::{EntryStamp, JournalOutput, JournalTail, REPAIR_WRITE};
 use crate::model::ids::{GroupId, NodeId, SegmentId};
 use crate::model::position::{LogIndex, Term};
 use crate::model::time::Wallclock;
-use crate::shard::repair::at_start::{Believed, DamageAtStart};
+use crate::shard::peers::repair_wire::NotHeld;
+use crate::shard::repair::at_start::{Believed, DamageAtStart, Mended, OtherNode, held};
 
 /// Three entries of one block fit into a segment, and one of two blocks beside one of one.
 const SEGMENT_BYTES: u64 = 16 << 10;
@@ -220,8 +221,20 @@ impl SegmentSource for Rig {
         at: u64,
         into: &mut [u8],
     ) -> Result<(), String> {
-        into.copy_from_slice(&self.files[&segment.0][at as usize..][..into.len()]);
+        let file = self.files.get(&segment.0).ok_or("no such file")?;
+        into.copy_from_slice(&file[at as usize..][..into.len()]);
         Ok(())
+    }
+}
+
+/// A node that knows of nothing that it is committed.
+impl OtherNode for Rig {
+    fn committed(&mut self, _: JournalPlace) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
+    }
+
+    fn held(&mut self, place: JournalPlace) -> Result<Result<Vec<u8>, NotHeld>, String> {
+        Ok(held(self, SEGMENT_BYTES, place).map(|(_, bytes)| bytes).ok_or(NotHeld::Nothing))
     }
 }
 
@@ -239,20 +252,16 @@ fn at_a_start_the_entry_that_follows_is_put_where_it_lay() {
             segments: rig.files.keys().copied().map(SegmentId).collect(),
             segment_bytes: SEGMENT_BYTES,
             believed: [begin].into_iter().chain(before).collect(),
+            proof: rig.entries[entry + 1].0,
+            truncation: None,
         };
         let mut written = Vec::new();
-        let entries = other.entries.clone();
-        let mut ask = |place: JournalPlace| {
-            let follows = entries.iter().position(|(_, _, crc)| Some(*crc) == place.previous_crc);
-            let next = follows.map_or(0, |at| at + 1);
-            let Some((position, end, _)) = entries.get(next) else { return Ok(None) };
-            Ok(Some(other.bytes(*position)[..(end.0 - position.0) as usize].to_vec()))
-        };
         let mut write = |segment: SegmentId, at, bytes: &[u8]| {
             written.push((Position(segment.0 * SEGMENT_BYTES + at), bytes.len() as u64));
             Ok(())
         };
-        assert_eq!(damage.mend(&mut rig, &mut ask, &mut write), Ok(1), "entry {entry}");
+        let mended = damage.mend(&mut rig, &mut other, &mut write);
+        assert_eq!(mended, Ok(Mended::Entries(1)), "entry {entry}");
         let (position, end, _) = rig.entries[entry];
         assert_eq!(written, [(position, end.0 - position.0)], "entry {entry}");
     }

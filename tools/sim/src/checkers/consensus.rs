@@ -298,6 +298,12 @@ impl Consensus {
         (!found.is_empty()).then(|| found[chance as usize % found.len()])
     }
 
+    /// Whether what lies at a position of a group's journal was applied anywhere.
+    pub fn is_committed(&self, group: GroupId, position: Position) -> bool {
+        let committed = self.committed.get(&group.0).map_or(&[][..], Vec::as_slice);
+        committed.iter().rev().flatten().any(|entry| entry.position == position.0)
+    }
+
     /// A process has ended: what it was writing may be there or not, and what it was writing over
     /// may be back.
     pub fn restarted(&mut self, node: usize) {
