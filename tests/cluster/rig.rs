@@ -13,14 +13,14 @@ use disk::Disk;
 use hutong::duplex::{Kind, Serial, put};
 use hutong::journal::format::{Entry, EntryHead, RunKind};
 use hutong::journal::page::{MemoryPage, Page};
-use hutong::journal::source::SegmentSource;
+use hutong::journal::source::{GroupFiles, SegmentSource};
 use hutong::kafka::error_code::ErrorCode;
 use hutong::kafka::record_batch::{self, Producer, build_batch};
 use hutong::limits::CHECKPOINT_JOURNAL_BYTES;
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
-use hutong::shard::input::Input;
+use hutong::shard::input::{Input, IoFailure};
 use hutong::shard::open::damage_at_start;
 use hutong::shard::output::{Output, Part};
 use hutong::shard::peers::repair_wire::JournalPlace;
@@ -57,6 +57,8 @@ struct Node {
     config: ShardConfig,
     disk: Disk,
     disk_stalls: bool,
+    /// No room for another group.
+    disk_is_full: bool,
     /// Writes that are out, oldest first.
     writes: VecDeque<Output<MemoryPage>>,
     inputs: VecDeque<Input<MemoryPage>>,
@@ -82,6 +84,7 @@ impl Node {
             config,
             disk: Disk::default(),
             disk_stalls: false,
+            disk_is_full: false,
             writes: VecDeque::new(),
             inputs: VecDeque::new(),
             cut_off: false,
@@ -280,6 +283,16 @@ impl Cluster {
         self.nodes[node].disk_stalls = stalls;
     }
 
+    /// Takes a node's room for more groups, or gives it back.
+    pub fn fill_disk(&mut self, node: usize, is_full: bool) {
+        self.nodes[node].disk_is_full = is_full;
+    }
+
+    /// How many groups a node has.
+    pub fn groups_of(&self, node: usize) -> usize {
+        self.nodes[node].shard.as_ref().expect("it runs").groups().len()
+    }
+
     /// What a node has read of its journal since it was made.
     pub fn read_bytes(&self, node: usize) -> u64 {
         self.nodes[node].disk.read_bytes
@@ -353,6 +366,12 @@ impl Cluster {
             Output::Log { line, .. } => this.log.push(line),
             Output::RememberNodes { nodes } => this.config.nodes = nodes,
             Output::RemoveGroup { .. } => this.disk = Disk::default(),
+            Output::CreateGroup { group, checkpoint } => {
+                let checkpoint = Some(checkpoint.to_vec());
+                let files = GroupFiles { group, segments: vec![], vote: vec![], checkpoint };
+                let result = if this.disk_is_full { Err(IoFailure::NoSpace) } else { Ok(files) };
+                this.inputs.push_back(Input::GroupCreated { group, result });
+            }
             Output::Fatal { reason } => panic!("node {node}: {reason}"),
             output => this.inputs.extend(this.disk.perform(output)),
         }
@@ -493,11 +512,16 @@ impl Cluster {
     }
 
     pub fn create_topic_at(&mut self, node: usize, name: &str, partitions: i32) {
+        assert_eq!(self.try_to_create_topic(node, name, partitions), ErrorCode::NONE);
+    }
+
+    /// Asks for a topic. Returns what came of it.
+    pub fn try_to_create_topic(&mut self, node: usize, name: &str, partitions: i32) -> ErrorCode {
         let answer = self.ask_for_topic(node, name, partitions);
         let mut answer = answer.expect("an answer");
         ResponseHeader::decode(&mut answer, CreateTopicsResponse::header_version(7)).unwrap();
         let response = CreateTopicsResponse::decode(&mut answer, 7).expect("a response");
-        assert_eq!(ErrorCode(response.topics[0].error_code), ErrorCode::NONE);
+        ErrorCode(response.topics[0].error_code)
     }
 
     /// Asks for a topic. Returns what is answered, if that comes soon.
