@@ -53,6 +53,8 @@ pub struct Host {
     pub paused_until: u64,
     /// It stays down.
     pub is_gone: bool,
+    /// It was in the cluster, and is no longer or can't be, as its disk was lost.
+    pub is_used_up: bool,
     /// What the wall clock is ahead, in milliseconds.
     pub wallclock_ahead: i64,
     /// What the steady clock shows at the beginning, and how fast it runs, in millionths.
@@ -84,6 +86,7 @@ impl Host {
             mending: BTreeMap::new(),
             paused_until: 0,
             is_gone: false,
+            is_used_up: false,
             wallclock_ahead: 0,
             clock_start,
             clock_rate,

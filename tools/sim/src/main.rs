@@ -127,15 +127,19 @@ fn tell(total: &Report, seeds: u64, nodes: usize, began: Instant) {
     println!(
         "{seeds} seeds of {nodes} nodes passed: {simulated:.0} s simulated in {seconds:.1} s \
          ({:.0} times real time), {} crashes, {} clean stops, {} failed disks, {} rotten bits, {} \
-         entries mended, {} network troubles, {} elections, {} requests, {} records acknowledged, \
-         {} fetched, {} journal reads, {} checkpoints, {} snapshots, {} segments removed, {} group \
-         assignments, {} group commits; trace {:016x}",
+         entries mended, {} changes of members, {} groups moved, {} disks lost, {} network \
+         troubles, {} elections, {} requests, {} records acknowledged, {} fetched, {} journal \
+         reads, {} checkpoints, {} snapshots, {} segments removed, {} group assignments, {} group \
+         commits; trace {:016x}",
         simulated / seconds,
         total.crashes,
         total.clean_stops,
         total.disk_failures,
         total.rotten,
         total.mended,
+        total.changes,
+        total.groups_moved,
+        total.wipes,
         total.cuts,
         total.elections,
         total.requests,

@@ -9,6 +9,7 @@ use std::ops::Range;
 use hutong::journal::format::{Entry, EntryHead};
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::SegmentSource;
+use hutong::metadata::Layout;
 use hutong::model::ids::{GroupId, NodeId, SegmentId};
 use hutong::model::position::Position;
 use hutong::shard::Shard;
@@ -178,6 +179,41 @@ impl Consensus {
         }
     }
 
+    /// A node lets go of a group, and of its journal, or loses it with its disk.
+    pub fn let_go(&mut self, node: usize, group: GroupId) {
+        let place = (node, group.0);
+        self.written.remove(&place);
+        self.compared.remove(&place);
+        self.flushed.remove(&place);
+    }
+
+    /// Which nodes there were and what each should hold, from the beginning until now.
+    pub fn layouts(&self) -> &[Layout] {
+        &self.placement.layouts
+    }
+
+    /// How many of these nodes have an entry on their disks that one node leads them by; `None` if
+    /// nobody has been seen writing it. Where it isn't known any more what a node wrote, as after a
+    /// crash, it counts how far its disk reaches.
+    pub fn count_on_disk(
+        &self,
+        leader: usize,
+        group: u32,
+        index: u64,
+        nodes: &[NodeId],
+    ) -> Option<usize> {
+        let at = (index as usize).checked_sub(1)?;
+        let written = |node: usize| *self.written.get(&(node, group))?.get(at)?;
+        let of_others = || nodes.iter().filter_map(|node| written(node.0 as usize));
+        let entry = written(leader).or_else(|| of_others().max_by_key(|entry| entry.term))?;
+        let has_it = |node: &&NodeId| {
+            let node = node.0 as usize;
+            let flushed = self.flushed.get(&(node, group)).copied().unwrap_or(0);
+            flushed >= entry.end() && written(node).is_none_or(|written| written == entry)
+        };
+        Some(nodes.iter().filter(has_it).count())
+    }
+
     /// A shard has taken a turn. Returns group, node and term of each leader that is new.
     ///
     /// # Errors
@@ -205,7 +241,9 @@ impl Consensus {
             }
             let applied = group.applied();
             let flush = group.progress().flush.0;
-            self.flushed.insert((node, id), flush);
+            // One that is being filled has given up what it had.
+            let counts = if group.is_filling() { 0 } else { flush };
+            self.flushed.insert((node, id), counts);
             self.compare(node, id, applied.index.0, flush)?;
             let committed = self.committed.entry(id).or_default();
             let at = (applied.index.0 as usize).checked_sub(1);
