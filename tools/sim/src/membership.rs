@@ -102,7 +102,7 @@ impl World {
         }
         let leaving = in_state(&layout, NodeState::Leaving);
         let gone = leaving.into_iter().find(|node| self.may_be_forgotten(*node));
-        if let Some(node) = gone.filter(|_| !self.is_loaded() || self.random.chance(50)) {
+        if let Some(node) = gone.filter(|_| !self.is_loaded() || self.random.chance(5)) {
             return Some(Change::Forget { node });
         }
         if !self.is_loaded() {

@@ -45,14 +45,13 @@ impl Majority {
             if leads && known.leads && committed > known.committed {
                 // The members may have changed in this turn, before it or after it.
                 let is_held = |members: &Members| {
-                    let voters = &members.voters;
-                    let held = consensus.count_on_disk(node, group.id.0, committed, voters);
-                    held.is_none_or(|held| held > voters.len() / 2)
+                    consensus.majority_has(node, group.id.0, committed, &members.voters)
                 };
-                if !is_held(members) && !is_held(&known.members) {
+                let (now, before) = (is_held(members), is_held(&known.members));
+                if let (Err(why), Err(_)) = (now, before) {
                     return Err(format!(
                         "durability: node {node} has committed entry {committed} of group {}, and \
-                         no majority of {members:?} has it on disk",
+                         on the disks of a majority {why}",
                         group.id
                     ));
                 }

@@ -122,7 +122,11 @@ impl Checks {
     /// A node has lost its disk, on which these groups were.
     pub fn wiped(&mut self, node: usize, groups: &[GroupId]) {
         self.durability.wiped(node);
-        groups.iter().for_each(|group| self.let_go(node, *group));
+        for group in groups {
+            self.progress.let_go(node, *group);
+            self.consensus.lost(node, *group);
+            self.majority.let_go(node, *group);
+        }
     }
 
     /// All of a partition was fetched, and nothing is written any more.

@@ -44,10 +44,14 @@ impl Placement {
         }
     }
 
-    /// An entry of group 0 is committed.
+    /// An entry of group 0 is committed, and all before it.
     pub fn committed(&mut self, index: u64, crc: u32) {
-        if index > self.applied {
-            self.committed.insert(index, crc);
+        let (mut index, mut crc) = (index, crc);
+        // Each names the one before it.
+        while index > self.applied && self.committed.insert(index, crc).is_none() {
+            let Some((position, bytes)) = self.written.get(&(index, crc)) else { break };
+            let Some(head) = EntryHead::read(bytes, *position) else { break };
+            (index, crc) = (index - 1, head.header.previous_crc);
         }
         while let Some(crc) = self.committed.remove(&(self.applied + 1)) {
             self.applied += 1;
