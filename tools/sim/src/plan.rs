@@ -18,6 +18,9 @@ const SEGMENT_BYTES_TINY: u64 = 3 << 20;
 /// Whether bits flip on the disks of clusters.
 const CLUSTERS_ROT: bool = false;
 
+/// Whether nodes and groups come and go. What that finds is in `docs/reliability.md`, "Not yet".
+pub const CLUSTERS_CHANGE: bool = false;
+
 /// One run's circumstances.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -161,6 +164,12 @@ impl Plan {
     /// Whether nodes and groups come and go.
     pub fn has_changes(&self) -> bool {
         self.change_every < RARE
+    }
+
+    /// Nodes and groups stay as they are.
+    pub fn without_changes(mut self) -> Plan {
+        (self.change_every, self.wipe_at, self.spares) = (RARE, RARE, 0);
+        self
     }
 
     /// Whether segments are likely to go.
