@@ -9,6 +9,7 @@ mod rig;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
 
+use hutong::kafka::error_code::ErrorCode;
 use hutong::limits::JOURNAL_WRITES_IN_FLIGHT_MAX;
 use hutong::model::ids::{GroupId, NodeId};
 use hutong::shard::peers::visit::Change;
@@ -294,6 +295,19 @@ fn a_node_is_added_has_all_there_is_and_another_is_removed() {
 }
 
 #[test]
+fn a_node_that_was_removed_sends_those_away_who_want_something_decided() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let gone = (leader + 1) % 3;
+    cluster.change(leader, Change::Remove { node: NodeId(gone as u32) }).expect("it is removed");
+    cluster.run_ms(3000);
+    let notes = cluster.log_of(gone).join("\n");
+    assert!(notes.contains("group 0 is held by other nodes now"), "{notes}");
+    assert_eq!(cluster.try_to_create_topic(gone, "t", 1), ErrorCode::NOT_CONTROLLER);
+    assert_eq!(cluster.try_to_create_topic(leader, "t", 1), ErrorCode::NONE);
+}
+
+#[test]
 fn one_node_grows_to_three() {
     let mut cluster = Cluster::start(1);
     cluster.create_topic("t", 1);
@@ -355,6 +369,20 @@ fn what_would_cost_a_majority_is_refused() {
     cluster.run_ms(1000);
     let (voters, _) = cluster.members();
     assert_eq!(voters.len(), 2);
+}
+
+#[test]
+fn a_group_that_found_no_room_comes_when_there_is_some() {
+    let mut cluster = Cluster::start(1);
+    cluster.fill_disk(0, true);
+    cluster.change(0, Change::AddGroups { count: 1, copies: 0 }).expect("it is added");
+    cluster.run_ms(20_000);
+    assert_eq!(cluster.groups_of(0), 1);
+    let notes = cluster.log_of(0).join("\n");
+    assert_eq!(notes.matches("no space left").count(), 1, "it says so once: {notes}");
+    cluster.fill_disk(0, false);
+    cluster.run_ms(6000);
+    assert_eq!(cluster.groups_of(0), 2);
 }
 
 #[test]

@@ -176,9 +176,9 @@ fn perform(io: &Rc<ShardIo>, now: Time, output: Output<JournalPage>) {
         Output::CreateGroup { group, checkpoint } => {
             io.helper.send(FileJob::CreateGroup { group, checkpoint }, io.mailbox());
         }
-        Output::RemoveGroup { group } => {
+        Output::RemoveGroup { group, checkpoint } => {
             io.files.forget_group(group);
-            io.helper.send(FileJob::RemoveGroup { group }, io.mailbox());
+            io.helper.send(FileJob::RemoveGroup { group, checkpoint }, io.mailbox());
         }
         Output::RememberNodes { nodes } => {
             io.helper.send(FileJob::RememberNodes { nodes }, io.mailbox());

@@ -45,8 +45,8 @@ pub enum FileJob {
     Checkpoint { group: GroupId, position: Position, bytes: Bytes },
     /// Make a group's directory.
     CreateGroup { group: GroupId, checkpoint: Bytes },
-    /// Delete all of a group but its vote. Has no answer.
-    RemoveGroup { group: GroupId },
+    /// Delete all of a group but its vote, and this in place of its checkpoint. Has no answer.
+    RemoveGroup { group: GroupId, checkpoint: Bytes },
     /// Keep which nodes there are. Has no answer.
     RememberNodes { nodes: Vec<NodeAddress> },
 }
@@ -154,8 +154,8 @@ fn run(
             let result = group_dirs::create(data_dir, group, &checkpoint);
             Some(ShardMail::GroupCreated { group, result })
         }
-        FileJob::RemoveGroup { group } => {
-            if let Err(error) = group_dirs::remove(data_dir, group) {
+        FileJob::RemoveGroup { group, checkpoint } => {
+            if let Err(error) = group_dirs::remove(data_dir, group, &checkpoint) {
                 tracing::warn!("can't delete group {group}: {error:#}");
             }
             None

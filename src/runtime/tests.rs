@@ -369,7 +369,7 @@ fn a_data_dir_that_joins_has_the_catalog_s_group_and_what_it_is_given() {
     assert_eq!(joined.groups_here().unwrap(), [GroupId(0)]);
     group_dirs::create(joined.path(), GroupId(2), b"checkpoint").unwrap();
     assert_eq!(joined.groups_here().unwrap(), [0, 2].map(GroupId));
-    group_dirs::remove(joined.path(), GroupId(0)).unwrap();
+    group_dirs::remove(joined.path(), GroupId(0), b"gone").unwrap();
     let address =
         |node: u32| NodeAddress { node: NodeId(node), host: "a".into(), port: 9092, directory: 7 };
     known_nodes::write(joined.path(), &[1, 2, 4, 5].map(address)).unwrap();

@@ -37,6 +37,8 @@ pub enum CommandTicket {
 /// Versions of the catalog whose commands' results are remembered on shard 0: so late may another
 /// node's answer come that says which version a proposal became.
 const RESULTS_KEPT: usize = 4096;
+/// What a node says that was removed, and has let go of the catalog's group: ask another one.
+const NO_CATALOG: CatalogError = CatalogError::NoLeader;
 /// Proposals of this node that wait for a leader of group 0. Those beyond are refused.
 const PROPOSALS_MAX: usize = 16_384;
 
@@ -141,6 +143,7 @@ impl Control {
                 let ticket = CommandTicket::Shard { from: cluster.shard(), request };
                 self.queue(command, ticket, group, outputs);
             }
+            None if cluster.shard() == CATALOG_SHARD => self.finish(request, Err(NO_CATALOG)),
             None => outputs.push_back(Output::SendShard {
                 to: CATALOG_SHARD,
                 message: ShardMessage::Propose { request, command },
@@ -365,8 +368,11 @@ impl Control {
                 self.settle(cluster, outputs);
             }
             ShardMessage::Propose { request, command } => {
-                let group = groups.get_mut(CATALOG_GROUP).expect("it is for shard 0 only");
-                self.queue(command, CommandTicket::Shard { from, request }, group, outputs);
+                let ticket = CommandTicket::Shard { from, request };
+                match groups.get_mut(CATALOG_GROUP) {
+                    Some(group) => self.queue(command, ticket, group, outputs),
+                    None => self.tell(ticket, Err(NO_CATALOG), cluster.shard(), outputs),
+                }
             }
             ShardMessage::Done { request, result } => self.finish(request, result),
             ShardMessage::Leads { .. } | ShardMessage::Node { .. } => {}

@@ -23,11 +23,15 @@ use crate::shard::group::ControlItem;
 use crate::shard::input::IoFailure;
 use crate::shard::open;
 use crate::shard::output::{LogLevel, Output};
+use crate::shard::snapshot_transfer::marker;
 use crate::shard::{NodeAddress, Shard};
 
 /// How often a node asks whether it still belongs to a group that it shall not hold, and notes a
 /// data directory.
 const ASK_INTERVAL: Duration = Duration::from_millis(300);
+
+/// When it is tried again to make a group that couldn't be made, for want of space maybe.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What was done about the layout.
 #[derive(Debug, Default)]
@@ -36,9 +40,19 @@ pub(super) struct Holdings {
     epoch: Option<u64>,
     /// Groups whose directories are being made.
     creating: BTreeSet<GroupId>,
+    /// Those that couldn't be made, and when to try again.
+    failed: BTreeSet<GroupId>,
+    retry_at: Option<Time>,
     /// Groups that this node belongs to no longer, to be deleted once nothing of them is under way.
     leaving: BTreeSet<GroupId>,
     next_ask: Time,
+}
+
+impl Holdings {
+    /// When there is something to do if nothing happens.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.retry_at
+    }
 }
 
 impl<P: Page> Shard<P> {
@@ -46,7 +60,7 @@ impl<P: Page> Shard<P> {
     pub(super) fn follow_layout(&mut self, now: Now) {
         let layout = self.control.catalog.layout();
         if !self.control.has_catalog() || self.holdings.epoch == Some(layout.epoch) {
-            return;
+            return self.try_again(now.time);
         }
         let is_news = layout.epoch > 0;
         self.holdings.epoch = Some(layout.epoch);
@@ -65,6 +79,17 @@ impl<P: Page> Shard<P> {
         self.leadership.look_now();
         if shard == CATALOG_SHARD && is_news {
             self.remember_layout();
+        }
+    }
+
+    /// What couldn't be made is tried again when its time has come.
+    fn try_again(&mut self, now: Time) {
+        if self.holdings.retry_at.is_some_and(|at| at <= now) {
+            self.holdings.retry_at = None;
+            let layout = self.control.catalog.layout().clone();
+            for group in self.holdings.failed.clone() {
+                self.create_if_missing(&layout, group);
+            }
         }
     }
 
@@ -92,6 +117,7 @@ impl<P: Page> Shard<P> {
         &mut self,
         group: GroupId,
         result: Result<GroupFiles, IoFailure>,
+        now: Time,
     ) {
         self.holdings.creating.remove(&group);
         let opened = result.and_then(|files| {
@@ -100,19 +126,24 @@ impl<P: Page> Shard<P> {
         });
         match opened {
             Ok(opened) => {
+                self.holdings.failed.remove(&group);
                 self.groups.insert(opened.group);
                 self.control.fill_group(group, &mut self.groups);
                 // It is asked for again by what follows the layout.
                 self.again = true;
             }
             Err(failure) => {
+                self.holdings.retry_at = Some(now + RETRY_AFTER);
+                if !self.holdings.failed.insert(group) {
+                    return;
+                }
                 let why = match failure {
                     IoFailure::NoSpace => "no space left on the device".to_string(),
                     IoFailure::Failed(why) => why,
                 };
                 let line = format!(
                     "group {group} was given to this node, and its directory can't be made: {why}. \
-                     It is tried again when the layout changes or the node is started again"
+                     It is tried again every {RETRY_AFTER:?}"
                 );
                 self.outputs.push_back(Output::Log { level: LogLevel::Error, line });
             }
@@ -184,7 +215,10 @@ impl<P: Page> Shard<P> {
                 continue;
             }
             self.fetches.on_truncated(group, Position(0));
-            self.outputs.push_back(Output::RemoveGroup { group });
+            // Should it come back, then as one that has lost its journal: what it had acknowledged
+            // counts for those who elect a leader without having heard that it went.
+            let checkpoint = Bytes::from(marker(group));
+            self.outputs.push_back(Output::RemoveGroup { group, checkpoint });
             let line = format!("group {group} is held by other nodes now, and was deleted here");
             self.outputs.push_back(Output::Log { level: LogLevel::Info, line });
             // The layout may have given it back meanwhile.

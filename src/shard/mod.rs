@@ -305,7 +305,7 @@ impl<P: Page> Shard<P> {
             Input::CheckpointWritten { group, position, result } => {
                 self.on_checkpoint_written(group, position, result, now);
             }
-            Input::GroupCreated { group, result } => self.on_group_created(group, result),
+            Input::GroupCreated { group, result } => self.on_group_created(group, result, now.time),
             Input::Shutdown => {
                 if self.state != State::Stopped {
                     self.state = State::Stopping;
@@ -370,6 +370,7 @@ impl<P: Page> Shard<P> {
             self.consumer_groups.next_deadline(),
             Some(self.retention.next()),
             self.next_member_deadline(),
+            self.holdings.next_deadline(),
             self.ready_by.filter(|_| self.state == State::Starting),
         ];
         groups.chain(others).flatten().min()

@@ -144,7 +144,7 @@ fn open_filling<P: Page>(
     });
     group.filling = Some(Box::new(Filling::found(&files.segments, is_marked)));
     let why = match is_marked {
-        true => "this node was being brought up by a snapshot when it ended",
+        true => "what this node had of it was given up",
         false => "the other nodes have let go of what is damaged here",
     };
     let note = format!("group {id}: {why}: it takes no part in the group until it has a snapshot");

@@ -42,10 +42,12 @@ pub enum Output<P> {
     RemoveSegment { group: GroupId, segment: SegmentId },
     /// Put this in the place of the group's checkpoint, atomically. One at a time for a group.
     WriteCheckpoint { group: GroupId, position: Position, bytes: Bytes },
-    /// Make a group's directory, with an empty vote file unless it has one, and this checkpoint.
+    /// Make a group's directory. What it has still from the last time it was here stays: otherwise
+    /// it gets an empty vote file, and this checkpoint.
     CreateGroup { group: GroupId, checkpoint: Bytes },
-    /// The group is held here no more: delete all but its vote. Nothing of it is under way.
-    RemoveGroup { group: GroupId },
+    /// The group is held here no more: delete all but its vote, and this in the place of its
+    /// checkpoint. Nothing of it is under way.
+    RemoveGroup { group: GroupId, checkpoint: Bytes },
     /// Keep which nodes there are and where, for the next start.
     RememberNodes { nodes: Vec<NodeAddress> },
     /// Something a person should read in the log.

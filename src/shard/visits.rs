@@ -1,25 +1,27 @@
 //! What `hutong cluster` and nodes that want to join ask of a shard.
 
 use crate::journal::page::Page;
-use crate::metadata::Layout;
 use crate::model::ids::NodeId;
 use crate::shard::Shard;
 use crate::shard::control::{CommandDone, CommandWaiter};
 use crate::shard::follow::ReplyTo;
-use crate::shard::peers::visit::{self, Change, Formation, Joining, Visit};
+use crate::shard::peers::visit::{self, Formation, Joining, Visit};
 
 impl<P: Page> Shard<P> {
     pub(super) fn on_visit(&mut self, visit: Visit, reply: ReplyTo) {
         let answer = match visit {
             Visit::Join { cluster_id, node } => Some(self.joining(&cluster_id, node)),
             Visit::Change(_) if !self.control.has_catalog() => Some(Err(self.starting())),
-            Visit::Change(change) => match self.changed(&change) {
-                Ok(layout) => {
-                    self.propose_layout(layout, CommandWaiter::Visitor(reply));
-                    None
+            Visit::Change(change) => {
+                let is_up = |node| self.cluster.is_up(node);
+                match change.made_to(self.control.catalog.layout(), is_up) {
+                    Ok(layout) => {
+                        self.propose_layout(layout, CommandWaiter::Visitor(reply));
+                        None
+                    }
+                    Err(why) => Some(Err(why)),
                 }
-                Err(why) => Some(Err(why)),
-            },
+            }
         };
         if let Some(answer) = answer {
             self.peers.answer(reply, |out| visit::put_answer(&answer, out));
@@ -68,23 +70,5 @@ impl<P: Page> Shard<P> {
             "node {} was just started and doesn't know its cluster yet: ask another, or try again",
             self.config.node
         )
-    }
-
-    fn changed(&self, change: &Change) -> Result<Layout, String> {
-        let layout = self.control.catalog.layout();
-        match change {
-            Change::Add { node, host, port } => layout.with_node(*node, host, *port),
-            Change::Remove { node } => layout.without_node(*node, |node| self.cluster.is_up(node)),
-            Change::Forget { node } => layout.forgetting(*node),
-            Change::Drain { node, drains } => layout.draining(*node, *drains),
-            Change::Transfer { group, to } => layout.preferring(*group, *to),
-            Change::AddGroups { count, copies } => {
-                let copies = match copies {
-                    0 => layout.copies_usual(),
-                    copies => usize::from(*copies),
-                };
-                layout.with_groups(*count, copies)
-            }
-        }
     }
 }

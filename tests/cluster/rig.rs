@@ -22,7 +22,7 @@ use hutong::limits::CHECKPOINT_JOURNAL_BYTES;
 use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId, ShardId};
 use hutong::model::position::Position;
 use hutong::model::time::{Now, Time, Wallclock};
-use hutong::shard::input::Input;
+use hutong::shard::input::{Input, IoFailure};
 use hutong::shard::output::{Output, Part};
 use hutong::shard::peers::visit::{self, Change, Visit};
 use hutong::shard::snapshot::ShardSnapshot;
@@ -57,6 +57,10 @@ struct Node {
     config: ShardConfig,
     disk: Disk,
     disk_stalls: bool,
+    /// What is left in the place of the checkpoint of a group that went.
+    left: Option<Bytes>,
+    /// No room for another group.
+    disk_is_full: bool,
     /// Writes that are out, oldest first.
     writes: VecDeque<Output<MemoryPage>>,
     inputs: VecDeque<Input<MemoryPage>>,
@@ -82,6 +86,8 @@ impl Node {
             config,
             disk: Disk::default(),
             disk_stalls: false,
+            left: None,
+            disk_is_full: false,
             writes: VecDeque::new(),
             inputs: VecDeque::new(),
             cut_off: false,
@@ -254,6 +260,16 @@ impl Cluster {
         self.nodes[node].disk_stalls = stalls;
     }
 
+    /// Takes a node's room for more groups, or gives it back.
+    pub fn fill_disk(&mut self, node: usize, is_full: bool) {
+        self.nodes[node].disk_is_full = is_full;
+    }
+
+    /// How many groups a node has.
+    pub fn groups_of(&self, node: usize) -> usize {
+        self.nodes[node].shard.as_ref().expect("it runs").groups().len()
+    }
+
     /// What a node has read of its journal since it was made.
     pub fn read_bytes(&self, node: usize) -> u64 {
         self.nodes[node].disk.read_bytes
@@ -326,7 +342,17 @@ impl Cluster {
             Output::CloseConnection { connection } => self.close(node, connection),
             Output::Log { line, .. } => this.log.push(line),
             Output::RememberNodes { nodes } => this.config.nodes = nodes,
-            Output::RemoveGroup { .. } => this.disk = Disk::default(),
+            Output::RemoveGroup { checkpoint, .. } => {
+                this.disk = Disk::default();
+                this.left = Some(checkpoint);
+            }
+            Output::CreateGroup { group, checkpoint } => {
+                let checkpoint = Some(this.left.clone().unwrap_or(checkpoint).to_vec());
+                let (segments, vote) = (vec![], vec![]);
+                let files = GroupFiles { group, segments, vote, checkpoint, wants_snapshot: false };
+                let result = if this.disk_is_full { Err(IoFailure::NoSpace) } else { Ok(files) };
+                this.inputs.push_back(Input::GroupCreated { group, result });
+            }
             Output::Fatal { reason } => panic!("node {node}: {reason}"),
             output => this.inputs.extend(this.disk.perform(output)),
         }
@@ -467,11 +493,16 @@ impl Cluster {
     }
 
     pub fn create_topic_at(&mut self, node: usize, name: &str, partitions: i32) {
+        assert_eq!(self.try_to_create_topic(node, name, partitions), ErrorCode::NONE);
+    }
+
+    /// Asks for a topic. Returns what came of it.
+    pub fn try_to_create_topic(&mut self, node: usize, name: &str, partitions: i32) -> ErrorCode {
         let answer = self.ask_for_topic(node, name, partitions);
         let mut answer = answer.expect("an answer");
         ResponseHeader::decode(&mut answer, CreateTopicsResponse::header_version(7)).unwrap();
         let response = CreateTopicsResponse::decode(&mut answer, 7).expect("a response");
-        assert_eq!(ErrorCode(response.topics[0].error_code), ErrorCode::NONE);
+        ErrorCode(response.topics[0].error_code)
     }
 
     /// Asks for a topic. Returns what is answered, if that comes soon.

@@ -5,6 +5,7 @@
 //! may connect may ask: the port is to be kept from strangers, as that of the peer protocol is.
 
 use crate::limits::NODES_MAX;
+use crate::metadata::Layout;
 use crate::model::ids::{GroupId, NodeId};
 use crate::shard::peers::wire::{NotUnderstood, PROTOCOL_VERSION, Reader, put_text};
 
@@ -61,6 +62,33 @@ pub struct Formation {
     pub nodes: Vec<NodeId>,
     pub groups: u32,
     pub segment_bytes: u64,
+}
+
+impl Change {
+    /// What a layout becomes by it.
+    ///
+    /// # Errors
+    /// A sentence: why that can't be. Whether a majority would be left depends on who `is_up`.
+    pub fn made_to(
+        &self,
+        layout: &Layout,
+        is_up: impl Fn(NodeId) -> bool,
+    ) -> Result<Layout, String> {
+        match self {
+            Change::Add { node, host, port } => layout.with_node(*node, host, *port),
+            Change::Remove { node } => layout.without_node(*node, is_up),
+            Change::Forget { node } => layout.forgetting(*node),
+            Change::Drain { node, drains } => layout.draining(*node, *drains),
+            Change::Transfer { group, to } => layout.preferring(*group, *to),
+            Change::AddGroups { count, copies } => {
+                let copies = match copies {
+                    0 => layout.copies_usual(),
+                    copies => usize::from(*copies),
+                };
+                layout.with_groups(*count, copies)
+            }
+        }
+    }
 }
 
 impl Visit {

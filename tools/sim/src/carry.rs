@@ -137,7 +137,6 @@ impl World {
                 self.send_message(place, to, message);
                 Ok(())
             }
-            Output::RememberNodes { .. } => Ok(()),
             Output::Log { line, .. } => {
                 self.trace.event(self.now, &[5], || format!("  {place:?} says: {line}"));
                 Ok(())

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use hutong::kafka::frame::next_frame;
+use hutong::shard::peers::visit::Change;
 
 use crate::checkers::FetchedPart;
 use crate::host::Place;
@@ -44,6 +45,8 @@ pub enum What {
         name: String,
     },
     Configure,
+    /// A change of which nodes and groups there are.
+    Change(Change),
     DeleteRecords {
         partition: PartitionId,
         offset: i64,

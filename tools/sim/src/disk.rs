@@ -16,6 +16,7 @@ use hutong::limits::{ENTRY_ALIGN_BYTES, JOURNAL_WRITES_IN_FLIGHT_MAX, REPAIRS_IN
 use hutong::model::ids::{GroupId, ReadId, SegmentId, WriteId};
 use hutong::model::position::Position;
 use hutong::replica::vote::VOTE_FILE_BYTES;
+use hutong::shard::NodeAddress;
 use hutong::shard::checkpoint;
 use hutong::shard::input::{Input, IoFailure};
 
@@ -33,9 +34,11 @@ const SPARES_MAX: usize = 2;
 pub struct Disk {
     segment_bytes: u64,
     groups: BTreeMap<u32, Files>,
+    /// The nodes of the cluster, as this one was last told to remember them.
+    known_nodes: Vec<NodeAddress>,
     operations: BTreeMap<u64, Operation>,
     next_operation: u64,
-    /// Segments are made and removed by one thread, one after the other.
+    /// All but writes and reads is done by one thread, one after the other.
     helper: VecDeque<u64>,
     lie: Lie,
     /// The last reported journal write, with what was there before.
@@ -49,6 +52,8 @@ struct Files {
     spares: VecDeque<(u64, Segment)>,
     vote: Vec<u8>,
     checkpoint: Option<Vec<u8>>,
+    /// Other nodes hold the group now: nothing is left of it but the vote.
+    is_gone: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +74,17 @@ enum Operation {
     Checkpoint { group: GroupId, position: Position, bytes: Bytes },
     Create { group: GroupId, segment: SegmentId, header: Bytes },
     Remove { group: GroupId, segment: SegmentId },
+    CreateGroup { group: GroupId, checkpoint: Bytes },
+    RemoveGroup { group: GroupId, checkpoint: Bytes },
+    Remember { nodes: Vec<NodeAddress> },
+}
+
+impl Operation {
+    /// Whether nobody is told of its end.
+    fn is_silent(&self) -> bool {
+        use Operation::{Remember, Remove, RemoveGroup};
+        matches!(self, Remove { .. } | RemoveGroup { .. } | Remember { .. })
+    }
 }
 
 /// What the end of an operation means.
@@ -84,6 +100,7 @@ impl Disk {
         Disk {
             segment_bytes,
             groups: groups.map(|group| (group, Files::default())).collect(),
+            known_nodes: Vec::new(),
             operations: BTreeMap::new(),
             next_operation: 0,
             helper: VecDeque::new(),
@@ -220,6 +237,70 @@ impl Disk {
         operation
     }
 
+    /// Begins to make a group's directory.
+    ///
+    /// # Errors
+    /// It is there, and isn't being deleted.
+    pub fn create_group(&mut self, group: GroupId, checkpoint: Bytes) -> Result<u64, String> {
+        let deletes =
+            |it: &Operation| matches!(it, Operation::RemoveGroup { group: of, .. } if *of == group);
+        let is_here = self.groups_here().any(|here| here == group);
+        if is_here && !self.operations.values().any(deletes) {
+            return Err(format!("group {group} is to be made, and is there"));
+        }
+        let operation = self.begin(Operation::CreateGroup { group, checkpoint });
+        self.helper.push_back(operation);
+        Ok(operation)
+    }
+
+    /// Begins to delete a group.
+    ///
+    /// # Errors
+    /// Something of it is being written.
+    pub fn remove_group(&mut self, group: GroupId, checkpoint: Bytes) -> Result<u64, String> {
+        self.alone(|other| match other {
+            Operation::Journal(Journal { group: of, .. })
+            | Operation::Vote { group: of, .. }
+            | Operation::Checkpoint { group: of, .. } => *of == group,
+            _ => false,
+        })?;
+        let operation = self.begin(Operation::RemoveGroup { group, checkpoint });
+        self.helper.push_back(operation);
+        Ok(operation)
+    }
+
+    /// Begins to keep the nodes of the cluster for the next start.
+    pub fn remember(&mut self, nodes: Vec<NodeAddress>) -> u64 {
+        let operation = self.begin(Operation::Remember { nodes });
+        self.helper.push_back(operation);
+        operation
+    }
+
+    /// The groups that are there.
+    pub fn groups_here(&self) -> impl Iterator<Item = GroupId> + use<'_> {
+        let here = self.groups.iter().filter(|(_, files)| !files.is_gone);
+        here.map(|(group, _)| GroupId(*group))
+    }
+
+    /// The nodes that it was told to remember; none if it never was.
+    pub fn known_nodes(&self) -> &[NodeAddress] {
+        &self.known_nodes
+    }
+
+    /// All that was on it is lost, and nothing is under way any more.
+    pub fn wipe(&mut self) {
+        self.groups.clear();
+        self.known_nodes.clear();
+        self.operations.clear();
+        self.helper.clear();
+        self.last_reported = None;
+    }
+
+    /// Groups of which there is nothing yet.
+    pub fn begin_with(&mut self, groups: &[GroupId]) {
+        self.groups.extend(groups.iter().map(|group| (group.0, Files::default())));
+    }
+
     fn alone(&self, other: impl Fn(&Operation) -> bool) -> Result<(), String> {
         match self.operations.values().find(|operation| other(operation)) {
             Some(operation) => Err(format!("asked for while one is out: {operation:.200?}")),
@@ -249,7 +330,7 @@ impl Disk {
     /// Fails an operation: what was to be written is there, or not, or in part. `None` if it is one
     /// that doesn't fail, or if nobody is to be told.
     pub fn fail(&mut self, operation: u64, random: &mut Random) -> Option<Done> {
-        if matches!(self.operations.get(&operation)?, Operation::Remove { .. }) {
+        if self.operations.get(&operation)?.is_silent() {
             return self.complete(operation, false);
         }
         if self.helper.front() == Some(&operation) {
@@ -275,7 +356,10 @@ impl Disk {
             Operation::Create { group, segment, .. } => {
                 (group, Input::SegmentCreated { group, segment, result: Err(error()) })
             }
-            Operation::Remove { .. } => unreachable!("it was looked at before"),
+            Operation::CreateGroup { group, .. } => {
+                (group, Input::GroupCreated { group, result: Err(error()) })
+            }
+            silent => unreachable!("{silent:?} was looked at before"),
         };
         Some(Done { group, input })
     }
@@ -331,7 +415,36 @@ impl Disk {
                 self.apply_remove(group, segment);
                 None
             }
+            Operation::CreateGroup { group, checkpoint } => {
+                let result = if full { Err(IoFailure::NoSpace) } else { Ok(()) };
+                let result = result.map(|()| {
+                    self.apply_create_group(group, &checkpoint);
+                    self.group_files(group)
+                });
+                Some(Done { group, input: Input::GroupCreated { group, result } })
+            }
+            Operation::RemoveGroup { group, checkpoint } => {
+                self.apply_remove_group(group, &checkpoint);
+                None
+            }
+            Operation::Remember { nodes } => {
+                self.known_nodes = nodes;
+                None
+            }
         }
+    }
+
+    fn apply_create_group(&mut self, group: GroupId, checkpoint: &Bytes) {
+        let files = self.groups.entry(group.0).or_default();
+        files.checkpoint.get_or_insert_with(|| checkpoint.to_vec());
+        files.is_gone = false;
+    }
+
+    fn apply_remove_group(&mut self, group: GroupId, checkpoint: &Bytes) {
+        let files = self.files(group);
+        let vote = std::mem::take(&mut files.vote);
+        let checkpoint = Some(checkpoint.to_vec());
+        *files = Files { vote, checkpoint, is_gone: true, ..Files::default() };
     }
 
     /// Returns what was there before.
@@ -411,6 +524,24 @@ impl Disk {
                     helper_goes_on &= done;
                     if helper_goes_on {
                         self.apply_remove(group, segment);
+                    }
+                }
+                Operation::CreateGroup { group, checkpoint } => {
+                    helper_goes_on &= done;
+                    if helper_goes_on {
+                        self.apply_create_group(group, &checkpoint);
+                    }
+                }
+                Operation::RemoveGroup { group, checkpoint } => {
+                    helper_goes_on &= done;
+                    if helper_goes_on {
+                        self.apply_remove_group(group, &checkpoint);
+                    }
+                }
+                Operation::Remember { nodes } => {
+                    helper_goes_on &= done;
+                    if helper_goes_on {
+                        self.known_nodes = nodes;
                     }
                 }
             }

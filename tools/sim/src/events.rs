@@ -43,6 +43,8 @@ pub enum Event {
     Fail,
     /// A bit flips on a disk.
     Rot,
+    /// A node's disk is lost with all that was on it.
+    Wipe,
     /// Somebody sets a wall clock.
     Step,
     /// A node learns that a client is gone.

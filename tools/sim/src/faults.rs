@@ -125,6 +125,10 @@ impl World {
         if host.is_gone || host.node.is_some() {
             return Ok(());
         }
+        if !self.may_start(node) {
+            return Ok(());
+        }
+        let host = &self.hosts[node];
         if host.failing_until > self.now {
             // What can't be read can't be started from: somebody tries again.
             self.events.push(host.failing_until, Event::Start { node });

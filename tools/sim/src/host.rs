@@ -55,6 +55,8 @@ pub struct Host {
     pub awaits_others: bool,
     /// It stays down.
     pub is_gone: bool,
+    /// It was in the cluster, and is no longer or can't be, as its disk was lost.
+    pub is_used_up: bool,
     /// What the wall clock is ahead, in milliseconds.
     pub wallclock_ahead: i64,
     /// What the steady clock shows at the beginning, and how fast it runs, in millionths.
@@ -87,6 +89,7 @@ impl Host {
             paused_until: 0,
             awaits_others: false,
             is_gone: false,
+            is_used_up: false,
             wallclock_ahead: 0,
             clock_start,
             clock_rate,

@@ -5,9 +5,9 @@
 //! replayed.
 //!
 //! Read in this order: `plan` (what a seed decides), `events` and `world` (the loop), `host` (a
-//! machine), `node`, `disk`, `network`, `carry` and `storage` (the driver's part), `faults` and
-//! `rot`, `clients`, `replies` and `group_replies` (the load), `checkers` (what must hold), and
-//! `lie` (bugs planted to see them found).
+//! machine), `node`, `disk`, `network`, `carry` and `storage` (the driver's part), `faults`,
+//! `rot` and `membership` (nodes that come and go), `clients`, `replies` and `group_replies` (the
+//! load), `checkers` (what must hold), and `lie` (bugs planted to see them found).
 
 pub mod carry;
 pub mod checkers;
@@ -19,6 +19,7 @@ pub mod faults;
 pub mod group_replies;
 pub mod host;
 pub mod lie;
+pub mod membership;
 pub mod network;
 pub mod node;
 pub mod plan;
@@ -86,6 +87,11 @@ pub struct Report {
     pub mended: u64,
     /// Groups that were opened without their journals, as the others had trimmed what had rotted.
     pub given_up: u64,
+    /// Changes of which nodes and groups there are, groups that came to a node by them, and nodes
+    /// that lost their disk.
+    pub changes: u64,
+    pub groups_moved: u64,
+    pub wipes: u64,
 }
 
 impl Report {
@@ -111,6 +117,9 @@ impl Report {
         self.rotten += other.rotten;
         self.mended += other.mended;
         self.given_up += other.given_up;
+        self.changes += other.changes;
+        self.groups_moved += other.groups_moved;
+        self.wipes += other.wipes;
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Lie {
     /// Now and then a commit of a consumer group reaches the node with the offset before it: what
     /// was acknowledged is forgotten.
     ForgetsCommit,
+    /// A node whose disk is lost is there again with an empty one, and says that it is the same.
+    KeepsPlace,
     /// Now and then a member of a consumer group is told what another one was told before.
     GivesTwice,
 }

@@ -127,9 +127,9 @@ fn tell(total: &Report, seeds: u64, nodes: usize, began: Instant) {
     println!(
         "{seeds} seeds of {nodes} nodes passed: {simulated:.0} s simulated in {seconds:.1} s \
          ({:.0} times real time), {} crashes, {} clean stops, {} failed disks, {} rotten bits, {} \
-         entries mended, {} groups given up, {} network troubles, {} elections, {} requests, {} \
-         records acknowledged, \
-         {} fetched, {} journal reads, {} checkpoints, {} snapshots, {} segments removed, {} group \
+         entries mended, {} groups given up, {} changes of members, {} groups moved, {} disks \
+         lost, {} network troubles, {} elections, {} requests, {} records acknowledged, {} \
+         fetched, {} journal reads, {} checkpoints, {} snapshots, {} segments removed, {} group \
          assignments, {} group commits; trace {:016x}",
         simulated / seconds,
         total.crashes,
@@ -138,6 +138,9 @@ fn tell(total: &Report, seeds: u64, nodes: usize, began: Instant) {
         total.rotten,
         total.mended,
         total.given_up,
+        total.changes,
+        total.groups_moved,
+        total.wipes,
         total.cuts,
         total.elections,
         total.requests,

@@ -7,6 +7,7 @@ use hutong::journal::source::GroupFiles;
 use hutong::metadata::placement::replicas;
 use hutong::model::ids::{GroupId, NodeId, ShardId, shard_of_group};
 use hutong::model::time::Now;
+use hutong::shard::control::CATALOG_GROUP;
 use hutong::shard::input::Input;
 use hutong::shard::message::ShardMessage;
 use hutong::shard::{NodeAddress, Shard, ShardConfig};
@@ -46,12 +47,15 @@ pub struct Running {
 /// The port of each node's shard 0.
 pub const BASE_PORT: u16 = 9092;
 
-/// The nodes of a cluster that hold a group.
+/// Whether a node begins with a group. One that joins begins with the catalog's.
 pub fn holds(plan: &Plan, node: usize, group: GroupId) -> bool {
-    replicas(group, &node_ids(plan)).contains(&NodeId(node as u32))
+    match node < plan.nodes {
+        true => replicas(group, &node_ids(plan)).contains(&NodeId(node as u32)),
+        false => group == CATALOG_GROUP,
+    }
 }
 
-/// The nodes of a cluster.
+/// The nodes that form the cluster.
 pub fn node_ids(plan: &Plan) -> Vec<NodeId> {
     (0..plan.nodes as u32).map(NodeId).collect()
 }
@@ -64,14 +68,17 @@ pub fn config(plan: &Plan, node: usize, shards: u16, shard: ShardId, seed: u64) 
         port: BASE_PORT,
         directory: 0,
     };
+    let own = NodeId(node as u32);
+    let mut nodes = node_ids(plan);
+    nodes.extend((node >= plan.nodes).then_some(own));
     ShardConfig {
-        node: NodeId(node as u32),
+        node: own,
         shard,
         shards,
         groups: plan.groups,
         cluster_id: "simulated".into(),
         formed: node_ids(plan),
-        nodes: node_ids(plan).into_iter().map(address).collect(),
+        nodes: nodes.into_iter().map(address).collect(),
         directory: 1 + node as u128,
         advertised_host: format!("node-{node}"),
         base_port: BASE_PORT,
@@ -102,16 +109,18 @@ impl Node {
     ) -> Result<Node, String> {
         let mut running = Vec::new();
         for shard in (0..shards).map(ShardId) {
-            let files = (0..plan.groups)
-                .map(GroupId)
+            let files = disk
+                .groups_here()
                 .filter(|group| shard_of_group(*group, shards) == shard)
-                .filter(|group| holds(plan, node, *group))
                 .map(|group| {
                     let wants_snapshot = given_up.contains(&group);
                     GroupFiles { wants_snapshot, ..disk.group_files(group) }
                 })
                 .collect();
-            let config = config(plan, node, shards, shard, seed);
+            let mut config = config(plan, node, shards, shard, seed);
+            if !disk.known_nodes().is_empty() {
+                config.nodes = disk.known_nodes().to_vec();
+            }
             let shard = Shard::open(config, files, disk, now)
                 .map_err(|why| format!("node {node} refuses to start: {why}"))?;
             running.push(Running {

@@ -15,6 +15,9 @@ const SEGMENT_BYTES_SMALL: u64 = 12 << 20;
 /// Smaller still, where batches are small: a node that is away for seconds lacks whole segments.
 const SEGMENT_BYTES_TINY: u64 = 3 << 20;
 
+/// Whether nodes and groups come and go. What that finds is in `docs/reliability.md`, "Not yet".
+pub const CLUSTERS_CHANGE: bool = false;
+
 /// One run's circumstances.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -68,7 +71,14 @@ pub struct Plan {
     pub disconnect_every: u64,
     /// How many of a hundred restarts change the number of shards.
     pub move_percent: u64,
+    /// Nodes that form the cluster.
     pub nodes: usize,
+    /// Nodes that may join it.
+    pub spares: usize,
+    /// Mean time between two changes of which nodes and groups there are.
+    pub change_every: u64,
+    /// When a node loses its disk for good, if one does.
+    pub wipe_at: u64,
     /// Mean time from one node to another.
     pub network: u64,
     /// Mean time between two troubles of the network, and how long one lasts.
@@ -129,6 +139,9 @@ impl Plan {
             disconnect_every,
             move_percent: random.pick(&[0, 30, 100]),
             nodes,
+            spares: 0,
+            change_every: RARE,
+            wipe_at: RARE,
             network: MS / 10,
             cut_every: RARE,
             cut_for: 0,
@@ -143,6 +156,17 @@ impl Plan {
             plan.becomes_cluster(random);
         }
         plan
+    }
+
+    /// Whether nodes and groups come and go.
+    pub fn has_changes(&self) -> bool {
+        self.change_every < RARE
+    }
+
+    /// Nodes and groups stay as they are.
+    pub fn without_changes(mut self) -> Plan {
+        (self.change_every, self.wipe_at, self.spares) = (RARE, RARE, 0);
+        self
     }
 
     /// Whether segments are likely to go.
@@ -171,6 +195,15 @@ impl Plan {
         self.power_percent = random.pick(&[0, 10, 50]);
         self.vote_crash_percent = random.pick(&[0, 0, 10, 40]);
         self.drift = random.pick(&[0, 100, 5000]);
+        if self.nodes > 2 {
+            self.change_every = or_rare(random, 35, 1, 6);
+        }
+        if self.has_changes() {
+            self.spares = random.between(1, 3) as usize;
+            if random.chance(50) {
+                self.wipe_at = random.between(1, self.faults_for);
+            }
+        }
     }
 }
 

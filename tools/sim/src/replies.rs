@@ -110,6 +110,7 @@ impl World {
                 self.expect(asked, code, &[ErrorCode::NONE, ErrorCode::REQUEST_TIMED_OUT])?;
                 Ok(Reply::Done)
             }
+            What::Change(change) => self.changed(change, frame),
             What::DeleteTopic { name } => {
                 let response: DeleteTopicsResponse = wire::response(version, frame)?;
                 let code = response.responses.first().map_or(-1, |topic| topic.error_code);

@@ -22,7 +22,7 @@ use crate::disk::Disk;
 use crate::events::Event;
 use crate::host::Host;
 use crate::lie::Lie;
-use crate::node::{config, holds};
+use crate::node::config;
 use crate::world::{Phase, World};
 
 impl World {
@@ -63,7 +63,7 @@ impl World {
             // What a disk does that lies isn't to be mistaken for what one does that is old.
             return false;
         }
-        let copies = (0..self.hosts.len()).filter(|node| holds(&self.plan, *node, group)).count();
+        let copies = self.copies_at_rest(group);
         let minority = copies.saturating_sub(1) / 2;
         let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != node);
         let others = others.map(|(_, host)| host);
@@ -100,8 +100,7 @@ impl World {
         if !self.is_cluster() {
             return Ok(Some(given_up));
         }
-        let groups = (0..self.plan.groups).map(GroupId);
-        for group in groups.filter(|group| holds(&self.plan, node, *group)).collect::<Vec<_>>() {
+        for group in self.hosts[node].disk.groups_here().collect::<Vec<_>>() {
             loop {
                 let Host { disk, shards, .. } = &mut self.hosts[node];
                 let shard = shard_of_group(group, *shards);

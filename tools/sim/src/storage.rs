@@ -68,6 +68,21 @@ impl World {
                 self.report.snapshots += u64::from(is_marker(&bytes));
                 disk.write_checkpoint(group, position, bytes)?
             }
+            Output::CreateGroup { group, checkpoint } => {
+                self.trace.event(self.now, &[11, u64::from(group.0)], || {
+                    format!("  group {group} comes to node {node}")
+                });
+                self.report.groups_moved += 1;
+                disk.create_group(group, checkpoint)?
+            }
+            Output::RemoveGroup { group, checkpoint } => {
+                self.trace.event(self.now, &[12, u64::from(group.0)], || {
+                    format!("  group {group} goes from node {node}")
+                });
+                self.let_go(node, group);
+                self.hosts[node].disk.remove_group(group, checkpoint)?
+            }
+            Output::RememberNodes { nodes } => disk.remember(nodes),
             other => return Err(format!("{other:?}, which nobody asked for")),
         };
         self.schedule_disk(node, operation);

@@ -16,9 +16,10 @@ use crate::disk::Disk;
 use crate::events::{Event, Events};
 use crate::host::{Host, Place};
 use crate::lie::Lie;
+use crate::membership::Operations;
 use crate::network::Network;
 use crate::node::{holds, node_ids};
-use crate::plan::{MS, Plan, SECOND};
+use crate::plan::{CLUSTERS_CHANGE, MS, Plan, SECOND};
 use crate::random::Random;
 use crate::topics::Topics;
 use crate::trace::Trace;
@@ -66,18 +67,24 @@ pub struct World {
     pub last_owned: Vec<PartitionId>,
     /// What consumer groups may do was set.
     pub configured: bool,
+    /// What was done about which nodes and groups there are.
+    pub operations: Operations,
 }
 
 impl World {
     /// The world of a seed.
     pub fn new(options: &Options) -> World {
         let mut random = Random::new(options.seed);
-        let plan = Plan::new(&mut random, options.nodes);
+        let mut plan = Plan::new(&mut random, options.nodes);
+        if !CLUSTERS_CHANGE && options.lie != Lie::KeepsPlace {
+            plan = plan.without_changes();
+        }
         let mut trace = Trace::new(options.print);
         let seed = options.seed;
         trace.event(0, &[seed], || format!("seed {seed}: {plan:?}"));
-        let hosts = (0..plan.nodes).map(|node| new_host(&plan, node, options.lie, &mut random));
-        let hosts = hosts.collect();
+        let hosts = (0..plan.nodes + plan.spares)
+            .map(|node| new_host(&plan, node, options.lie, &mut random))
+            .collect();
         let mut world = World {
             lie: options.lie,
             random,
@@ -99,6 +106,7 @@ impl World {
             last_assignment: Bytes::new(),
             last_owned: Vec::new(),
             configured: false,
+            operations: Operations::default(),
             plan,
         };
         let nodes = node_ids(&world.plan);
@@ -122,6 +130,9 @@ impl World {
         }
         if self.random.chance(30) {
             self.add_client(Kind::vandal());
+        }
+        if self.plan.has_changes() {
+            self.add_client(Kind::operator());
         }
         for group in 0..self.plan.consumer_groups {
             for number in 0..self.random.between(1, 4) as u32 {
@@ -154,6 +165,7 @@ impl World {
             let at = self.random.around(every);
             self.events.push(at, event);
         }
+        self.events.push(plan.wipe_at, Event::Wipe);
         self.events.push(plan.faults_for, Event::Heal);
     }
 
@@ -172,7 +184,7 @@ impl World {
 
     /// Whether there are several nodes.
     pub fn is_cluster(&self) -> bool {
-        self.hosts.len() > 1
+        self.plan.nodes > 1
     }
 
     /// Some node.
@@ -255,6 +267,7 @@ impl World {
             Event::Full => self.fill_disk(),
             Event::Fail => self.fail_disk(),
             Event::Rot => self.rot(),
+            Event::Wipe => return self.wipe(),
             Event::Step => self.set_clock(),
             Event::Pause => self.pause_node(),
             Event::Cut => self.cut(),
@@ -287,13 +300,13 @@ impl World {
     fn check(&mut self) -> Result<(), String> {
         match self.phase {
             Phase::Settling => {
-                liveness::serving(&self.hosts)?;
+                if let Err(why) = self.members_at_rest() {
+                    return self.check_again("a change's coming into force", self.healed_at, &why);
+                }
+                liveness::serving(&self.hosts, |node| self.belongs(node))?;
                 liveness::settled(&self.connections, self.now)?;
                 if let Err(why) = self.groups_at_rest() {
-                    liveness::patience("a group's coming to rest", self.healed_at, self.now)
-                        .map_err(|late| format!("{late}; {why}"))?;
-                    self.events.push(self.now + SECOND, Event::Check);
-                    return Ok(());
+                    return self.check_again("a group's coming to rest", self.healed_at, &why);
                 }
                 self.audit(1);
             }
@@ -305,25 +318,27 @@ impl World {
                     _ => true,
                 });
                 if !done {
-                    liveness::patience(&audit, since, self.now)
-                        .map_err(|why| format!("{why}; {}", liveness::state(&self.hosts)))?;
-                    self.events.push(self.now + SECOND, Event::Check);
-                    return Ok(());
+                    return self.check_again(&audit, since, "it goes on");
                 }
                 // The processes that were started for this audit go through their journals.
                 if round > 1
                     && let Err(why) = self.all_mended()
                 {
-                    liveness::patience(&audit, since, self.now)
-                        .map_err(|late| format!("{late}; {why}"))?;
-                    self.events.push(self.now + SECOND, Event::Check);
-                    return Ok(());
+                    return self.check_again(&audit, since, &why);
                 }
                 self.checks.consensus.at_rest(&mut self.hosts)?;
                 self.after_audit(round)?;
             }
             Phase::Faults | Phase::Done => {}
         }
+        Ok(())
+    }
+
+    /// Something isn't so yet: it is looked at again, unless that takes too long.
+    fn check_again(&mut self, what: &str, since: u64, why: &str) -> Result<(), String> {
+        liveness::patience(what, since, self.now)
+            .map_err(|late| format!("{late}: {why}; {}", liveness::state(&self.hosts)))?;
+        self.events.push(self.now + SECOND, Event::Check);
         Ok(())
     }
 
@@ -346,8 +361,11 @@ impl World {
                 self.audit(2);
             }
             // Any one node may die.
-            2 if self.hosts.len() > 2 => {
-                let node = self.random_node();
+            2 if self.plan.nodes > 2 => {
+                let Some(node) = self.dispensable_node() else {
+                    self.phase = Phase::Done;
+                    return Ok(());
+                };
                 self.hosts[node].is_gone = true;
                 self.crash(node)?;
                 self.audit(3);
@@ -387,5 +405,8 @@ fn new_host(plan: &Plan, node: usize, lie: Lie, random: &mut Random) -> Host {
     let shards = random.between(1, 3) as u16;
     let clock_start = random.below(1000 * SECOND);
     let clock_rate = 1_000_000 - plan.drift + random.below(2 * plan.drift + 1);
-    Host::new(disk, shards, clock_start, clock_rate)
+    let mut host = Host::new(disk, shards, clock_start, clock_rate);
+    // Who may join waits for that.
+    host.is_gone = node >= plan.nodes;
+    host
 }

@@ -49,6 +49,16 @@ mod cluster {
     }
 }
 
+/// The bug of a node that doesn't know what it has lost.
+mod membership {
+    use super::*;
+
+    #[test]
+    fn coming_back_without_a_disk_under_the_old_name() {
+        is_caught(Lie::KeepsPlace, 3);
+    }
+}
+
 /// The bugs of a coordinator of consumer groups.
 mod groups {
     use super::*;

@@ -9,6 +9,7 @@ use std::ops::Range;
 use hutong::journal::format::{Entry, EntryHead};
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::SegmentSource;
+use hutong::metadata::Layout;
 use hutong::model::ids::{GroupId, NodeId, SegmentId};
 use hutong::model::position::Position;
 use hutong::shard::Shard;
@@ -178,6 +179,61 @@ impl Consensus {
         }
     }
 
+    /// A node lets go of a group, and of its journal.
+    pub fn let_go(&mut self, node: usize, group: GroupId) {
+        self.lost(node, group);
+        self.flushed.remove(&(node, group.0));
+    }
+
+    /// A node loses a group's journal with its disk. What it has acknowledged before may still be
+    /// counted.
+    pub fn lost(&mut self, node: usize, group: GroupId) {
+        self.written.remove(&(node, group.0));
+        self.compared.remove(&(node, group.0));
+    }
+
+    /// Which nodes there were and what each should hold, from the beginning until now.
+    pub fn layouts(&self) -> &[Layout] {
+        &self.placement.layouts
+    }
+
+    /// What each of these nodes has of an entry that one of them leads the others by: where its
+    /// disk reaches for sure, and what it wrote there, if that is known. `None` if nobody has been
+    /// seen writing it.
+    fn on_disk(&self, group: u32, index: u64, node: NodeId) -> (u64, Option<Written>) {
+        let place = (node.0 as usize, group);
+        let at = (index as usize).checked_sub(1);
+        let written = self.written.get(&place).zip(at).and_then(|(all, at)| *all.get(at)?);
+        (self.flushed.get(&place).copied().unwrap_or(0), written)
+    }
+
+    /// Looks whether a majority of these nodes has an entry on disk that one of them leads the
+    /// others by. Where it isn't known any more what a node wrote, as after a crash, it counts how
+    /// far its disk reaches.
+    ///
+    /// # Errors
+    /// What each has.
+    pub fn majority_has(
+        &self,
+        leader: usize,
+        group: u32,
+        index: u64,
+        nodes: &[NodeId],
+    ) -> Result<(), String> {
+        let found: Vec<_> = nodes.iter().map(|node| self.on_disk(group, index, *node)).collect();
+        let of_leader = self.on_disk(group, index, NodeId(leader as u32)).1;
+        let of_others = found.iter().filter_map(|(_, written)| *written);
+        let entry = of_leader.or_else(|| of_others.max_by_key(|entry| entry.term));
+        let Some(entry) = entry else { return Ok(()) };
+        let has_it = |(flushed, written): &&(u64, Option<Written>)| {
+            *flushed >= entry.end() && written.is_none_or(|written| written == entry)
+        };
+        match found.iter().filter(has_it).count() > nodes.len() / 2 {
+            true => Ok(()),
+            false => Err(format!("{entry:?} isn't: {nodes:?} have {found:?}")),
+        }
+    }
+
     /// A shard has taken a turn. Returns group, node and term of each leader that is new.
     ///
     /// # Errors
@@ -205,8 +261,13 @@ impl Consensus {
             }
             let applied = group.applied();
             let flush = group.progress().flush.0;
-            self.flushed.insert((node, id), flush);
+            // One that is being filled has given up what it had.
+            let counts = if group.is_filling() { 0 } else { flush };
+            self.flushed.insert((node, id), counts);
             self.compare(node, id, applied.index.0, flush)?;
+            if id == 0 {
+                self.placement.committed(applied.index.0, applied.crc);
+            }
             let committed = self.committed.entry(id).or_default();
             let at = (applied.index.0 as usize).checked_sub(1);
             if let Some(Some(entry)) = at.and_then(|at| committed.get(at)) {

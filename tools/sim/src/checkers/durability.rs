@@ -141,6 +141,14 @@ impl Durability {
         });
     }
 
+    /// A node, whose process was killed, has lost its disk.
+    pub fn wiped(&mut self, node: usize) {
+        self.keep(|promise| match promise.level {
+            Qos::Durable | Qos::Replicated => true,
+            _ => promise.node != node,
+        });
+    }
+
     /// A node has been elected.
     pub fn elected(&mut self, group: u32, node: usize) {
         self.keep(|promise| match promise.level {

@@ -38,9 +38,10 @@ pub fn settled(connections: &BTreeMap<u64, Connection>, now: u64) -> Result<(), 
 /// Faults stopped long ago.
 ///
 /// # Errors
-/// A shard that doesn't serve, or a group that nobody leads.
-pub fn serving(hosts: &[Host]) -> Result<(), String> {
-    let all_serve = hosts.iter().all(Host::is_ready);
+/// A shard of a node that `belongs` to the cluster doesn't serve, or a group that nobody leads.
+pub fn serving(hosts: &[Host], belongs: impl Fn(usize) -> bool) -> Result<(), String> {
+    let mut nodes = (0..hosts.len()).filter(|node| belongs(*node));
+    let all_serve = nodes.all(|node| hosts[node].is_ready());
     let groups = shards(hosts).flat_map(|(_, shard)| shard.shard.groups().iter());
     let mut led = BTreeMap::<u32, usize>::new();
     for group in groups {

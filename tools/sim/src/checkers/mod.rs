@@ -1,10 +1,9 @@
 //! What must hold whatever happens: one rule, one file.
 //!
 //! `durability`, `offsets`, `idempotence`, `order`, `visibility` and `groups` watch what clients
-//! are told;
-//! `progress`, `queues` and `consensus` look into the shards after each turn; `responses`,
-//! `deadlines` and `liveness` watch when clients are told anything at all. `placement` is no rule:
-//! others ask it which group holds a partition.
+//! are told; `progress`, `queues`, `consensus` and `majority` look into the shards after each turn;
+//! `responses`, `deadlines` and `liveness` watch when clients are told anything at all. `placement`
+//! is no rule: others ask it which group holds a partition.
 
 pub mod consensus;
 pub mod deadlines;
@@ -12,6 +11,7 @@ pub mod durability;
 pub mod groups;
 pub mod idempotence;
 pub mod liveness;
+pub mod majority;
 pub mod offsets;
 pub mod order;
 pub mod placement;
@@ -21,6 +21,7 @@ pub mod responses;
 pub mod visibility;
 
 use hutong::journal::page::MemoryPage;
+use hutong::model::ids::GroupId;
 use hutong::shard::Shard;
 
 use crate::connection::PartitionId;
@@ -38,6 +39,7 @@ pub struct Checks {
     pub groups: groups::Groups,
     pub progress: progress::ProgressCheck,
     pub consensus: consensus::Consensus,
+    pub majority: majority::Majority,
 }
 
 /// A partition's part of a Fetch response.
@@ -70,6 +72,7 @@ impl Checks {
             let seconds = now as f64 / 1e9;
             lines.push(format!("node {node} leads group {group} in term {term} at {seconds:.6}"));
         }
+        self.majority.turned(place.node, shard, &self.consensus)?;
         for group in shard.groups().iter().filter(|group| group.is_serving()) {
             let (id, consensus) = (group.id.0, &self.consensus);
             if consensus.is_newest(id, group.replica.term().0) {
@@ -106,6 +109,24 @@ impl Checks {
         self.progress.restarted(node);
         self.groups.restarted(node);
         self.consensus.restarted(node);
+        self.majority.restarted(node);
+    }
+
+    /// A node lets go of a group.
+    pub fn let_go(&mut self, node: usize, group: GroupId) {
+        self.progress.let_go(node, group);
+        self.consensus.let_go(node, group);
+        self.majority.let_go(node, group);
+    }
+
+    /// A node has lost its disk, on which these groups were.
+    pub fn wiped(&mut self, node: usize, groups: &[GroupId]) {
+        self.durability.wiped(node);
+        for group in groups {
+            self.progress.let_go(node, *group);
+            self.consensus.lost(node, *group);
+            self.majority.let_go(node, *group);
+        }
     }
 
     /// All of a partition was fetched, and nothing is written any more.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hutong::journal::format::{Entry, EntryHead, RunKind};
-use hutong::metadata::{Catalog, Command};
+use hutong::metadata::{Catalog, Command, Layout};
 use hutong::model::ids::NodeId;
 use hutong::model::position::Position;
 
@@ -17,6 +17,8 @@ pub struct Placement {
     /// Of those that are committed and not applied yet, the checksums.
     committed: BTreeMap<u64, u32>,
     applied: u64,
+    /// Which nodes there were and what each should hold, from the beginning until now.
+    pub layouts: Vec<Layout>,
     /// The groups of each topic's partitions.
     pub groups: BTreeMap<[u8; 16], Vec<u32>>,
 }
@@ -24,7 +26,9 @@ pub struct Placement {
 impl Placement {
     /// Begins with an empty catalog of so many groups, on these nodes.
     pub fn begin(&mut self, groups: u32, nodes: &[NodeId]) {
-        self.catalog = Some(Catalog::new(groups, nodes));
+        let catalog = Catalog::new(groups, nodes);
+        self.layouts = vec![catalog.layout().clone()];
+        self.catalog = Some(catalog);
     }
 
     /// The group that keeps a consumer group.
@@ -40,10 +44,14 @@ impl Placement {
         }
     }
 
-    /// An entry of group 0 is committed.
+    /// An entry of group 0 is committed, and all before it.
     pub fn committed(&mut self, index: u64, crc: u32) {
-        if index > self.applied {
-            self.committed.insert(index, crc);
+        let (mut index, mut crc) = (index, crc);
+        // Each names the one before it.
+        while index > self.applied && self.committed.insert(index, crc).is_none() {
+            let Some((position, bytes)) = self.written.get(&(index, crc)) else { break };
+            let Some(head) = EntryHead::read(bytes, *position) else { break };
+            (index, crc) = (index - 1, head.header.previous_crc);
         }
         while let Some(crc) = self.committed.remove(&(self.applied + 1)) {
             self.applied += 1;
@@ -63,6 +71,9 @@ impl Placement {
             let _ = run;
             if let Ok(command) = Command::decode(entry.data(data)) {
                 changed |= catalog.apply(&command).is_ok();
+                if self.layouts.last().is_none_or(|last| last.epoch != catalog.layout().epoch) {
+                    self.layouts.push(catalog.layout().clone());
+                }
             }
         }
         if changed {

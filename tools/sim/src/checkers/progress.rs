@@ -65,6 +65,11 @@ impl ProgressCheck {
         Ok(())
     }
 
+    /// A node lets go of a group.
+    pub fn let_go(&mut self, node: usize, group: GroupId) {
+        self.last.remove(&(node, group));
+    }
+
     /// A process has ended.
     pub fn restarted(&mut self, node: usize) {
         self.last.retain(|(of, _), _| *of != node);

@@ -6,6 +6,7 @@ pub mod consumer;
 pub mod group_requests;
 pub mod member;
 pub mod offset_auditor;
+pub mod operator;
 pub mod producer;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use crate::clients::auditor::Auditor;
 use crate::clients::consumer::Consumer;
 use crate::clients::member::Member;
 use crate::clients::offset_auditor::OffsetAuditor;
+use crate::clients::operator::Operator;
 use crate::clients::producer::Producer;
 use crate::connection::{Asked, Connection, Reply, What};
 use crate::events::Event;
@@ -41,6 +43,7 @@ pub enum Kind {
     Producer(Producer),
     Consumer(Consumer),
     Admin(Admin),
+    Operator(Operator),
     Member(Member),
     Auditor(Auditor),
     OffsetAuditor(OffsetAuditor),
@@ -79,6 +82,11 @@ impl Kind {
         Kind::Admin(Admin::default())
     }
 
+    /// The one who has nodes and groups come and go.
+    pub fn operator() -> Kind {
+        Kind::Operator(Operator::default())
+    }
+
     /// One that sends rubbish.
     pub fn vandal() -> Kind {
         Kind::Vandal
@@ -93,6 +101,7 @@ impl Client {
             Kind::Producer(producer) => producer.disconnected(),
             Kind::Consumer(consumer) => consumer.disconnected(),
             Kind::Admin(admin) => admin.disconnected(),
+            Kind::Operator(operator) => operator.disconnected(),
             Kind::Member(member) => member.disconnected(),
             Kind::Auditor(auditor) => auditor.disconnected(),
             Kind::OffsetAuditor(auditor) => auditor.disconnected(),
@@ -112,6 +121,7 @@ impl World {
             Kind::Producer(producer) => producer.step(self, &mut client.connection, number),
             Kind::Consumer(consumer) => consumer.step(self, &mut client.connection, number),
             Kind::Admin(admin) => admin.step(self, &mut client.connection, number),
+            Kind::Operator(operator) => operator.step(self, &mut client.connection, number)?,
             Kind::Member(member) => member.step(self, &mut client.connection, number),
             Kind::Auditor(auditor) => auditor.step(self, &mut client.connection, number)?,
             Kind::OffsetAuditor(auditor) => auditor.step(self, &mut client.connection, number),
@@ -130,6 +140,7 @@ impl World {
             Kind::Producer(producer) => producer.told(self, reply),
             Kind::Consumer(consumer) => consumer.told(self, reply),
             Kind::Admin(admin) => admin.told(),
+            Kind::Operator(operator) => operator.told(self),
             Kind::Member(member) => member.told(self, reply),
             Kind::Auditor(auditor) => auditor.told(self, reply)?,
             Kind::OffsetAuditor(auditor) => auditor.told(reply),
@@ -176,17 +187,22 @@ impl World {
         self.trace.event(self.now, &[20, id, correlation as u64], || {
             format!("connection {id} asks {correlation}: {what:.150?}")
         });
-        let silent = matches!(what, What::Produce { acks: 0, .. });
-        let sent_at = self.now;
         let asked = Asked {
             correlation,
             version,
             what,
-            sent_at,
+            sent_at: self.now,
             timeout,
             arrived_at: None,
             answer_by: None,
         };
+        self.ask_frame(id, asked, frame);
+    }
+
+    /// Sends a request that is in its frame already.
+    pub(crate) fn ask_frame(&mut self, id: u64, asked: Asked, frame: Bytes) {
+        let silent = matches!(asked.what, What::Produce { acks: 0, .. });
+        let correlation = asked.correlation;
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.may_be_closed |= silent;
         if !silent {
