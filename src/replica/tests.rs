@@ -109,10 +109,8 @@ fn tell(from: &mut Replica, to: &mut Replica) {
     }
 }
 
-#[test]
-fn who_has_all_entries_is_known_at_every_moment() {
-    // Also in that in which Raft forgets who was heard: to hand over leadership is tried at fixed
-    // times, and these may be just those.
+/// Two of three, of which the first leads.
+fn led_by_the_first() -> (Replica, Replica) {
     let member = |node| {
         let members = Members::formed(vec![NodeId(0), NodeId(1), NodeId(2)]);
         Replica::new(ReplicaStart { node: NodeId(node), members, ..start() })
@@ -124,6 +122,23 @@ fn who_has_all_entries_is_known_at_every_moment() {
         tell(&mut other, &mut leader);
     }
     assert!(leader.is_leader());
+    (leader, other)
+}
+
+#[test]
+fn a_leader_that_finds_its_own_removal_leads_no_longer() {
+    let (mut leader, _) = led_by_the_first();
+    let (voters, learners) = (vec![NodeId(1), NodeId(2)], vec![]);
+    leader.change_members(&Members { version: 1, voters, learners });
+    assert!(!leader.is_leader());
+    assert_eq!(leader.next_entry(), None);
+}
+
+#[test]
+fn who_has_all_entries_is_known_at_every_moment() {
+    // Also in that in which Raft forgets who was heard: to hand over leadership is tried at fixed
+    // times, and these may be just those.
+    let (mut leader, mut other) = led_by_the_first();
     for tick in 0..5 * ELECTION_TICKS {
         assert!(leader.has_all(NodeId(1)), "after {tick} ticks");
         assert!(!leader.has_all(NodeId(2)), "it has never answered");
