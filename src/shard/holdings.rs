@@ -127,6 +127,9 @@ impl<P: Page> Shard<P> {
         match opened {
             Ok(opened) => {
                 self.holdings.failed.remove(&group);
+                for line in opened.notes {
+                    self.outputs.push_back(Output::Log { level: LogLevel::Info, line });
+                }
                 self.groups.insert(opened.group);
                 self.control.fill_group(group, &mut self.groups);
                 // It is asked for again by what follows the layout.
