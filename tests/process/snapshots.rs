@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hutong::journal::format::Entry;
+use hutong::kafka::error_code::ErrorCode;
 use hutong::model::position::Position;
 
 use crate::broker::{Broker, wait_until};
@@ -26,12 +27,17 @@ const KEEP_BYTES: &str = "8388608";
 /// Retention looks every ten seconds, beside busy neighbours.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Makes a topic with as many replicas as it gets by default.
-fn create_replicated(bootstrap: &str, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+/// Makes a topic with as many replicas as it gets by default, whoever may do so now.
+fn create_replicated(nodes: &Nodes, name: &str, partitions: i32, configs: &[(&str, &str)]) {
     let mut request = create_topic(name, partitions, configs);
     request.topics[0].replication_factor = -1;
-    let response = RawClient::connect(bootstrap).call(4, &request);
-    assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0]);
+    let is_there = [0, ErrorCode::TOPIC_ALREADY_EXISTS.0];
+    wait_until("a topic is made", TIMEOUT, || {
+        nodes.all.iter().filter(|node| node.runs()).any(|node| {
+            let response = RawClient::connect(&node.address()).call(4, &request);
+            is_there.contains(&response.topics[0].error_code)
+        })
+    });
 }
 
 /// Appends a record, wherever the partition is led.
@@ -104,8 +110,7 @@ fn rot(node: &Broker, group: u32) {
 #[test]
 fn a_node_that_was_away_while_the_others_trimmed_is_brought_up_by_a_snapshot() {
     let mut nodes = Nodes::start(3, &["--metrics", "127.0.0.1:0"]);
-    let bootstrap = nodes.all[0].address();
-    create_replicated(&bootstrap, "short", 2, &[("retention.bytes", KEEP_BYTES)]);
+    create_replicated(&nodes, "short", 2, &[("retention.bytes", KEEP_BYTES)]);
     for _ in 0..FIRST {
         (0..2).for_each(|partition| produce(&nodes, partition, &one_record(100)));
     }
@@ -118,7 +123,7 @@ fn a_node_that_was_away_while_the_others_trimmed_is_brought_up_by_a_snapshot() {
     rot(&nodes.all[2], 1);
     // Whoever led what it led.
     (0..2).for_each(|partition| produce(&nodes, partition, &one_record(100)));
-    create_replicated(&bootstrap, "meanwhile", 1, &[]);
+    create_replicated(&nodes, "meanwhile", 1, &[]);
     let record = one_record(MEGABYTE - 1000);
     for number in 0..2 * RECORDS as i32 {
         produce(&nodes, number % 2, &record);
