@@ -66,13 +66,7 @@ pub struct Rig {
 impl Rig {
     /// A shard that has a topic with the load's partitions, and its clients connected.
     pub fn new(load: Load, journal_cache_bytes: usize) -> Rig {
-        let files = GroupFiles {
-            group: GroupId(0),
-            segments: vec![],
-            vote: vec![],
-            checkpoint: None,
-            wants_snapshot: false,
-        };
+        let files = GroupFiles::new(GroupId(0));
         let shard =
             Shard::open(config(journal_cache_bytes), vec![files], &mut NoFiles, at(TURN_NANOS));
         let mut rig = Rig {

@@ -32,3 +32,11 @@ pub struct GroupFiles {
     /// the group waits for a snapshot. Not found, but decided before a shard is opened.
     pub wants_snapshot: bool,
 }
+
+impl GroupFiles {
+    /// Those of a group of which there is nothing.
+    pub fn new(group: GroupId) -> GroupFiles {
+        let (segments, vote) = (Vec::new(), Vec::new());
+        GroupFiles { group, segments, vote, checkpoint: None, wants_snapshot: false }
+    }
+}

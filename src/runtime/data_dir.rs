@@ -204,7 +204,7 @@ pub fn group_files(data_dir: &Path, group: GroupId) -> Result<GroupFiles> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => bail!("can't read {}: {error}", dir.join("checkpoint").display()),
     };
-    Ok(GroupFiles { group, segments, vote, checkpoint, wants_snapshot: false })
+    Ok(GroupFiles { segments, vote, checkpoint, ..GroupFiles::new(group) })
 }
 
 /// Makes what every group has, and removes what a crash left half-made.

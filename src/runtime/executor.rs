@@ -55,41 +55,36 @@ where
         // By default it is pinned to the executor's CPU.
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
     let (begun, beginning) = flume::bounded(1);
-    let (failed, failure) = flume::bounded(1);
     let thread = std::thread::Builder::new()
         .name(name.to_string())
         .spawn(move || {
             let executor = builder.make().unwrap_or_else(|error| {
-                let _ = failed.send(error.to_string());
+                let _ = begun.send(Err(error.to_string()));
                 // The process is about to end, with what is wrong.
                 loop {
                     std::thread::park();
                 }
             });
             executor.run(async move {
-                let _ = begun.send(());
+                let _ = begun.send(Ok(()));
                 main().await
             })
         })
         .context("the system refuses a thread")?;
-    see_it_begin(&thread, &beginning, &failure)?;
+    see_it_begin(&thread, &beginning)?;
     Ok(thread)
 }
 
 fn see_it_begin<T>(
     thread: &JoinHandle<T>,
-    beginning: &flume::Receiver<()>,
-    failure: &flume::Receiver<String>,
+    beginning: &flume::Receiver<Result<(), String>>,
 ) -> Result<()> {
     hear_signals()?;
     for _ in 0..BEGIN_LOOKS {
         match beginning.recv_timeout(BEGIN_PERIOD) {
-            Ok(()) => return Ok(()),
+            Ok(begun) => return begun.map_err(|error| anyhow!(error)),
             Err(RecvTimeoutError::Disconnected) => bail!("its thread ended before it began"),
             Err(RecvTimeoutError::Timeout) => {}
-        }
-        if let Ok(error) = failure.try_recv() {
-            return Err(anyhow!(error));
         }
         pthread_kill(thread.as_pthread_t(), Signal::SIGURG).context("can't wake its thread")?;
     }
@@ -113,15 +108,14 @@ mod tests {
     fn an_executor_that_sleeps_before_it_has_begun_is_woken() {
         // As one that parks with its first task to run: in a system call that nothing else ends.
         let (begun, beginning) = flume::bounded(1);
-        let (_failed, failure) = flume::bounded(1);
         hear_signals().unwrap();
         let thread = std::thread::spawn(move || {
             // SAFETY: waits, and touches no memory.
             let ended = unsafe { libc::pause() };
-            begun.send(()).unwrap();
+            begun.send(Ok(())).unwrap();
             ended
         });
-        see_it_begin(&thread, &beginning, &failure).unwrap();
+        see_it_begin(&thread, &beginning).unwrap();
         assert_eq!(thread.join().unwrap(), -1);
     }
 

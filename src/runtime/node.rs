@@ -169,9 +169,9 @@ fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Resu
 }
 
 /// The main task of a shard's executor. Never returns: the process ends it.
-async fn run_shard(start: ShardStart) {
+async fn run_shard(mut start: ShardStart) {
     let shard = start.config.shard;
-    let (core, end) = match open_shard(&start) {
+    let (core, end) = match open_shard(&mut start) {
         Ok(core) => (core, Milestone::Stopped),
         Err(reason) => (None, Milestone::Fatal(reason)),
     };
@@ -201,16 +201,15 @@ async fn run_shard(start: ShardStart) {
 
 /// Recovers a shard's groups; what is damaged is fetched from other nodes, if there are any. `None`
 /// if the node is to stop before they have it.
-fn open_shard(start: &ShardStart) -> Result<Option<Shard<JournalPage>>, String> {
-    let ShardStart { config, data_dir, clock, socket, running, .. } = start;
-    let mut groups = start.groups.clone();
+fn open_shard(start: &mut ShardStart) -> Result<Option<Shard<JournalPage>>, String> {
+    let ShardStart { config, groups, data_dir, clock, socket, running, .. } = start;
     loop {
         let mut source = DirSource::new(data_dir);
         let opened = Shard::open(config.clone(), groups.clone(), &mut source, clock.now());
         if opened.is_ok() {
             return opened.map(Some);
         }
-        match mend_at_start(config, &mut groups, data_dir, socket, running) {
+        match mend_at_start(config, groups, data_dir, socket, running) {
             AtStart::AsItWas => return opened.map(Some),
             AtStart::Mended => {}
             AtStart::Stopping => return Ok(None),

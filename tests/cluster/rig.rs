@@ -348,8 +348,7 @@ impl Cluster {
             }
             Output::CreateGroup { group, checkpoint } => {
                 let checkpoint = Some(this.left.clone().unwrap_or(checkpoint).to_vec());
-                let (segments, vote) = (vec![], vec![]);
-                let files = GroupFiles { group, segments, vote, checkpoint, wants_snapshot: false };
+                let files = GroupFiles { checkpoint, ..GroupFiles::new(group) };
                 let result = if this.disk_is_full { Err(IoFailure::NoSpace) } else { Ok(files) };
                 this.inputs.push_back(Input::GroupCreated { group, result });
             }

@@ -32,6 +32,17 @@ fn while_one_is_away(cluster: &mut Cluster, nodes: usize) -> usize {
     while_one_misses_all(cluster, nodes, |cluster| cluster.kill(0))
 }
 
+/// The same, and node 0 is back: it has given up its journal, and nothing comes to its disk, which
+/// stands still.
+fn while_one_is_brought_up(cluster: &mut Cluster, nodes: usize) -> usize {
+    let leader = while_one_is_away(cluster, nodes);
+    cluster.stall_disk(0, true);
+    cluster.restart(0);
+    cluster.run_ms(3000);
+    assert!(cluster.is_marked(0));
+    leader
+}
+
 fn while_one_misses_all(
     cluster: &mut Cluster,
     nodes: usize,
@@ -143,12 +154,8 @@ fn a_node_that_dies_while_it_is_brought_up_begins_again() {
 #[test]
 fn a_node_that_is_being_brought_up_does_not_vote() {
     let mut cluster = cluster(3);
-    let leader = while_one_is_away(&mut cluster, 3);
+    let leader = while_one_is_brought_up(&mut cluster, 3);
     let other = 3 - leader;
-    cluster.stall_disk(0, true);
-    cluster.restart(0);
-    cluster.run_ms(3000);
-    assert!(cluster.is_marked(0), "it has given up its journal, and nothing has come to its disk");
     // It has been heard, and is no majority with the leader.
     cluster.kill(other);
     cluster.run_ms(2000);
@@ -173,11 +180,7 @@ fn a_node_that_is_being_brought_up_does_not_vote() {
 #[test]
 fn a_node_that_has_no_journal_any_more_is_offered_all_that_there_was_when_it_said_so() {
     let mut cluster = cluster(3);
-    let leader = while_one_is_away(&mut cluster, 3);
-    cluster.stall_disk(0, true);
-    cluster.restart(0);
-    cluster.run_ms(3000);
-    assert!(cluster.is_marked(0));
+    let leader = while_one_is_brought_up(&mut cluster, 3);
     cluster.kill(0);
     cluster.stall_disk(0, false);
     // What it may have acknowledged before, for all that it knows now, and the snapshot that it was
@@ -201,11 +204,7 @@ fn a_node_that_has_no_journal_any_more_is_offered_all_that_there_was_when_it_sai
 #[test]
 fn another_leader_goes_on_with_what_is_missing() {
     let mut cluster = cluster(5);
-    let leader = while_one_is_away(&mut cluster, 5);
-    cluster.stall_disk(0, true);
-    cluster.restart(0);
-    cluster.run_ms(3000);
-    assert!(cluster.is_marked(0));
+    let leader = while_one_is_brought_up(&mut cluster, 5);
     assert_eq!(cluster.said(leader, "is offered a snapshot"), 1);
     cluster.kill(leader);
     cluster.run_ms(2000);
@@ -267,11 +266,7 @@ fn what_has_rotted_is_mended_before_it_is_sent() {
 #[test]
 fn a_lost_connection_costs_what_was_on_its_way() {
     let mut cluster = cluster(3);
-    let leader = while_one_is_away(&mut cluster, 3);
-    cluster.stall_disk(0, true);
-    cluster.restart(0);
-    cluster.run_ms(3000);
-    assert!(cluster.is_marked(0));
+    let leader = while_one_is_brought_up(&mut cluster, 3);
     cluster.cut_off(0, true);
     cluster.run_ms(500);
     cluster.stall_disk(0, false);

@@ -66,11 +66,10 @@ impl Disk {
     /// What a start finds.
     pub fn files(&self) -> GroupFiles {
         GroupFiles {
-            group: GroupId(0),
             segments: self.segments.clone(),
             vote: self.vote.clone(),
             checkpoint: self.checkpoint.clone(),
-            wants_snapshot: false,
+            ..GroupFiles::new(GroupId(0))
         }
     }
 

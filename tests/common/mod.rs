@@ -76,13 +76,7 @@ impl Broker {
     /// Shard 0 of a node of so many, with a group each. The others lead theirs.
     pub fn start_of(shards: u16) -> Broker {
         let now = Now { time: Time(1_000_000_000), wallclock: Wallclock(1_700_000_000_000) };
-        let files = GroupFiles {
-            group: GroupId(0),
-            segments: vec![],
-            vote: vec![],
-            checkpoint: None,
-            wants_snapshot: false,
-        };
+        let files = GroupFiles::new(GroupId(0));
         let config = ShardConfig { shards, groups: shards.into(), ..config() };
         let mut shard = Shard::open(config, vec![files], &mut NoFiles, now).unwrap();
         for other in 1..shards {

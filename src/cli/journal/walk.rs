@@ -140,8 +140,7 @@ mod tests {
         }
         carry(&mut journal, &mut disk);
         let segments = disk.0.keys().copied().map(SegmentId).collect();
-        let (group, vote) = (GroupId(2), Vec::new());
-        (disk, GroupFiles { group, segments, vote, checkpoint: None, wants_snapshot: false })
+        (disk, GroupFiles { segments, ..GroupFiles::new(GroupId(2)) })
     }
 
     fn carry(journal: &mut Journal<MemoryPage>, disk: &mut Disk) {

@@ -658,11 +658,10 @@ impl Disk {
     pub fn group_files(&self, group: GroupId) -> GroupFiles {
         let files = &self.groups[&group.0];
         GroupFiles {
-            group,
             segments: files.segments.keys().copied().map(SegmentId).collect(),
             vote: files.vote.clone(),
             checkpoint: files.checkpoint.clone(),
-            wants_snapshot: false,
+            ..GroupFiles::new(group)
         }
     }
 
