@@ -264,6 +264,35 @@ fn what_has_rotted_is_mended_before_it_is_sent() {
 }
 
 #[test]
+fn what_has_rotted_and_nobody_needs_any_more_is_not_waited_for() {
+    let mut cluster = cluster(5);
+    let leader = while_one_is_brought_up(&mut cluster, 5);
+    // It keeps for node 0 what the others let go of.
+    for number in RECORDS..RECORDS + KEPT {
+        assert_eq!(produce_numbered(&mut cluster, leader, number - 20), Outcome::At(number));
+    }
+    cluster.delete_records(leader, "t", RECORDS + KEPT);
+    for node in (1..5).filter(|node| *node != leader) {
+        cluster.stop(node);
+        cluster.restart(node);
+        cluster.run_ms(3000);
+    }
+    cluster.run_ms(12_000);
+    // The first that isn't on its way yet.
+    let rotten = cluster.first_segment(leader) + 3;
+    for node in (1..5).filter(|node| *node != leader) {
+        assert!(cluster.first_segment(node) > rotten, "{} on {node}", cluster.first_segment(node));
+    }
+    assert_eq!(cluster.leader(), leader);
+    cluster.rot_in(leader, rotten, 3);
+    cluster.stall_disk(0, false);
+    cluster.run_ms(25_000);
+    assert_eq!(cluster.said(leader, "no other node that can be reached has the damaged entry"), 1);
+    assert!(!cluster.is_marked(0));
+    cluster.assert_tails_agree();
+}
+
+#[test]
 fn a_lost_connection_costs_what_was_on_its_way() {
     let mut cluster = cluster(3);
     let leader = while_one_is_brought_up(&mut cluster, 3);

@@ -57,8 +57,21 @@ pub fn helps(until: &Chain, reach: &Reach) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::duplex::Serial;
+    use crate::journal::format::SEGMENT_HEADER_BYTES;
+    use crate::journal::page::MemoryPage;
+    use crate::journal::source::{GroupFiles, SegmentSource};
+    use crate::limits::{CHECKPOINT_JOURNAL_BYTES, SEGMENT_BYTES_MIN};
+    use crate::model::ids::{ConnectionId, NodeId, SegmentId, ShardId};
     use crate::model::position::{LogIndex, Position, Term};
-    use crate::shard::checkpoint;
+    use crate::model::time::Time;
+    use crate::replica::vote::{Vote, VoteFile};
+    use crate::shard::follow::ReplyTo;
+    use crate::shard::group::Group;
+    use crate::shard::open::open_group;
+    use crate::shard::peers::snapshot_wire::{Offer, Standing};
+    use crate::shard::snapshot_transfer::fill::FillWork;
+    use crate::shard::{ShardConfig, checkpoint};
 
     fn entry(index: u64, term: u64) -> Chain {
         Chain { index: LogIndex(index), term: Term(term), crc: 1, end: Position(index << 12) }
@@ -69,6 +82,69 @@ mod tests {
         assert!(is_marker(&marker(GroupId(7))));
         assert!(checkpoint::decode(&marker(GroupId(7))).is_err());
         assert!(!is_marker(b"HTCP"));
+    }
+
+    struct NoFiles;
+
+    impl SegmentSource for NoFiles {
+        fn read(&mut self, _: GroupId, _: SegmentId, _: u64, _: &mut [u8]) -> Result<(), String> {
+            Err("there are none".into())
+        }
+    }
+
+    /// A member that has no journal any more, and knows of this term.
+    fn emptied(term: Term) -> Group<MemoryPage> {
+        let config = ShardConfig {
+            node: NodeId(1),
+            shard: ShardId(0),
+            shards: 1,
+            groups: 1,
+            cluster_id: "test".into(),
+            formed: vec![NodeId(0), NodeId(1), NodeId(2)],
+            nodes: Vec::new(),
+            directory: 1,
+            advertised_host: "localhost".into(),
+            base_port: 9092,
+            data_directory: "data".into(),
+            segment_bytes: SEGMENT_BYTES_MIN,
+            journal_cache_bytes: 1 << 20,
+            scrub_bytes_per_second: 0,
+            checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
+            auto_create_topics: false,
+            default_partitions: 1,
+            seed: 7,
+        };
+        let (_, slot) = VoteFile::default().next(Vote { term, voted_for: None });
+        let mut vote = vec![0; slot.len()];
+        vote.extend(slot);
+        let (group, checkpoint) = (GroupId(0), Some(marker(GroupId(0))));
+        let files = GroupFiles { vote, checkpoint, ..GroupFiles::new(group) };
+        open_group(&config, &files, &mut NoFiles).expect("it opens").group
+    }
+
+    #[test]
+    fn a_member_without_a_journal_takes_no_offer_of_who_led_before() {
+        let mut group = emptied(Term(9));
+        let empty = Standing::Empty { term: Term(9) };
+        assert_eq!(group.standing(), empty);
+        let (start, until) = (Position(SEGMENT_HEADER_BYTES), entry(20, 5));
+        let offer = |term| Offer { start, until, checkpoint_bytes: 10, term: Term(term) };
+        let reply = ReplyTo { connection: ConnectionId(1), serial: Serial::default() };
+        // Its leader may lack what was acknowledged here in term 9.
+        let work = group.on_offer(NodeId(0), offer(8), reply, Time(0));
+        let refused = |work: &FillWork<_>| match work {
+            FillWork::Answer { to, standing } => *to == reply && *standing == empty,
+            _ => false,
+        };
+        assert!(matches!(&work[..], [work] if refused(work)), "{work:?}");
+        let work = group.on_offer(NodeId(2), offer(9), reply, Time(0));
+        assert!(work.is_empty(), "{work:?}");
+        let work = group.fill(Time(0));
+        let taken = |work: &FillWork<_>| match work {
+            FillWork::Answer { standing: Standing::Filling(it), .. } => it.offer == offer(9),
+            _ => false,
+        };
+        assert!(matches!(&work[..], [FillWork::Cleared, work] if taken(work)), "{work:?}");
     }
 
     #[test]

@@ -207,7 +207,9 @@ impl Snapshots {
     /// Everything from here on is needed for members that get a snapshot.
     pub fn pin(&self) -> Option<Position> {
         let kept = self.kept.as_ref().map(|kept| kept.offer.start);
-        let members = self.members.values().filter(|it| !matches!(it.stage, Stage::Wanting(_)));
+        // What can't be read, and all others may have trimmed, must not stay for ever.
+        let pins = |it: &&Sending| !matches!(it.stage, Stage::Wanting(_) | Stage::Damaged(_));
+        let members = self.members.values().filter(pins);
         members.map(|it| it.has).chain(kept).min()
     }
 
@@ -249,7 +251,12 @@ impl Snapshots {
 impl<P: Page> Group<P> {
     /// Goes on with the members that get a snapshot.
     pub(crate) fn send_snapshots(&mut self, now: Time) -> Vec<CatchUpWork<P>> {
-        self.snapshots.members.retain(|_, sending| !sending.is_over(now));
+        let journal = &self.journal;
+        self.snapshots.members.retain(|_, sending| {
+            let is_damaged = matches!(sending.stage, Stage::Damaged(_));
+            let is_trimmed = is_damaged && next_place(journal, sending) < journal.start();
+            !sending.is_over(now) && !is_trimmed
+        });
         if self.snapshots.members.is_empty() {
             self.snapshots.kept = None;
             return Vec::new();
@@ -530,6 +537,8 @@ impl<P: Page> Group<P> {
             return None;
         }
         sending.stage = Stage::Damaged(now);
+        self.snapshots.kept = None;
+        let sending = self.snapshots.members.get(&node)?;
         if sending.sent.index.0 > 0 {
             return Some(CatchUpWork::Damaged { at, previous_crc: sending.sent.crc });
         }
