@@ -12,7 +12,6 @@
 
 use std::collections::BTreeSet;
 
-use raft::INVALID_ID;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
 
 use crate::limits::NODES_MAX;
@@ -207,8 +206,7 @@ impl Replica {
         // A leader hands over before it goes. But one may find its own removal in what the leader
         // before it left, and Raft would let it lead on, and refuse what it proposes.
         if self.is_leader() && !members.voters.contains(&self.node) {
-            let term = self.raw.raft.term;
-            self.raw.raft.become_follower(term, INVALID_ID);
+            self.step_down(self.term());
         }
         let gone = |id: &u64| !members.voters.iter().any(|node| raft_id(*node) == *id);
         self.received.retain(|id, _| !gone(id));

@@ -1,6 +1,7 @@
 //! Raft's messages as the shard carries them: it knows whom they are for and which entries' bytes
 //! go with them, and nothing else of them.
 
+use raft::INVALID_ID;
 use raft::eraftpb::{Entry, Message, MessageType};
 
 use crate::model::ids::NodeId;
@@ -120,9 +121,15 @@ impl Replica {
     /// Another member says that it knows of this term. If it is a later one, this replica doesn't
     /// lead any more, and whoever is elected next leads in a term behind it.
     pub fn hear_of_term(&mut self, from: NodeId, term: Term) {
-        let mut message = Message { term: term.0, from: raft_id(from), ..Message::default() };
-        message.set_msg_type(MessageType::MsgHeartbeatResponse);
-        self.step(Incoming { places: Vec::new(), message });
+        if self.members.has(from) && term > self.term() {
+            self.step_down(term);
+        }
+    }
+
+    /// Follows nobody in particular from here on.
+    pub(super) fn step_down(&mut self, term: Term) {
+        self.raw.raft.become_follower(term.0, INVALID_ID);
+        self.after_call();
     }
 
     /// Whether the log has this entry, as far back as it is in memory.

@@ -148,3 +148,20 @@ fn who_has_all_entries_is_known_at_every_moment() {
         tell(&mut other, &mut leader);
     }
 }
+
+#[test]
+fn a_leader_that_hears_of_a_later_term_from_a_member_leads_no_longer() {
+    let (mut leader, _) = led_by_the_first();
+    let later = Term(leader.term().0 + 5);
+    leader.hear_of_term(NodeId(1), leader.term());
+    leader.hear_of_term(NodeId(9), later);
+    assert!(leader.is_leader(), "its own term, and what one says that is no member");
+    leader.hear_of_term(NodeId(1), later);
+    assert!(!leader.is_leader());
+    assert_eq!(leader.term(), later);
+    // Whoever is elected next leads in a term behind it.
+    assert_eq!(work(&mut leader), [Work::WriteVote(Vote { term: later, voted_for: None })]);
+    leader.on_vote_written();
+    leader.campaign();
+    assert!(leader.term() >= later);
+}
