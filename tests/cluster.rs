@@ -308,6 +308,73 @@ fn a_node_that_was_removed_sends_those_away_who_want_something_decided() {
 }
 
 #[test]
+fn who_was_away_finds_those_who_came_meanwhile() {
+    let mut cluster = Cluster::start(3);
+    let away = 0;
+    cluster.kill(away);
+    cluster.run_ms(1500);
+    cluster.change(1, add(3)).expect("it is added");
+    cluster.join(3);
+    cluster.run_ms(3000);
+    let to = NodeId(3);
+    cluster.change(1, Change::Transfer { group: GroupId(0), to }).expect("it may lead");
+    cluster.run_ms(6000);
+    assert!(cluster.leads(3));
+    // It doesn't know of the only one who could tell it.
+    cluster.restart(away);
+    cluster.run_ms(6000);
+    cluster.create_topic_at(away, "t", 1);
+    assert_eq!(cluster.produce(3, "t", -1), Outcome::At(0));
+    cluster.kill(1);
+    cluster.run_ms(1500);
+    assert_eq!(cluster.produce(3, "t", -1), Outcome::At(1), "it counts");
+}
+
+#[test]
+fn who_was_cut_off_while_it_was_removed_is_told_so() {
+    let mut cluster = Cluster::start(3);
+    cluster.change(0, add(3)).expect("it is added");
+    cluster.join(3);
+    cluster.run_ms(3000);
+    let leader = cluster.leader();
+    assert_ne!(leader, 3);
+    cluster.cut_off(3, true);
+    cluster.change(leader, Change::Remove { node: NodeId(3) }).expect("it is removed");
+    cluster.run_ms(3000);
+    assert_eq!(cluster.members().0, [0, 1, 2]);
+    (0..3).for_each(|node| cluster.kill(node));
+    (0..3).for_each(|node| cluster.restart(node));
+    cluster.cut_off(3, false);
+    cluster.run_ms(6000);
+    let notes = cluster.log_of(3).join("\n");
+    assert!(notes.contains("group 0 is held by other nodes now"), "{notes}");
+    assert_eq!(cluster.groups_of(3), 0);
+}
+
+#[test]
+fn who_has_no_catalog_any_more_still_hands_over_what_only_it_holds() {
+    let mut cluster = Cluster::start(3);
+    let change = Change::AddGroups { count: 1, copies: 1 };
+    cluster.change(0, change).expect("a group is added");
+    cluster.run_ms(1000);
+    let held = |cluster: &Cluster| [0, 1, 2].map(|node| cluster.groups_of(node));
+    assert_eq!(held(&cluster), [2, 1, 1]);
+    // Its successor has no room for the group yet.
+    cluster.fill_disk(1, true);
+    cluster.change(0, Change::Remove { node: NodeId(0) }).expect("it is removed");
+    cluster.run_ms(6000);
+    assert_eq!(held(&cluster), [1, 1, 1], "it has let go of group 0 only");
+    // From here on it knows its groups by their journals, and the layout by nothing of its own.
+    cluster.kill(0);
+    cluster.restart(0);
+    cluster.run_ms(1000);
+    cluster.fill_disk(1, false);
+    cluster.run_ms(12_000);
+    assert_eq!(held(&cluster), [0, 2, 1]);
+    assert!(cluster.leads(1));
+}
+
+#[test]
 fn one_node_grows_to_three() {
     let mut cluster = Cluster::start(1);
     cluster.create_topic("t", 1);

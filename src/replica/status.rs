@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::model::ids::NodeId;
 use crate::model::position::LogIndex;
-use crate::replica::{Replica, node_of};
+use crate::replica::{Replica, SILENT_TICKS, node_of};
 
 /// One member of a group, as its leader sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,13 @@ impl Replica {
         let mut members: Vec<Member> = members.collect();
         members.sort_unstable_by_key(|member| member.node);
         members
+    }
+
+    /// Whether this replica leads, or whoever does has spoken within the longest time in which a
+    /// follower waits for that.
+    pub fn hears_leader(&self) -> bool {
+        let is_late = self.raw.raft.election_elapsed >= SILENT_TICKS;
+        self.is_leader() || (self.leader().is_some() && !is_late)
     }
 
     /// How often this replica won an election and lost leadership again.

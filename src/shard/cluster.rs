@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::kafka::leader_hint::NodeEndpoint;
+use crate::limits::GROUPS_MAX;
 use crate::metadata::Layout;
 use crate::model::ids::{GroupId, NodeId, ShardId, broker_id, shard_of_group};
 use crate::model::position::Term;
@@ -98,7 +99,8 @@ impl Cluster {
         }
         let members = &self.members;
         self.addresses.retain(|address| members.contains(&address.node));
-        self.leaders.resize(layout.groups.len(), None);
+        let groups = self.leaders.len().max(layout.groups.len());
+        self.leaders.resize(groups, None);
         self.holders = layout.groups.iter().map(|place| place.nodes.clone()).collect();
         let (members, own) = (&self.members, self.node);
         self.nodes.retain(|id, _| *id == own || members.contains(id));
@@ -121,7 +123,12 @@ impl Cluster {
 
     /// A group has a leader, unless a later one is known. Returns whether that is news.
     pub fn learn(&mut self, group: GroupId, leader: Leader) -> bool {
-        let Some(known) = self.leaders.get_mut(group.0 as usize) else { return false };
+        let at = group.0 as usize;
+        if at >= self.leaders.len() && group.0 < GROUPS_MAX {
+            // It was added, and the layout that says so hasn't come here yet.
+            self.leaders.resize(at + 1, None);
+        }
+        let Some(known) = self.leaders.get_mut(at) else { return false };
         if known.is_some_and(|known| known.term >= leader.term) {
             return false;
         }
@@ -149,13 +156,6 @@ impl Cluster {
     /// The node that leads a group, and its term.
     pub fn leading(&self, group: GroupId) -> Option<Leader> {
         *self.leaders.get(group.0 as usize)?
-    }
-
-    /// The groups that this node was last known to lead, and in what terms.
-    pub fn led_here(&self) -> impl Iterator<Item = (GroupId, Term)> {
-        let leaders = (0..).map(GroupId).zip(&self.leaders);
-        let led = leaders.filter_map(|(group, leader)| Some((group, (*leader)?)));
-        led.filter(|(_, leader)| leader.node == self.node).map(|(group, it)| (group, it.term))
     }
 
     /// The broker that leads a group, and its leader epoch.

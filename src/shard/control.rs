@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use crate::journal::page::Page;
-use crate::metadata::{Applied, Catalog, CatalogError, Command};
+use crate::metadata::{Applied, Catalog, CatalogError, Command, Layout};
 use crate::model::ids::{GroupId, PartitionKey, ShardId};
 use crate::partition::Partition;
 use crate::shard::cluster::Cluster;
@@ -76,6 +76,8 @@ pub struct Control {
     pub catalog: Catalog,
     /// Whether `catalog` is shard 0's, and no longer the empty one of the start.
     has_catalog: bool,
+    /// The newest layout that another node had.
+    heard: Option<Layout>,
     next_request: u64,
     waiting: FxHashMap<u64, CommandWaiter>,
     /// On shard 0: applied here, not yet acknowledged by all.
@@ -108,6 +110,7 @@ impl Control {
         Control {
             catalog,
             has_catalog: false,
+            heard: None,
             next_request: 0,
             waiting: FxHashMap::default(),
             spreading: VecDeque::new(),
@@ -124,6 +127,22 @@ impl Control {
     /// Whether requests can be answered from the catalog.
     pub fn has_catalog(&self) -> bool {
         self.has_catalog
+    }
+
+    /// The layout to go by: the catalog's, or the one that was heard of if that is newer. None as
+    /// long as there is neither.
+    pub fn layout(&self) -> Option<&Layout> {
+        let own = self.has_catalog.then(|| self.catalog.layout());
+        own.into_iter().chain(&self.heard).max_by_key(|layout| layout.epoch)
+    }
+
+    /// Another node goes by this layout. It was committed, or nobody would.
+    pub fn hear_of_layout(&mut self, layout: Layout) {
+        // What a checkpoint had isn't gone by as long as it may be old.
+        let known = self.heard.as_ref().map(|heard| heard.epoch);
+        if layout.epoch >= self.catalog.layout().epoch && known < Some(layout.epoch) {
+            self.heard = Some(layout);
+        }
     }
 
     /// Has a command applied, wherever group 0 is.

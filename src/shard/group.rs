@@ -544,6 +544,11 @@ impl<P: Page> Group<P> {
         self.serves
     }
 
+    /// Whether it leads, or its leader has spoken lately.
+    pub fn hears_leader(&self) -> bool {
+        !self.is_filling() && self.replica.hears_leader()
+    }
+
     /// Whether it knows who leads and has applied an entry of that leader's term: then it has
     /// applied all that was committed when that leader was elected.
     pub fn is_current(&self) -> bool {

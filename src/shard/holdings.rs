@@ -3,7 +3,9 @@
 //! other, to what the layout says.
 //!
 //! A node can't tell by itself that it belongs to a group no longer: those who took it out talk to
-//! it no more. So it asks the leader, and deletes nothing before that one says so.
+//! it no more, and if it was away then, its catalog doesn't say so either. So it goes by the newest
+//! layout that any other has, and asks the leader of a group that it shall not hold, or hears
+//! nothing of. It deletes nothing before that one says so.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,21 +15,23 @@ use bytes::Bytes;
 use crate::journal::page::Page;
 use crate::journal::source::{GroupFiles, SegmentSource};
 use crate::metadata::{Command, Layout};
-use crate::model::ids::{GroupId, SegmentId, shard_of_group};
-use crate::model::position::Position;
+use crate::model::ids::{GroupId, NodeId, SegmentId};
+use crate::model::position::{Position, Term};
 use crate::model::time::{Now, Time};
 use crate::replica::Members;
 use crate::shard::checkpoint::Checkpoint;
 use crate::shard::control::{CATALOG_GROUP, CATALOG_SHARD, CommandWaiter};
+use crate::shard::follow::ReplyTo;
 use crate::shard::group::ControlItem;
 use crate::shard::input::IoFailure;
 use crate::shard::open;
 use crate::shard::output::{LogLevel, Output};
+use crate::shard::peers::wire::{self, MembersTold};
 use crate::shard::snapshot_transfer::marker;
 use crate::shard::{NodeAddress, Shard};
 
-/// How often a node asks whether it still belongs to a group that it shall not hold, and notes a
-/// data directory.
+/// How often a node asks whether it still belongs to a group that it shall not hold, or whose
+/// leader it doesn't hear, and notes a data directory.
 const ASK_INTERVAL: Duration = Duration::from_millis(300);
 
 /// When it is tried again to make a group that couldn't be made, for want of space maybe.
@@ -36,8 +40,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// What was done about the layout.
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
-    /// The layout that was followed last.
-    epoch: Option<u64>,
+    /// The layout that was followed last, and whether the catalog was known then.
+    epoch: Option<(u64, bool)>,
     /// Groups whose directories are being made.
     creating: BTreeSet<GroupId>,
     /// Those that couldn't be made, and when to try again.
@@ -58,21 +62,18 @@ impl Holdings {
 impl<P: Page> Shard<P> {
     /// Does what a new layout asks of this shard.
     pub(super) fn follow_layout(&mut self, now: Now) {
-        let layout = self.control.catalog.layout();
-        if !self.control.has_catalog() || self.holdings.epoch == Some(layout.epoch) {
+        let Some(layout) = self.control.layout() else { return };
+        let followed = Some((layout.epoch, self.control.has_catalog()));
+        if self.holdings.epoch == followed {
             return self.try_again(now.time);
         }
         let is_news = layout.epoch > 0;
-        self.holdings.epoch = Some(layout.epoch);
+        self.holdings.epoch = followed;
         let layout = layout.clone();
         self.cluster.follow(&layout);
         let shard = self.cluster.shard();
-        let own: Vec<GroupId> = (0..layout.groups.len() as u32)
-            .map(GroupId)
-            .filter(|group| shard_of_group(*group, self.config.shards) == shard)
-            .collect();
-        let shared = super::members::shared_groups(&layout, self.config.node, &own);
-        self.peers.follow(&layout, self.cluster.addresses(), shared, now.time);
+        let own = super::members::groups_of_shard(&layout, shard, self.config.shards);
+        self.peers.follow(&layout, self.cluster.addresses(), own.clone(), now.time);
         for group in own {
             self.create_if_missing(&layout, group);
         }
@@ -86,7 +87,7 @@ impl<P: Page> Shard<P> {
     fn try_again(&mut self, now: Time) {
         if self.holdings.retry_at.is_some_and(|at| at <= now) {
             self.holdings.retry_at = None;
-            let layout = self.control.catalog.layout().clone();
+            let Some(layout) = self.control.layout().cloned() else { return };
             for group in self.holdings.failed.clone() {
                 self.create_if_missing(&layout, group);
             }
@@ -94,7 +95,9 @@ impl<P: Page> Shard<P> {
     }
 
     fn create_if_missing(&mut self, layout: &Layout, group: GroupId) {
-        let is_wanted = layout.holders(group).contains(&self.config.node);
+        // What is in it the catalog says.
+        let is_wanted =
+            self.control.has_catalog() && layout.holders(group).contains(&self.config.node);
         if is_wanted && self.groups.get(group).is_none() && self.holdings.creating.insert(group) {
             let born = layout.groups[group.0 as usize].born.clone();
             let checkpoint = Checkpoint::before_all(Members::formed(born)).encode();
@@ -154,13 +157,20 @@ impl<P: Page> Shard<P> {
     }
 
     /// Brings the members of the groups that are led here to what the layout says, and asks about
-    /// those that are held here and shall not be. Called with Raft's clock.
+    /// those that are held here and may not have to be. Called with Raft's clock.
     pub(super) fn tend_members(&mut self, now: Time) {
-        if !self.control.has_catalog() {
-            return;
+        self.change_members();
+        if self.holdings.next_ask <= now {
+            self.holdings.next_ask = now + ASK_INTERVAL;
+            self.note_directories();
+            self.peers.compare_layouts();
+            self.ask_for_members();
         }
+    }
+
+    fn change_members(&mut self) {
         let node = self.config.node;
-        let layout = self.control.catalog.layout();
+        let Some(layout) = self.control.layout() else { return };
         let peers = &self.peers;
         for group in self.groups.iter_mut().filter(|group| group.is_serving()) {
             let wanted = layout.holders(group.id);
@@ -178,15 +188,16 @@ impl<P: Page> Shard<P> {
                 self.leadership.look_now();
             }
         }
-        if now < self.holdings.next_ask {
-            return;
-        }
-        self.holdings.next_ask = now + ASK_INTERVAL;
-        self.note_directories();
-        let layout = self.control.catalog.layout();
+    }
+
+    fn ask_for_members(&mut self) {
+        let node = self.config.node;
+        let layout = self.control.layout();
         for index in 0..self.groups.len() {
-            let group = self.groups.at(index).id;
-            if !layout.holders(group).contains(&node)
+            let held = self.groups.at(index);
+            let group = held.id;
+            let shall_hold = layout.is_some_and(|layout| layout.holders(group).contains(&node));
+            if (!shall_hold || !held.hears_leader())
                 && !self.holdings.leaving.contains(&group)
                 && let Some(leader) = self.cluster.leading(group)
                 && leader.node != node
@@ -196,14 +207,38 @@ impl<P: Page> Shard<P> {
         }
     }
 
+    /// Another node goes by an older layout than this one.
+    pub(super) fn tell_layout(&mut self, reply: ReplyTo) {
+        let layout = self.control.layout();
+        self.peers.answer(reply, |out| wire::put_layout(layout, out));
+    }
+
+    /// Another node goes by a newer one.
+    pub(super) fn on_layout(&mut self, layout: Layout) {
+        self.control.hear_of_layout(layout);
+        // It is followed in the next turn.
+        self.again = true;
+    }
+
+    /// Somebody wants to know whether it still belongs to a group that is led here.
+    pub(super) fn tell_members(&mut self, group: GroupId, reply: ReplyTo) {
+        let layout = self.control.layout();
+        let led = self.groups.get(group).filter(|group| group.is_serving());
+        let told = led.zip(layout).map(|(group, layout)| MembersTold {
+            epoch: layout.epoch,
+            term: group.replica.term(),
+            members: group.replica.group_members().clone(),
+        });
+        self.peers.answer(reply, |out| wire::put_members(told.as_ref(), out));
+    }
+
     /// A group's leader says who belongs to it.
-    pub(super) fn on_members(&mut self, group: GroupId, members: &Members) {
-        let layout = self.control.catalog.layout();
+    pub(super) fn on_members(&mut self, group: GroupId, told: &MembersTold) {
+        let node = self.config.node;
+        let Some(layout) = self.control.layout() else { return };
         let Some(held) = self.groups.get_mut(group) else { return };
-        let is_out = members.version >= held.replica.group_members().version
-            && !members.has(self.config.node)
-            && !layout.holders(group).contains(&self.config.node);
-        if is_out && self.holdings.leaving.insert(group) {
+        let known = (held.replica.group_members().version, held.reach().last.term);
+        if is_out(node, group, told, known, layout) && self.holdings.leaving.insert(group) {
             held.following.close();
         }
     }
@@ -225,8 +260,9 @@ impl<P: Page> Shard<P> {
             let line = format!("group {group} is held by other nodes now, and was deleted here");
             self.outputs.push_back(Output::Log { level: LogLevel::Info, line });
             // The layout may have given it back meanwhile.
-            let layout = self.control.catalog.layout().clone();
-            self.create_if_missing(&layout, group);
+            if let Some(layout) = self.control.layout().cloned() {
+                self.create_if_missing(&layout, group);
+            }
         }
     }
 
@@ -261,11 +297,68 @@ impl<P: Page> Shard<P> {
     }
 }
 
+/// Whether a node belongs to a group no longer, by what the group's leader has `told`. `known` are
+/// the number of changes of members that are applied here and the term of the last entry, `layout`
+/// is what this node goes by.
+fn is_out(
+    node: NodeId,
+    group: GroupId,
+    told: &MembersTold,
+    known: (u64, Term),
+    layout: &Layout,
+) -> bool {
+    // One that was replaced, and doesn't know it yet, doesn't know either whether its successor has
+    // taken this node in again. If that one has sent anything, it is of a later term.
+    let (version, term) = known;
+    let is_current = told.members.version >= version && told.term >= term;
+    // Who goes by a newer layout may be about to take it in. It is asked for that, and this again.
+    let shall_not = told.epoch <= layout.epoch && !layout.holders(group).contains(&node);
+    is_current && shall_not && !told.members.has(node)
+}
+
 /// A group that was just made has nothing to be read.
 struct NothingWritten;
 
 impl SegmentSource for NothingWritten {
     fn read(&mut self, group: GroupId, _: SegmentId, _: u64, _: &mut [u8]) -> Result<(), String> {
         Err(format!("group {group} was just made"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: GroupId = GroupId(1);
+
+    /// By which group 1 lies on nodes 0 and 1 of three.
+    fn layout(epoch: u64) -> Layout {
+        let mut layout = Layout::formed(2, &[NodeId(0), NodeId(1), NodeId(2)]);
+        layout.groups[1].nodes = vec![NodeId(0), NodeId(1)];
+        Layout { epoch, ..layout }
+    }
+
+    fn told(epoch: u64, term: u64) -> MembersTold {
+        let members = Members { version: 7, ..Members::formed(vec![NodeId(0), NodeId(1)]) };
+        MembersTold { epoch, term: Term(term), members }
+    }
+
+    #[test]
+    fn who_is_no_member_and_shall_be_none_is_out() {
+        let known = (7, Term(4));
+        assert!(is_out(NodeId(2), GROUP, &told(5, 4), known, &layout(5)));
+        assert!(is_out(NodeId(2), GROUP, &told(5, 9), (3, Term(4)), &layout(6)));
+        assert!(!is_out(NodeId(1), GROUP, &told(5, 4), known, &layout(5)), "it is a member");
+    }
+
+    #[test]
+    fn nobody_is_out_who_may_have_been_taken_in_again() {
+        let node = NodeId(2);
+        assert!(!is_out(node, GROUP, &told(5, 4), (8, Term(4)), &layout(5)), "knows of a change");
+        assert!(!is_out(node, GROUP, &told(5, 4), (7, Term(5)), &layout(5)), "of another leader");
+        assert!(!is_out(node, GROUP, &told(6, 4), (7, Term(4)), &layout(5)), "of an older layout");
+        let mut again = layout(6);
+        again.groups[1].nodes.push(node);
+        assert!(!is_out(node, GROUP, &told(5, 4), (7, Term(4)), &again), "shall hold it");
     }
 }

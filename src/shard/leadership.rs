@@ -42,14 +42,18 @@ impl<P: Page> Shard<P> {
         if self.state == State::Stopping {
             return self.hand_over(now);
         }
-        if now < self.leadership.next_balance || self.state != State::Serving {
+        if now < self.leadership.next_balance || self.state == State::Stopped {
             return;
         }
+        let Some(layout) = self.control.layout() else { return };
         self.leadership.next_balance = now + BALANCE_INTERVAL;
-        let layout = self.control.catalog.layout();
+        let serves = self.state == State::Serving;
         for group in self.groups.iter_mut().filter(|group| group.is_serving()) {
             let Some(first) = layout.first(group.id) else { continue };
-            if first != group.replica.node()
+            // One that was taken out of group 0 and then started anew will never serve.
+            let may_go = serves || !layout.holders(group.id).contains(&self.config.node);
+            if may_go
+                && first != group.replica.node()
                 && self.peers.is_up(first)
                 && group.replica.has_all(first)
             {

@@ -1,20 +1,19 @@
 //! The part of a turn that deals with other nodes: what they have said, what a group's Raft has
 //! for them, and what a change of leaders means here.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::journal::page::Page;
 use crate::metadata::Layout;
-use crate::model::ids::{GroupId, NodeId, ReadId};
+use crate::model::ids::{GroupId, NodeId, ReadId, ShardId, shard_of_group};
 use crate::model::position::{LogIndex, Term};
 use crate::model::time::{Now, Time};
 use crate::replica::{Incoming, Outgoing};
 use crate::shard::catch_up::CatchUpWork;
 use crate::shard::cluster::{Leader, Node};
-use crate::shard::control::{CATALOG_GROUP, CATALOG_SHARD};
+use crate::shard::control::CATALOG_GROUP;
 use crate::shard::follow::{GroupWork, ReceivedAnswer, ReplyTo};
 use crate::shard::group::{ControlItem, Group};
 use crate::shard::message::ShardMessage;
@@ -30,22 +29,10 @@ use crate::shard::{Shard, State};
 /// stands for election.
 pub const RAFT_TICK: Duration = Duration::from_millis(30);
 
-/// The groups of this shard that each other node holds or shall hold as well. Those of a group that
-/// this node has and shall not, or the other way, have something to say to each other, too.
-pub(super) fn shared_groups(
-    layout: &Layout,
-    own: NodeId,
-    groups: &[GroupId],
-) -> BTreeMap<NodeId, Vec<GroupId>> {
-    let mut shared = BTreeMap::<NodeId, Vec<GroupId>>::new();
-    for group in groups {
-        let Some(place) = layout.groups.get(group.0 as usize) else { continue };
-        let nodes: BTreeSet<NodeId> = place.nodes.iter().chain(&place.born).copied().collect();
-        for node in nodes.into_iter().filter(|node| *node != own) {
-            shared.entry(node).or_default().push(*group);
-        }
-    }
-    shared
+/// The groups that run on this shard, of all that there are, whoever holds them.
+pub(super) fn groups_of_shard(layout: &Layout, shard: ShardId, shards: u16) -> Vec<GroupId> {
+    let groups = (0..layout.groups.len() as u32).map(GroupId);
+    groups.filter(|group| shard_of_group(*group, shards) == shard).collect()
 }
 
 impl<P: Page> Shard<P> {
@@ -168,12 +155,10 @@ impl<P: Page> Shard<P> {
             PeerEvent::Part { group, head, bytes, reply } => {
                 self.on_part(group, head, bytes, reply, now);
             }
-            PeerEvent::AsksMembers { group, reply } => {
-                let group = self.groups.get(group).filter(|group| group.is_serving());
-                let members = group.map(|group| group.replica.group_members());
-                self.peers.answer(reply, |out| wire::put_members(members, out));
-            }
-            PeerEvent::Members { group, members } => self.on_members(group, &members),
+            PeerEvent::AsksMembers { group, reply } => self.tell_members(group, reply),
+            PeerEvent::Members { group, told } => self.on_members(group, &told),
+            PeerEvent::AsksLayout { reply } => self.tell_layout(reply),
+            PeerEvent::Layout(layout) => self.on_layout(*layout),
             PeerEvent::Visit { visit, reply } => self.on_visit(visit, reply),
             PeerEvent::Leads { node, group, term } => {
                 self.learn_leader(group, Leader { node, term })
@@ -228,20 +213,11 @@ impl<P: Page> Shard<P> {
         }
     }
 
-    /// Whether this shard tells other nodes what this one leads, also of groups of its other
-    /// shards: these may have no connection to a node with which they share no group.
-    pub(super) fn speaks_for_node(&self) -> bool {
-        self.cluster.shard() == CATALOG_SHARD
-    }
-
     /// Tells a node that was just connected which groups are served here.
     fn tell_leads_to(&mut self, node: NodeId) {
         let places: Vec<_> = self.peers.places_of(node).collect();
         let own = self.groups.iter().filter(|group| group.is_serving());
-        let mut led: Vec<_> = own.map(|group| (group.id, group.replica.term())).collect();
-        if self.speaks_for_node() {
-            led.extend(self.cluster.led_here().filter(|(id, _)| self.groups.get(*id).is_none()));
-        }
+        let led: Vec<_> = own.map(|group| (group.id, group.replica.term())).collect();
         for (group, term) in led {
             for place in &places {
                 self.peers.tell_leads_to(*place, group, term);

@@ -219,8 +219,7 @@ impl<P: Page> Shard<P> {
             let notes = opened.notes.into_iter();
             outputs.extend(notes.map(|line| Output::Log { level: LogLevel::Info, line }));
         }
-        let own: Vec<GroupId> = groups.iter().map(|group| group.id).collect();
-        let shared = members::shared_groups(catalog.layout(), config.node, &own);
+        let own = members::groups_of_shard(catalog.layout(), config.shard, config.shards);
         Ok(Shard {
             cluster: Cluster::new(&config),
             groups: Groups::new(config.shard, config.shards, groups),
@@ -240,7 +239,7 @@ impl<P: Page> Shard<P> {
             next_complaint: Time(0),
             outputs,
             workspace: Workspace::default(),
-            peers: Peers::new(&config, shared, now.time),
+            peers: Peers::new(&config, own, now.time),
             next_tick: now.time + members::RAFT_TICK,
             leadership: Leadership::new(now.time),
             member_reads: MemberReads::default(),
@@ -437,10 +436,7 @@ impl<P: Page> Shard<P> {
     fn on_message(&mut self, from: ShardId, message: ShardMessage) {
         match message {
             ShardMessage::Leads { group, leader } => {
-                let news = self.cluster.learn(group, leader);
-                if news && leader.node == self.cluster.node() && self.speaks_for_node() {
-                    self.peers.tell_leads(group, leader.term);
-                }
+                self.cluster.learn(group, leader);
                 return;
             }
             ShardMessage::Node { id, node } => {

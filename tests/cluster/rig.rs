@@ -8,7 +8,7 @@ mod mending;
 #[path = "upkeep.rs"]
 mod upkeep;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use disk::Disk;
@@ -55,10 +55,13 @@ pub enum Outcome {
 struct Node {
     shard: Option<Shard<MemoryPage>>,
     config: ShardConfig,
+    /// Group 0's.
     disk: Disk,
+    /// Those of groups that were added.
+    more: BTreeMap<GroupId, Disk>,
     disk_stalls: bool,
     /// What is left in the place of the checkpoint of a group that went.
-    left: Option<Bytes>,
+    left: BTreeMap<GroupId, Bytes>,
     /// No room for another group.
     disk_is_full: bool,
     /// Writes that are out, oldest first.
@@ -85,8 +88,9 @@ impl Node {
             shard: None,
             config,
             disk: Disk::default(),
+            more: BTreeMap::new(),
             disk_stalls: false,
-            left: None,
+            left: BTreeMap::new(),
             disk_is_full: false,
             writes: VecDeque::new(),
             inputs: VecDeque::new(),
@@ -94,6 +98,48 @@ impl Node {
             log: Vec::new(),
             connections: 0,
         }
+    }
+
+    fn disk_of(&mut self, group: GroupId) -> &mut Disk {
+        match group {
+            GroupId(0) => &mut self.disk,
+            group => self.more.entry(group).or_default(),
+        }
+    }
+
+    /// What a start finds. Of a group that went nothing is started.
+    fn files(&self) -> Vec<GroupFiles> {
+        let more = self.more.iter().map(|(group, disk)| (*group, disk));
+        let all = [(GroupId(0), &self.disk)].into_iter().chain(more);
+        let there = all.filter(|(group, _)| !self.left.contains_key(group));
+        there.map(|(group, disk)| GroupFiles { group, ..disk.files() }).collect()
+    }
+}
+
+/// All of a node's disks, as a start reads them.
+struct Disks<'a>(&'a mut Node);
+
+impl SegmentSource for Disks<'_> {
+    fn read(
+        &mut self,
+        group: GroupId,
+        segment: SegmentId,
+        at: u64,
+        into: &mut [u8],
+    ) -> Result<(), String> {
+        self.0.disk_of(group).read(group, segment, at, into)
+    }
+}
+
+/// The group whose disk an output is about; the first if it is about none.
+fn group_of(output: &Output<MemoryPage>) -> GroupId {
+    match output {
+        Output::ReadJournal { group, .. }
+        | Output::WriteVote { group, .. }
+        | Output::CreateSegment { group, .. }
+        | Output::WriteCheckpoint { group, .. }
+        | Output::RemoveSegment { group, .. } => *group,
+        _ => GroupId(0),
     }
 }
 
@@ -166,7 +212,7 @@ impl Cluster {
     pub fn wipe(&mut self, node: usize) {
         let this = &mut self.nodes[node];
         assert!(this.shard.is_none(), "it was killed");
-        this.disk = Disk::default();
+        (this.disk, this.more) = (Disk::default(), BTreeMap::new());
         this.config.directory += 1000;
         this.config.nodes.iter_mut().for_each(|address| address.directory = 0);
     }
@@ -205,9 +251,11 @@ impl Cluster {
         let now = self.clocks();
         let this = &mut self.nodes[node];
         assert!(this.shard.is_none(), "it was killed");
-        let files = GroupFiles { wants_snapshot, ..this.disk.files() };
+        let mut files = this.files();
+        files.iter_mut().for_each(|files| files.wants_snapshot = wants_snapshot);
         this.config.seed += 1;
-        let opened = Shard::open(this.config.clone(), vec![files], &mut this.disk, now);
+        let config = this.config.clone();
+        let opened = Shard::open(config, files, &mut Disks(this), now);
         this.shard = Some(opened.expect("it opens"));
     }
 
@@ -323,9 +371,9 @@ impl Cluster {
         if this.disk_stalls {
             return;
         }
-        for write in this.writes.drain(..) {
+        for write in std::mem::take(&mut this.writes) {
             if let Output::WriteJournal { group, write, segment, at, page } = write {
-                this.disk.write(segment, at, page.bytes());
+                this.disk_of(group).write(segment, at, page.bytes());
                 this.inputs.push_back(Input::JournalWritten { group, write, result: Ok(()) });
             }
         }
@@ -342,18 +390,25 @@ impl Cluster {
             Output::CloseConnection { connection } => self.close(node, connection),
             Output::Log { line, .. } => this.log.push(line),
             Output::RememberNodes { nodes } => this.config.nodes = nodes,
-            Output::RemoveGroup { checkpoint, .. } => {
-                this.disk = Disk::default();
-                this.left = Some(checkpoint);
+            Output::RemoveGroup { group, checkpoint } => {
+                *this.disk_of(group) = Disk::default();
+                this.left.insert(group, checkpoint);
+            }
+            Output::CreateGroup { group, .. } if this.disk_is_full => {
+                let result = Err(IoFailure::NoSpace);
+                this.inputs.push_back(Input::GroupCreated { group, result });
             }
             Output::CreateGroup { group, checkpoint } => {
-                let checkpoint = Some(this.left.clone().unwrap_or(checkpoint).to_vec());
-                let files = GroupFiles { checkpoint, ..GroupFiles::new(group) };
-                let result = if this.disk_is_full { Err(IoFailure::NoSpace) } else { Ok(files) };
+                let checkpoint = Some(this.left.remove(&group).unwrap_or(checkpoint).to_vec());
+                this.disk_of(group).checkpoint = checkpoint.clone();
+                let result = Ok(GroupFiles { checkpoint, ..GroupFiles::new(group) });
                 this.inputs.push_back(Input::GroupCreated { group, result });
             }
             Output::Fatal { reason } => panic!("node {node}: {reason}"),
-            output => this.inputs.extend(this.disk.perform(output)),
+            output => {
+                let done = this.disk_of(group_of(&output)).perform(output);
+                this.inputs.extend(done);
+            }
         }
     }
 

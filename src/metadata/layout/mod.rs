@@ -139,6 +139,24 @@ impl Layout {
         Ok(())
     }
 
+    /// The layout's bytes, for another node.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        out
+    }
+
+    /// The layout in `bytes`, which hold nothing else.
+    ///
+    /// # Errors
+    /// If there is none, or one that can't be.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Layout, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let layout = Layout::decode(&mut reader)?;
+        reader.end()?;
+        Ok(layout)
+    }
+
     /// Appends the layout's bytes.
     ///
     /// ```text

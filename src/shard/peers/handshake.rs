@@ -46,14 +46,15 @@ pub fn refusal_of_visitor(own: &Hello, hello: &Hello) -> Option<String> {
 }
 
 impl<P> Peers<P> {
-    /// Sees to it that a node is dialed wherever this shard has groups in common with it.
+    /// Sees to it that a node is dialed wherever it runs groups of this shard, or would: who holds
+    /// them changes, and who held one must be told so.
     pub(super) fn plan(&mut self, node: NodeId, now: Time) {
         if self.hello.node > node {
             return;
         }
         let known = self.shards.get(&node).copied();
         let shards = known.unwrap_or(self.hello.shards);
-        let groups = self.shared.get(&node).into_iter().flatten();
+        let groups = self.groups.iter();
         let mut wanted: BTreeSet<Place> =
             groups.map(|group| Place { node, shard: shard_of_group(*group, shards) }).collect();
         let tried = wanted.iter().map(|place| self.dials.failures(*place)).max().unwrap_or(0);
@@ -132,7 +133,7 @@ impl<P> Peers<P> {
     fn tell_refusal(&mut self, connection: ConnectionId, why: String) {
         if let Some(link) = self.links.get_mut(&connection) {
             let request = Request::Refuse { why };
-            link.ask(Asked::Leads, |out| request.encode(out), Vec::new());
+            link.ask(Asked::Nothing, |out| request.encode(out), Vec::new());
         }
     }
 

@@ -16,7 +16,9 @@ pub enum Asked {
     Raft {
         group: GroupId,
     },
-    Leads,
+    /// Nothing: something was told.
+    Nothing,
+    Layout,
     Where {
         group: GroupId,
     },
@@ -57,6 +59,10 @@ pub struct Link<P> {
     pub dialed: Option<Place>,
     /// Who is there, once it has said so.
     pub peer: Option<Peer>,
+    /// Of the layout that the other side said it goes by, as long as that wasn't asked for.
+    pub epoch: u64,
+    /// The last one that it was told of this side.
+    pub told_epoch: u64,
     /// A tool is there, which may ask about journals.
     pub visits: bool,
     pub outstanding: Outstanding<Asked>,
@@ -76,6 +82,8 @@ impl<P> Link<P> {
         Link {
             dialed,
             peer: None,
+            epoch: 0,
+            told_epoch: 0,
             visits: false,
             outstanding: Outstanding::new(PEER_REQUESTS_MAX),
             incoming: Incoming::default(),

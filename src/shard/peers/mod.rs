@@ -1,7 +1,8 @@
 //! The shards of other nodes: connections to them, and what they say.
 //!
-//! Each shard keeps a connection of its own to each shard of another node with which it shares
-//! groups. Of two nodes the one with the lower number dials; it tries again for ever, ever less
+//! Each shard keeps a connection of its own to each shard of another node where groups of its run,
+//! or would: who holds them changes, and who held one and doesn't know that it shall no longer must
+//! be told. Of two nodes the one with the lower number dials; it tries again for ever, ever less
 //! often. Both sides begin with a hello, and whoever finds the other to be of another cluster,
 //! another version or another shape says so and hangs up. From then on both speak whenever they
 //! like (`duplex`), and nobody waits for an answer before speaking again.
@@ -17,7 +18,6 @@ use crate::metadata::Layout;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
 use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Time;
-use crate::replica::Members;
 use crate::shard::follow::ReplyTo;
 use crate::shard::output::{Output, Part};
 use crate::shard::peers::dials::Dials;
@@ -25,11 +25,12 @@ use crate::shard::peers::link::{Asked, Link, Peer, Place};
 use crate::shard::peers::repair_wire::{JournalPlace, JournalQuestion};
 use crate::shard::peers::snapshot_wire::{Offer, PartHead, Standing};
 use crate::shard::peers::visit::Visit;
-use crate::shard::peers::wire::{Hello, Request};
+use crate::shard::peers::wire::{Hello, MembersTold, Request};
 use crate::shard::{NodeAddress, ShardConfig};
 
 mod dials;
 pub mod handshake;
+mod layouts;
 pub mod link;
 pub mod repair_wire;
 pub mod snapshot_wire;
@@ -65,7 +66,11 @@ pub enum PeerEvent {
     /// Another node wants to know who belongs to a group that is led here.
     AsksMembers { group: GroupId, reply: ReplyTo },
     /// Who belongs to a group, as its leader says.
-    Members { group: GroupId, members: Members },
+    Members { group: GroupId, told: MembersTold },
+    /// Another node wants to know by which layout this one goes.
+    AsksLayout { reply: ReplyTo },
+    /// The layout of one that goes by a newer one.
+    Layout(Box<Layout>),
     /// Someone who is no node asks for something.
     Visit { visit: Visit, reply: ReplyTo },
     /// A node leads a group and serves it.
@@ -95,8 +100,10 @@ pub struct Peers<P> {
     directories: BTreeMap<NodeId, u128>,
     /// How many shards each node said it has.
     shards: BTreeMap<NodeId, u16>,
-    /// The groups of this shard that each node shares.
-    shared: BTreeMap<NodeId, Vec<GroupId>>,
+    /// The groups that run on this shard.
+    groups: Vec<GroupId>,
+    /// Of the layout that this node goes by; 0 as long as it knows none.
+    epoch: u64,
     links: BTreeMap<ConnectionId, Link<P>>,
     /// The connection to each place that can be talked to.
     up: BTreeMap<Place, ConnectionId>,
@@ -130,12 +137,8 @@ fn known_directories(config: &ShardConfig) -> BTreeMap<NodeId, u128> {
 }
 
 impl<P> Peers<P> {
-    /// Nobody is connected yet. `shared` says which groups of this shard each other node holds.
-    pub fn new(
-        config: &ShardConfig,
-        shared: BTreeMap<NodeId, Vec<GroupId>>,
-        now: Time,
-    ) -> Peers<P> {
+    /// Nobody is connected yet. `groups` are those that run on this shard, as far as is known.
+    pub fn new(config: &ShardConfig, groups: Vec<GroupId>, now: Time) -> Peers<P> {
         let others = config.nodes.iter().filter(|address| address.node != config.node);
         let mut peers = Peers {
             hello: handshake::own_hello(config),
@@ -148,7 +151,8 @@ impl<P> Peers<P> {
             addresses: others.map(|address| (address.node, address.clone())).collect(),
             directories: known_directories(config),
             shards: BTreeMap::new(),
-            shared,
+            groups,
+            epoch: 0,
             links: BTreeMap::new(),
             up: BTreeMap::new(),
             dials: Dials::default(),
@@ -174,14 +178,15 @@ impl<P> Peers<P> {
         &mut self,
         layout: &Layout,
         addresses: &[NodeAddress],
-        shared: BTreeMap<NodeId, Vec<GroupId>>,
+        groups: Vec<GroupId>,
         now: Time,
     ) {
         let known = layout.nodes.iter().filter(|(_, node)| node.directory != 0);
         self.directories.extend(known.map(|(id, node)| (*id, node.directory)));
         let others = addresses.iter().filter(|address| address.node != self.hello.node);
         self.addresses = others.map(|address| (address.node, address.clone())).collect();
-        self.shared = shared;
+        self.groups = groups;
+        self.epoch = layout.epoch;
         self.members = layout.nodes.keys().copied().collect();
         let nodes: Vec<NodeId> = self.members.iter().copied().collect();
         let gone: Vec<ConnectionId> = self
@@ -356,7 +361,10 @@ impl<P> Peers<P> {
             self.close(connection, now);
         }
         while let Some(place) = self.dials.due(now) {
-            let Some(address) = self.addresses.get(&place.node) else { continue };
+            let Some(address) = self.addresses.get(&place.node) else {
+                self.dials.lost(place, now);
+                continue;
+            };
             self.dialed += 1;
             let connection = ConnectionId(DIALED_CONNECTION | self.dialed);
             self.dials.began(place, connection);
@@ -455,7 +463,7 @@ impl<P> Peers<P> {
     /// Tells one of them.
     pub fn tell_leads_to(&mut self, place: Place, group: GroupId, term: Term) {
         let request = Request::Leads { group, term };
-        self.ask(place, Asked::Leads, |out| request.encode(out), Vec::new());
+        self.ask(place, Asked::Nothing, |out| request.encode(out), Vec::new());
     }
 
     /// Answers a request.
@@ -547,6 +555,11 @@ impl<P> Peers<P> {
         match request {
             Request::Hello(_) | Request::Visit(_) | Request::Journal(_) => {}
             Request::Members { group } => self.events.push(PeerEvent::AsksMembers { group, reply }),
+            Request::Layout => self.events.push(PeerEvent::AsksLayout { reply }),
+            Request::Epoch { epoch } => {
+                self.answer(reply, |_| {});
+                self.heard_epoch(connection, epoch);
+            }
             Request::Refuse { why } => self.on_refusal(from, why),
             Request::Raft { group, message } => {
                 let message = wire::share(bytes, message);
@@ -606,15 +619,20 @@ impl<P> Peers<P> {
             }
             (Asked::Members { group }, _) => {
                 let members = wire::members(payload).map_err(|error| error.to_string())?;
-                if let Some(members) = members {
-                    self.events.push(PeerEvent::Members { group, members });
+                if let Some(told) = members {
+                    self.heard_epoch(connection, told.epoch);
+                    self.events.push(PeerEvent::Members { group, told });
                 }
             }
             (Asked::Entry { group, at }, Some(from)) => {
                 let bytes = (!payload.is_empty()).then(|| Bytes::copy_from_slice(payload));
                 self.events.push(PeerEvent::Entry { from, group, at, bytes });
             }
-            (Asked::Leads, _) => {}
+            (Asked::Layout, _) => {
+                let layout = wire::layout(payload).map_err(|error| error.to_string())?;
+                self.events.extend(layout.map(|layout| PeerEvent::Layout(Box::new(layout))));
+            }
+            (Asked::Nothing, _) => {}
             (Asked::Raft { .. } | Asked::Where { .. } | Asked::Entry { .. }, None) => {}
         }
         Ok(())

@@ -206,7 +206,7 @@ impl<P> Peers<P> {
     pub fn tell_standing(&mut self, to: NodeId, group: GroupId, standing: Standing) -> bool {
         let request = Request::Standing { group, standing };
         let place = self.place_of(to, group);
-        self.ask(place, Asked::Leads, |out| request.encode(out), Vec::new())
+        self.ask(place, Asked::Nothing, |out| request.encode(out), Vec::new())
     }
 
     fn place_of(&self, node: NodeId, group: GroupId) -> Place {

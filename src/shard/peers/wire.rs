@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::metadata::Layout;
 use crate::model::fields::{BadEnd, Fields};
 use crate::model::ids::{GroupId, NodeId, ShardId};
 use crate::model::position::{LogIndex, Term};
@@ -16,7 +17,7 @@ use crate::shard::peers::visit::{self, Visit};
 
 /// The version of everything here and in `replica/wire`. Nodes of different versions refuse each
 /// other.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// What the first request of a connection begins with. As the head of a Kafka request it would be
 /// Produce version 0, which is refused, with a client id longer than any hello.
@@ -28,6 +29,8 @@ const PROPOSE: u8 = 3;
 const WHERE: u8 = 4;
 const MEMBERS: u8 = 5;
 const REFUSE: u8 = 6;
+const EPOCH: u8 = 7;
+const LAYOUT: u8 = 8;
 const OFFER: u8 = 10;
 const PART: u8 = 11;
 const STANDING: u8 = 12;
@@ -93,6 +96,12 @@ pub enum Request<'a> {
     Members {
         group: GroupId,
     },
+    /// The sender goes by the layout of this epoch.
+    Epoch {
+        epoch: u64,
+    },
+    /// By which layout does the receiver go?
+    Layout,
     /// The sender, who dialed, won't have the receiver: why. It hangs up.
     Refuse {
         why: String,
@@ -169,6 +178,11 @@ impl Request<'_> {
                 out.push(MEMBERS);
                 out.extend(group.0.to_le_bytes());
             }
+            Request::Epoch { epoch } => {
+                out.push(EPOCH);
+                out.extend(epoch.to_le_bytes());
+            }
+            Request::Layout => out.push(LAYOUT),
             Request::Refuse { why } => {
                 out.push(REFUSE);
                 put_text(why, out);
@@ -212,6 +226,8 @@ impl Request<'_> {
             PROPOSE => Request::Propose { command: rest },
             WHERE => Request::Where { group: GroupId(reader.u32()?) },
             MEMBERS => Request::Members { group: GroupId(reader.u32()?) },
+            EPOCH => Request::Epoch { epoch: reader.u64()? },
+            LAYOUT => Request::Layout,
             REFUSE => Request::Refuse { why: reader.text()? },
             OFFER => {
                 let group = GroupId(reader.u32()?);
@@ -340,19 +356,49 @@ pub fn proposed(payload: &[u8]) -> Result<Option<u64>, NotUnderstood> {
     }
 }
 
+/// Who belongs to a group, as its leader says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembersTold {
+    /// The layout that the leader goes by.
+    pub epoch: u64,
+    /// In which it leads.
+    pub term: Term,
+    pub members: Members,
+}
+
 /// The answer to `Members`: nothing if the group isn't led here.
-pub fn put_members(members: Option<&Members>, out: &mut Vec<u8>) {
-    if let Some(members) = members {
-        members.encode(out);
+pub fn put_members(told: Option<&MembersTold>, out: &mut Vec<u8>) {
+    if let Some(told) = told {
+        out.extend(told.epoch.to_le_bytes());
+        out.extend(told.term.0.to_le_bytes());
+        told.members.encode(out);
     }
 }
 
 /// Reads the answer to `Members`.
-pub fn members(mut payload: &[u8]) -> Result<Option<Members>, NotUnderstood> {
+pub fn members(payload: &[u8]) -> Result<Option<MembersTold>, NotUnderstood> {
     if payload.is_empty() {
         return Ok(None);
     }
-    Members::decode(&mut payload).map(Some).map_err(|_| NotUnderstood)
+    let mut reader = Reader::new(payload);
+    let (epoch, term) = (reader.u64()?, Term(reader.u64()?));
+    let members = Members::decode(&mut reader.rest).map_err(|_| NotUnderstood)?;
+    Ok(Some(MembersTold { epoch, term, members }))
+}
+
+/// The answer to `Layout`: nothing if none is known here.
+pub fn put_layout(layout: Option<&Layout>, out: &mut Vec<u8>) {
+    if let Some(layout) = layout {
+        out.extend(layout.to_bytes());
+    }
+}
+
+/// Reads the answer to `Layout`.
+pub fn layout(payload: &[u8]) -> Result<Option<Layout>, NotUnderstood> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    Layout::from_bytes(payload).map(Some).map_err(|_| NotUnderstood)
 }
 
 /// The part of `frames` that `payload`, a slice of it, is: shares the memory.
@@ -418,6 +464,8 @@ mod tests {
             Request::Where { group: GroupId(5) },
             Request::Members { group: GroupId(5) },
             Request::Refuse { why: "another directory".into() },
+            Request::Epoch { epoch: 1 << 40 },
+            Request::Layout,
         ] {
             let mut bytes = Vec::new();
             request.encode(&mut bytes);
@@ -433,6 +481,19 @@ mod tests {
             let mut bytes = Vec::new();
             put_hello_answer(&answer, &mut bytes);
             assert_eq!(hello_answer(&bytes), Ok(answer));
+        }
+        let members = Members::formed(vec![NodeId(1), NodeId(2)]);
+        for told in [None, Some(MembersTold { epoch: 7, term: Term(9), members })] {
+            let mut bytes = Vec::new();
+            put_members(told.as_ref(), &mut bytes);
+            assert_eq!(super::members(&bytes), Ok(told));
+        }
+        for told in [None, Some(Layout::formed(3, &[NodeId(1), NodeId(2)]))] {
+            let mut bytes = Vec::new();
+            put_layout(told.as_ref(), &mut bytes);
+            assert_eq!(layout(&bytes), Ok(told));
+            bytes.push(1);
+            assert_eq!(layout(&bytes), Err(NotUnderstood));
         }
         for version in [None, Some(7)] {
             let mut bytes = Vec::new();
