@@ -15,9 +15,6 @@ const SEGMENT_BYTES_SMALL: u64 = 12 << 20;
 /// Smaller still, where batches are small: a node that is away for seconds lacks whole segments.
 const SEGMENT_BYTES_TINY: u64 = 3 << 20;
 
-/// Whether nodes and groups come and go. What that finds is in `docs/reliability.md`, "Not yet".
-pub const CLUSTERS_CHANGE: bool = false;
-
 /// One run's circumstances.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -161,12 +158,6 @@ impl Plan {
     /// Whether nodes and groups come and go.
     pub fn has_changes(&self) -> bool {
         self.change_every < RARE
-    }
-
-    /// Nodes and groups stay as they are.
-    pub fn without_changes(mut self) -> Plan {
-        (self.change_every, self.wipe_at, self.spares) = (RARE, RARE, 0);
-        self
     }
 
     /// Whether segments are likely to go.

@@ -244,6 +244,8 @@ impl OtherNode for Asked<'_> {
                 return Ok(Err(NotHeld::Trimmed));
             }
             end = if group.is_filling() { Position(0) } else { group.journal.flush_position() };
+        } else if !self.host.disk.groups_here().any(|group| group == place.group) {
+            return Ok(Err(NotHeld::Nothing));
         }
         let found = held(&mut self.host.disk, self.segment_bytes, place);
         let found = found.filter(|(at, bytes)| at.0 + bytes.len() as u64 <= end.0);

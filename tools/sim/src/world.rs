@@ -19,7 +19,7 @@ use crate::lie::Lie;
 use crate::membership::Operations;
 use crate::network::Network;
 use crate::node::{holds, node_ids};
-use crate::plan::{CLUSTERS_CHANGE, MS, Plan, SECOND};
+use crate::plan::{MS, Plan, SECOND};
 use crate::random::Random;
 use crate::topics::Topics;
 use crate::trace::Trace;
@@ -75,10 +75,7 @@ impl World {
     /// The world of a seed.
     pub fn new(options: &Options) -> World {
         let mut random = Random::new(options.seed);
-        let mut plan = Plan::new(&mut random, options.nodes);
-        if !CLUSTERS_CHANGE && options.lie != Lie::KeepsPlace {
-            plan = plan.without_changes();
-        }
+        let plan = Plan::new(&mut random, options.nodes);
         let mut trace = Trace::new(options.print);
         let seed = options.seed;
         trace.event(0, &[seed], || format!("seed {seed}: {plan:?}"));

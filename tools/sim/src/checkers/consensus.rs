@@ -36,6 +36,9 @@ pub struct Consensus {
     compared: BTreeMap<(usize, u32), u64>,
     /// As far as each node's disk has them for sure.
     flushed: BTreeMap<(usize, u32), u64>,
+    /// As far as the disk of a node had them that waits for a snapshot. What it has acknowledged
+    /// before may still be on its way, and is counted: it has that again before it votes.
+    had: BTreeMap<(usize, u32), u64>,
 }
 
 /// An entry, by its header.
@@ -183,6 +186,7 @@ impl Consensus {
     pub fn let_go(&mut self, node: usize, group: GroupId) {
         self.lost(node, group);
         self.flushed.remove(&(node, group.0));
+        self.had.remove(&(node, group.0));
     }
 
     /// A node loses a group's journal with its disk. What it has acknowledged before may still be
@@ -204,7 +208,9 @@ impl Consensus {
         let place = (node.0 as usize, group);
         let at = (index as usize).checked_sub(1);
         let written = self.written.get(&place).zip(at).and_then(|(all, at)| *all.get(at)?);
-        (self.flushed.get(&place).copied().unwrap_or(0), written)
+        let flushed = self.flushed.get(&place).copied().unwrap_or(0);
+        let had = self.had.get(&place).copied().filter(|_| written.is_some());
+        (flushed.max(had.unwrap_or(0)), written)
     }
 
     /// Looks whether a majority of these nodes has an entry on disk that one of them leads the
@@ -263,7 +269,12 @@ impl Consensus {
             let flush = group.progress().flush.0;
             // One that is being filled has given up what it had.
             let counts = if group.is_filling() { 0 } else { flush };
-            self.flushed.insert((node, id), counts);
+            let before = self.flushed.insert((node, id), counts).unwrap_or(0);
+            if !group.is_filling() {
+                self.had.remove(&(node, id));
+            } else if before > 0 {
+                self.had.insert((node, id), before);
+            }
             self.compare(node, id, applied.index.0, flush)?;
             if id == 0 {
                 self.placement.committed(applied.index.0, applied.crc);
