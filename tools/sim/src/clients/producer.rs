@@ -56,6 +56,8 @@ struct Target {
 struct Unsettled {
     batch: SentBatch,
     records: Bytes,
+    /// Batches that were sent for the first time after it.
+    later: usize,
 }
 
 impl Producer {
@@ -135,11 +137,20 @@ impl Producer {
             }
         } else if self.in_flight < self.in_flight_max
             && self.unsettled.len() < self.in_flight_max
+            && self.is_remembered()
             && world.produced_bytes < world.plan.produce_bytes_max
         {
             self.send_new(world, id, &target);
         }
         Some(think)
+    }
+
+    /// Whether the oldest batch that had no good answer is still remembered by the broker when
+    /// another one was sent. Who goes on regardless may find what it sends again taken for new, as
+    /// with Kafka: a client sends nothing new while it has to send something older again.
+    fn is_remembered(&self) -> bool {
+        let oldest = self.unsettled.front();
+        oldest.is_none_or(|oldest| oldest.later + 1 < PRODUCER_BATCHES_REMEMBERED)
     }
 
     /// Returns whether the target has moved to another shard.
@@ -223,7 +234,8 @@ impl Producer {
             let batch = SentBatch { partition, first, count };
             if self.idempotent {
                 let (batch, records) = (batch.clone(), records.clone());
-                self.unsettled.push_back(Unsettled { batch, records });
+                self.unsettled.iter_mut().for_each(|unsettled| unsettled.later += 1);
+                self.unsettled.push_back(Unsettled { batch, records, later: 0 });
             }
             sent.push((batch, records));
         }
