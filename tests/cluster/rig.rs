@@ -57,6 +57,9 @@ struct Node {
     config: ShardConfig,
     disk: Disk,
     disk_stalls: bool,
+    /// How long a read of the journal takes, and those that are out, with when they are done.
+    read_ms: u64,
+    reads: VecDeque<(u64, Input<MemoryPage>)>,
     /// What is left in the place of the checkpoint of a group that went.
     left: Option<Bytes>,
     /// No room for another group.
@@ -86,6 +89,8 @@ impl Node {
             config,
             disk: Disk::default(),
             disk_stalls: false,
+            read_ms: 0,
+            reads: VecDeque::new(),
             left: None,
             disk_is_full: false,
             writes: VecDeque::new(),
@@ -232,6 +237,7 @@ impl Cluster {
         let this = &mut self.nodes[node];
         this.shard = None;
         this.writes.clear();
+        this.reads.clear();
         this.inputs.clear();
         self.cut_links(node);
     }
@@ -258,6 +264,11 @@ impl Cluster {
     /// Has a node's journal writes wait, or lets them go on.
     pub fn stall_disk(&mut self, node: usize, stalls: bool) {
         self.nodes[node].disk_stalls = stalls;
+    }
+
+    /// Has a node's journal reads take so long.
+    pub fn slow_reads(&mut self, node: usize, milliseconds: u64) {
+        self.nodes[node].read_ms = milliseconds;
     }
 
     /// Takes a node's room for more groups, or gives it back.
@@ -306,6 +317,7 @@ impl Cluster {
             let now = self.clocks();
             for node in 0..self.nodes.len() {
                 self.complete_writes(node);
+                self.complete_reads(node);
                 let this = &mut self.nodes[node];
                 let Some(shard) = &mut this.shard else { continue };
                 for input in this.inputs.drain(..) {
@@ -331,6 +343,13 @@ impl Cluster {
         }
     }
 
+    fn complete_reads(&mut self, node: usize) {
+        let this = &mut self.nodes[node];
+        while this.reads.front().is_some_and(|(due, _)| *due <= self.now) {
+            this.inputs.extend(this.reads.pop_front().map(|(_, input)| input));
+        }
+    }
+
     fn perform(&mut self, node: usize, output: Output<MemoryPage>) {
         let this = &mut self.nodes[node];
         match output {
@@ -353,6 +372,10 @@ impl Cluster {
                 this.inputs.push_back(Input::GroupCreated { group, result });
             }
             Output::Fatal { reason } => panic!("node {node}: {reason}"),
+            Output::ReadJournal { .. } if this.read_ms > 0 => {
+                let due = self.now + this.read_ms * MILLISECOND;
+                this.reads.extend(this.disk.perform(output).map(|input| (due, input)));
+            }
             output => this.inputs.extend(this.disk.perform(output)),
         }
     }
