@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::{LocalExecutorBuilder, Placement};
+use hutong::runtime::executor::WakeSignal;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -125,13 +126,22 @@ fn two_modes() {
 
 /// A server on an executor beside one busy thread on the same CPU; its client is now idle, now
 /// busy. An answer that takes longer than a second is a hang: the client gives up and comes again.
+/// First as it is, then with a signal to the executor's thread each 100 ms.
 #[test]
 #[ignore = "a measurement"]
 fn preempt_timer() {
-    for timer in [Duration::from_micros(300), Duration::from_millis(10)] {
+    let short = Duration::from_micros(300);
+    for (timer, signals) in [(short, false), (short, true), (Duration::from_millis(10), false)] {
         let stop = Arc::new(AtomicBool::new(false));
         let spinner = spin(0, libc::SCHED_OTHER, stop.clone());
-        let address = echo_server(timer);
+        let (address, thread) = echo_server(timer);
+        let sender = stop.clone();
+        let sender = std::thread::spawn(move || {
+            while signals && !sender.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(100));
+                thread.send();
+            }
+        });
         pin(1);
         let (mut trips, mut hangs, mut worst) = (0, 0, Duration::ZERO);
         let began = Instant::now();
@@ -151,7 +161,11 @@ fn preempt_timer() {
         }
         stop.store(true, Ordering::Relaxed);
         spinner.join().unwrap();
-        println!("preempt timer {timer:?}: {trips} round trips, {hangs} hangs, worst {worst:?}");
+        sender.join().unwrap();
+        let signals = if signals { "a signal each 100 ms" } else { "no signals" };
+        println!(
+            "preempt timer {timer:?}, {signals}: {trips} round trips, {hangs} hangs, worst {worst:?}"
+        );
     }
 }
 
@@ -186,7 +200,7 @@ fn begins(timer: Duration) -> bool {
     began
 }
 
-fn echo_server(timer: Duration) -> SocketAddr {
+fn echo_server(timer: Duration) -> (SocketAddr, WakeSignal) {
     let (told, address) = std::sync::mpsc::channel();
     LocalExecutorBuilder::new(Placement::Fixed(0))
         .preempt_timer(timer)
@@ -194,7 +208,7 @@ fn echo_server(timer: Duration) -> SocketAddr {
         .spawn(move || async move {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let listener = glommio::net::TcpListener::bind(port).unwrap();
-            told.send(port).unwrap();
+            told.send((port, WakeSignal::of_this_thread().unwrap())).unwrap();
             while let Ok(mut stream) = listener.accept().await {
                 glommio::spawn_local(async move {
                     let mut bytes = [0; 64];

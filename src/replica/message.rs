@@ -1,6 +1,8 @@
 //! Raft's messages as the shard carries them: it knows whom they are for and which entries' bytes
 //! go with them, and nothing else of them.
 
+use std::collections::BTreeMap;
+
 use raft::INVALID_ID;
 use raft::eraftpb::{Entry, Message, MessageType};
 
@@ -142,19 +144,17 @@ impl Replica {
         LogIndex(self.raw.store().last())
     }
 
-    /// If this replica leads: the members that can be talked to and are known to have less than
-    /// what comes before `from`.
-    pub fn lagging(&self, from: LogIndex) -> Vec<NodeId> {
+    /// If this replica leads: the members that are known to have less than what comes before
+    /// `from`, and of each whether it was heard of since Raft last counted who is there. It counts each
+    /// election time-out, so one that is there may be unheard of for a moment.
+    pub fn lagging(&self, from: LogIndex) -> BTreeMap<NodeId, bool> {
         if !self.is_leader() {
-            return Vec::new();
+            return BTreeMap::new();
         }
         let progress = self.raw.raft.prs().iter();
-        let lags = progress.filter(|(id, progress)| {
-            **id != raft_id(self.node) && progress.recent_active && progress.matched + 1 < from.0
-        });
-        let mut nodes: Vec<NodeId> = lags.filter_map(|(id, _)| node_of(*id)).collect();
-        nodes.sort_unstable();
-        nodes
+        let lags = progress
+            .filter(|(id, progress)| **id != raft_id(self.node) && progress.matched + 1 < from.0);
+        lags.filter_map(|(id, progress)| Some((node_of(*id)?, progress.recent_active))).collect()
     }
 
     /// What Raft would send a member that has all entries up to `previous` and that the log in

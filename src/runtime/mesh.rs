@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::journal::source::GroupFiles;
 use crate::model::ids::{GroupId, SegmentId, ShardId};
 use crate::model::position::Position;
+use crate::runtime::executor::WakeSignal;
 use crate::runtime::journal_files::FileKey;
 use crate::runtime::metrics::ShardReport;
 use crate::runtime::shard_io::ShardIo;
@@ -17,9 +18,6 @@ use crate::shard::message::ShardMessage;
 
 /// How often the guard wakes every shard.
 const GUARD_PERIOD: Duration = Duration::from_millis(100);
-/// A shard that hasn't taken so many is busy or stuck; more would only pile up.
-const TICKS_WAITING_MAX: usize = 4;
-
 /// What is sent to a shard from another thread.
 #[derive(Debug)]
 pub enum ShardMail {
@@ -100,18 +98,45 @@ fn open_then_report(
 }
 
 /// Wakes every shard each 100 ms, so that no lost wake-up of the executor below can last: this
-/// release parks with runnable tasks when its CPU is lent elsewhere at the wrong moment.
+/// release parks with runnable tasks when its CPU is lent elsewhere at the wrong moment. Mail is
+/// enough while the task that takes it waits for it; if that one is to run itself, only a signal
+/// wakes its thread.
 ///
 /// # Errors
 /// The system refused a thread.
-pub fn start_guard(shards: Vec<flume::Sender<ShardMail>>) -> std::io::Result<()> {
+pub fn start_guard(shards: Vec<(flume::Sender<ShardMail>, WakeSignal)>) -> std::io::Result<()> {
     std::thread::Builder::new().name("guard".to_string()).spawn(move || {
-        while shards.iter().any(|shard| !shard.is_disconnected()) {
+        while shards.iter().any(|(mailbox, _)| !mailbox.is_disconnected()) {
             std::thread::sleep(GUARD_PERIOD);
-            for shard in shards.iter().filter(|shard| shard.len() < TICKS_WAITING_MAX) {
-                let _ = shard.send(ShardMail::Tick);
+            for (mailbox, signal) in shards.iter().filter(|(mailbox, _)| !mailbox.is_disconnected())
+            {
+                // One that hasn't taken what was sent before is busy, or it sleeps.
+                if mailbox.is_empty() {
+                    let _ = mailbox.send(ShardMail::Tick);
+                } else {
+                    signal.send();
+                }
             }
         }
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sleeps_and_takes_no_mail_is_woken() {
+        let (mailbox, mail) = flume::unbounded();
+        let (tell_signal, signal) = flume::bounded(1);
+        let thread = std::thread::spawn(move || {
+            tell_signal.send(WakeSignal::of_this_thread().unwrap()).unwrap();
+            // SAFETY: waits, and touches no memory.
+            let ended = unsafe { nix::libc::pause() };
+            (ended, mail.len())
+        });
+        start_guard(vec![(mailbox, signal.recv().unwrap())]).unwrap();
+        assert_eq!(thread.join().unwrap(), (-1, 1));
+    }
 }

@@ -22,7 +22,7 @@ use crate::model::ids::{NodeId, ShardId, shard_of_group};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::{DataDir, random};
 use crate::runtime::driver::{Milestone, drive};
-use crate::runtime::executor::start_executor;
+use crate::runtime::executor::{WakeSignal, start_executor};
 use crate::runtime::host;
 use crate::runtime::join;
 use crate::runtime::journal_files::{Durability, JournalFiles};
@@ -97,7 +97,6 @@ pub fn run(config: &Config) -> Result<()> {
         metrics::start(listener, NodeFacts { node, data_dir, shards: mailboxes.clone() })?;
         tracing::info!("metrics at http://{address}/metrics");
     }
-    start_guard(mailboxes.clone()).context("can't start the guard thread")?;
     wait(config, &inbox, &mailboxes, first, running)
 }
 
@@ -136,6 +135,7 @@ fn start_shards(
     let clock = Clock::start();
     let (mailboxes, mails): (Vec<_>, Vec<_>) =
         (0..config.shards).map(|_| flume::unbounded()).unzip();
+    let mut signals = Vec::new();
     for (shard, (socket, mail)) in sockets.into_iter().zip(mails).enumerate() {
         let shard = ShardId(shard as u16);
         let start = ShardStart {
@@ -152,20 +152,23 @@ fn start_shards(
             news: news.clone(),
             running: running.clone(),
         };
-        start_shard(&config.cpus, io_memory, start)?;
+        signals.push(start_shard(&config.cpus, io_memory, start)?);
     }
+    start_guard(mailboxes.iter().cloned().zip(signals).collect())
+        .context("can't start the guard thread")?;
     Ok(mailboxes)
 }
 
-fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Result<()> {
+fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Result<WakeSignal> {
     let shard = start.config.shard;
     let placement = match cpus {
         CpuPlacement::Pinned(cpus) => Placement::Fixed(cpus[usize::from(shard.0)]),
         CpuPlacement::Unpinned => Placement::Unbound,
     };
-    start_executor(&format!("shard-{shard}"), placement, io_memory, move || run_shard(start))
+    let name = format!("shard-{shard}");
+    let executor = start_executor(&name, placement, io_memory, move || run_shard(start))
         .with_context(|| format!("can't start shard {shard}"))?;
-    Ok(())
+    Ok(executor.signal)
 }
 
 /// The main task of a shard's executor. Never returns: the process ends it.

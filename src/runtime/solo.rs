@@ -41,7 +41,7 @@ pub fn serve_alone<C: Core>(
     let no_files = Path::new("/");
     let helper = FileHelper::start(no_files, 0).context("can't start the file threads")?;
     let (mailbox, mail) = flume::unbounded();
-    start_guard(vec![mailbox.clone()]).context("can't start the guard thread")?;
+    let guarded = mailbox.clone();
     let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
     let io_memory = host::io_memory(IO_MEMORY_BYTES, 1)?;
     let executor = start_executor("sink", placement, io_memory, move || async move {
@@ -61,7 +61,8 @@ pub fn serve_alone<C: Core>(
         reason
     })
     .context("can't start a thread")?;
-    match executor.join() {
+    start_guard(vec![(guarded, executor.signal)]).context("can't start the guard thread")?;
+    match executor.handle.join() {
         Ok(None) => Ok(()),
         Ok(Some(reason)) => bail!(reason),
         Err(_) => bail!("its thread has panicked"),

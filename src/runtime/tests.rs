@@ -12,6 +12,7 @@ use crate::model::ids::{GroupId, NodeId, ShardId};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::driver::{Milestone, drive};
+use crate::runtime::executor::WakeSignal;
 use crate::runtime::journal_files::{Durability, JournalFiles};
 use crate::runtime::listener::{accept_clients, bind_all};
 use crate::runtime::mesh::{ShardMail, receive_mail, start_guard};
@@ -56,11 +57,13 @@ impl EchoShard {
         let (mail, receiver) = flume::unbounded();
         let (news, milestones) = flume::unbounded();
         let (told_address, address) = flume::bounded(1);
+        let (told_signal, signal) = flume::bounded(1);
         let (mailbox, at) = (mail.clone(), dir.clone());
         LocalExecutorBuilder::new(Placement::Fixed(0))
             .io_memory(16 << 20)
             .preempt_timer(Duration::from_millis(10))
             .spawn(move || async move {
+                told_signal.send(WakeSignal::of_this_thread().unwrap()).unwrap();
                 let dir = open_dir(&config(&at).unwrap()).unwrap();
                 let (mut sockets, first) = bind_all("127.0.0.1:0".parse().unwrap(), 1).unwrap();
                 told_address.send(first).unwrap();
@@ -86,7 +89,7 @@ impl EchoShard {
                 drop(tasks);
             })
             .unwrap();
-        start_guard(vec![mail.clone()]).unwrap();
+        start_guard(vec![(mail.clone(), signal.recv().unwrap())]).unwrap();
         let shard = EchoShard { address: address.recv().unwrap(), dir, mail, milestones };
         let ready = shard.milestones.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(matches!(ready, Milestone::Ready), "{ready:?}");

@@ -135,9 +135,9 @@ impl<P: Page> Group<P> {
         let cached_from = self.cached_from();
         let lagging = self.replica.lagging(cached_from);
         let is_patient = |up: &CatchUp| now.since(up.heard) < PATIENCE;
-        self.catch_ups.members.retain(|node, up| lagging.contains(node) && is_patient(up));
-        for to in lagging {
-            if let Entry::Vacant(free) = self.catch_ups.members.entry(to) {
+        self.catch_ups.members.retain(|node, up| lagging.contains_key(node) && is_patient(up));
+        for (to, is_heard) in lagging {
+            if is_heard && let Entry::Vacant(free) = self.catch_ups.members.entry(to) {
                 free.insert(CatchUp::asked(now));
                 work.push(CatchUpWork::Ask { to });
             }

@@ -171,6 +171,36 @@ fn the_scrub_finds_what_has_rotted_before_anybody_needs_it() {
 }
 
 #[test]
+fn what_was_mended_while_the_scrub_read_it_is_no_end_of_the_scrub() {
+    let mut cluster = filled(64 << 20);
+    let leader = cluster.leader();
+    let [first, second] = [20, 21].map(|offset| cluster.position_of(leader, offset));
+    cluster.run_ms(3000);
+    cluster.rot(leader, first, 1);
+    cluster.skip_ms(SCRUB_PAUSE_MS);
+    let reached = |cluster: &Cluster| cluster.snapshot(leader).groups[0].scrub;
+    let mut waited = 0;
+    while reached(&cluster) != first.0 {
+        cluster.run_ms(1);
+        waited += 1;
+        assert!(waited < 1000, "the scrub is at {}", reached(&cluster));
+    }
+    // Its next read takes long enough for a consumer to have the entry mended meanwhile.
+    cluster.slow_reads(leader, 500);
+    cluster.run_ms(20);
+    cluster.slow_reads(leader, 0);
+    assert_eq!(cluster.fetch(leader, "t", 20), Outcome::At(RECORDS));
+    assert_eq!(repairs(&cluster, leader), (1, 1));
+    cluster.rot(leader, second, 1);
+    cluster.run_ms(1000);
+    assert_eq!(repairs(&cluster, leader), (3, 3));
+    assert_eq!(cluster.snapshot(leader).scrub_rounds, 2);
+    cluster.assert_journals_agree();
+    let said = cluster.log_of(leader).join("\n");
+    assert!(!said.contains("isn't damage"), "{said}");
+}
+
+#[test]
 fn a_member_that_is_behind_gets_what_has_rotted_on_the_leader_as_well() {
     let mut cluster = filled(0);
     let leader = cluster.leader();

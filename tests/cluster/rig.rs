@@ -60,6 +60,9 @@ struct Node {
     /// Those of groups that were added.
     more: BTreeMap<GroupId, Disk>,
     disk_stalls: bool,
+    /// How long a read of the journal takes, and those that are out, with when they are done.
+    read_ms: u64,
+    reads: VecDeque<(u64, Input<MemoryPage>)>,
     /// What is left in the place of the checkpoint of a group that went.
     left: BTreeMap<GroupId, Bytes>,
     /// No room for another group.
@@ -90,6 +93,8 @@ impl Node {
             disk: Disk::default(),
             more: BTreeMap::new(),
             disk_stalls: false,
+            read_ms: 0,
+            reads: VecDeque::new(),
             left: BTreeMap::new(),
             disk_is_full: false,
             writes: VecDeque::new(),
@@ -280,6 +285,7 @@ impl Cluster {
         let this = &mut self.nodes[node];
         this.shard = None;
         this.writes.clear();
+        this.reads.clear();
         this.inputs.clear();
         self.cut_links(node);
     }
@@ -306,6 +312,11 @@ impl Cluster {
     /// Has a node's journal writes wait, or lets them go on.
     pub fn stall_disk(&mut self, node: usize, stalls: bool) {
         self.nodes[node].disk_stalls = stalls;
+    }
+
+    /// Has a node's journal reads take so long.
+    pub fn slow_reads(&mut self, node: usize, milliseconds: u64) {
+        self.nodes[node].read_ms = milliseconds;
     }
 
     /// Takes a node's room for more groups, or gives it back.
@@ -354,6 +365,7 @@ impl Cluster {
             let now = self.clocks();
             for node in 0..self.nodes.len() {
                 self.complete_writes(node);
+                self.complete_reads(node);
                 let this = &mut self.nodes[node];
                 let Some(shard) = &mut this.shard else { continue };
                 for input in this.inputs.drain(..) {
@@ -376,6 +388,13 @@ impl Cluster {
                 this.disk_of(group).write(segment, at, page.bytes());
                 this.inputs.push_back(Input::JournalWritten { group, write, result: Ok(()) });
             }
+        }
+    }
+
+    fn complete_reads(&mut self, node: usize) {
+        let this = &mut self.nodes[node];
+        while this.reads.front().is_some_and(|(due, _)| *due <= self.now) {
+            this.inputs.extend(this.reads.pop_front().map(|(_, input)| input));
         }
     }
 
@@ -406,8 +425,15 @@ impl Cluster {
             }
             Output::Fatal { reason } => panic!("node {node}: {reason}"),
             output => {
+                let is_slow = matches!(output, Output::ReadJournal { .. }) && this.read_ms > 0;
                 let done = this.disk_of(group_of(&output)).perform(output);
-                this.inputs.extend(done);
+                match is_slow {
+                    true => {
+                        let due = self.now + this.read_ms * MILLISECOND;
+                        this.reads.extend(done.map(|input| (due, input)));
+                    }
+                    false => this.inputs.extend(done),
+                }
             }
         }
     }

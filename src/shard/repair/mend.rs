@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::{Damage, FoundBy, PATIENCE, PAUSE_MAX, PAUSE_MIN, Reading, Repairs, State, limit};
+use super::{
+    Damage, FoundBy, PATIENCE, PAUSE_MAX, PAUSE_MIN, Reading, Repairs, State, WHOLE_PAUSE, limit,
+};
 use crate::journal::format::Entry;
 use crate::journal::page::Page;
 use crate::limits::{DAMAGED_PLACES_MAX, REPAIRS_IN_FLIGHT_MAX};
@@ -28,6 +30,17 @@ impl Repairs {
         outputs: &mut VecDeque<Output<P>>,
     ) -> bool {
         let at = group.journal.entry_start(at);
+        if let Some(node) = self.is_whole(group.id, at) {
+            self.metrics.damaged += 1;
+            let line = format!(
+                "group {}: the entry at position {at} is as node {node} has it, so it isn't damage \
+                 of the disk that keeps readers from what they want; compare the nodes with \
+                 'hutong journal verify --against'",
+                group.id
+            );
+            outputs.push_back(Output::Log { level: LogLevel::Error, line });
+            return false;
+        }
         if let Some(damage) = self.places.get_mut(&(group.id, at)) {
             if damage.previous_crc.is_none() && previous_crc.is_some() {
                 // More is known of it now, and so it may be found.
@@ -59,6 +72,15 @@ impl Repairs {
         is_mendable
     }
 
+    /// Whether this place was looked at lately and is as another node has it. Then it is given up
+    /// for a while.
+    fn is_whole(&mut self, group: GroupId, at: Position) -> Option<NodeId> {
+        let damage = self.places.get_mut(&(group, at))?;
+        let State::Whole { node, until } = damage.state else { return None };
+        damage.state = State::Hopeless { until };
+        Some(node)
+    }
+
     /// The journal of a group was given up for a snapshot: what was damaged is gone.
     pub fn forget(&mut self, group: GroupId) {
         let gone: Vec<_> = self.places.keys().copied().filter(|(of, _)| *of == group).collect();
@@ -87,7 +109,7 @@ impl Repairs {
     fn under_way(&self) -> BTreeMap<GroupId, usize> {
         let mut counts = BTreeMap::new();
         for ((group, _), damage) in &self.places {
-            if !matches!(damage.state, State::New | State::Hopeless { .. }) {
+            if !matches!(damage.state, State::New | State::Whole { .. } | State::Hopeless { .. }) {
                 *counts.entry(*group).or_default() += 1;
             }
         }
@@ -102,7 +124,9 @@ impl Repairs {
         let has_room = |group| under_way.get(group).is_none_or(|out| *out < REPAIRS_IN_FLIGHT_MAX);
         let times = self.places.iter().filter_map(|((group, _), damage)| match damage.state {
             State::New => has_room(group).then_some(Time(0)),
-            State::Asked { until, .. } | State::Hopeless { until } => Some(until),
+            State::Asked { until, .. } | State::Whole { until, .. } | State::Hopeless { until } => {
+                Some(until)
+            }
             State::Comparing { .. } | State::Writing { .. } => None,
         });
         times.min()
@@ -177,6 +201,10 @@ impl<P: Page> Shard<P> {
         for (group, at) in keys {
             let Some(damage) = self.repairs.places.get_mut(&(group, at)) else { continue };
             match damage.state {
+                State::Whole { until, .. } if until <= now.time => {
+                    self.repairs.places.remove(&(group, at));
+                    continue;
+                }
                 State::Asked { until, .. } | State::Hopeless { until } if until <= now.time => {
                     damage.state = State::New;
                 }
@@ -278,13 +306,10 @@ impl<P: Page> Shard<P> {
         let State::Comparing { position, bytes, node } = &damage.state else { return };
         let (position, bytes, node) = (*position, bytes.clone(), *node);
         if there.is_some_and(|page| page.bytes() == &bytes[..]) {
-            let line = format!(
-                "group {group}: the entry at position {position} is as node {node} has it, so it \
-                 isn't damage of the disk that keeps readers from what they want; compare the \
-                 nodes with 'hutong journal verify --against'"
-            );
-            self.tell_of_repair(LogLevel::Error, line);
-            return self.repairs.give_up(group, at, now.time);
+            // Most likely it was mended after it had been read. Whoever waits reads again.
+            damage.state = State::Whole { node, until: now.time + WHOLE_PAUSE };
+            self.repairs.metrics.repaired += 1;
+            return self.repairs.end(group, at, true);
         }
         let journal = &mut self.groups.at_mut(index).journal;
         if position < journal.start() {

@@ -38,6 +38,9 @@ pub const REPAIR_READ: u64 = 1 << 62;
 /// How long a node may take to answer before the next one is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long it is remembered that what was said to be damaged isn't.
+const WHOLE_PAUSE: Duration = Duration::from_secs(10);
+
 /// When no node has what is damaged, they are asked again after this; the pause doubles each time,
 const PAUSE_MIN: Duration = Duration::from_secs(10);
 /// up to this.
@@ -101,6 +104,12 @@ enum State {
         write: WriteId,
         position: Position,
         node: NodeId,
+    },
+    /// What lies there is what another node has: it was mended between the read of who came upon it
+    /// and the look at it. Who comes upon it again was misled by something else.
+    Whole {
+        node: NodeId,
+        until: Time,
     },
     /// Nobody has it. Readers get an error until the nodes are asked again.
     Hopeless {
