@@ -1,5 +1,6 @@
 //! Where offsets are set to, as typed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
@@ -89,14 +90,28 @@ pub fn from_file(path: &Path) -> anyhow::Result<Vec<((TopicName, i32), i64)>> {
         .with_context(|| format!("can't read the offsets in {}", path.display()))?;
     let lines = (1..).zip(text.lines().map(str::trim));
     let told = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    told.map(|(number, line)| {
-        offset_line(line).ok_or_else(|| {
-            let path = path.display();
-            UsageError(format!("{path}, line {number}: '{line}' is not TOPIC,PARTITION,OFFSET"))
-                .into()
-        })
-    })
-    .collect()
+    offsets_of(told).map_err(|why| UsageError(format!("{}{why}", path.display())).into())
+}
+
+/// The offsets in numbered lines, or what is wrong with them.
+fn offsets_of<'a>(
+    lines: impl Iterator<Item = (usize, &'a str)>,
+) -> Result<Vec<((TopicName, i32), i64)>, String> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (number, line) in lines {
+        let read = offset_line(line);
+        let read =
+            read.ok_or_else(|| format!(", line {number}: '{line}' is not TOPIC,PARTITION,OFFSET"))?;
+        if !seen.insert(read.0.clone()) {
+            return Err(format!(", line {number}: '{line}' names a partition for the second time"));
+        }
+        found.push(read);
+    }
+    if found.is_empty() {
+        return Err(" names no offsets: it has lines of TOPIC,PARTITION,OFFSET".to_owned());
+    }
+    Ok(found)
 }
 
 fn offset_line(line: &str) -> Option<((TopicName, i32), i64)> {
@@ -140,5 +155,10 @@ mod tests {
         for wrong in ["t,3", "t,x,1", ",0,1", "t,0,-1", "t,0,1,2"] {
             assert_eq!(offset_line(wrong), None, "{wrong}");
         }
+        let read = |lines: &[&'static str]| offsets_of((1..).zip(lines.iter().copied()));
+        assert_eq!(read(&["t,3,17", "t,4,17"]).map(|offsets| offsets.len()), Ok(2));
+        assert!(read(&[]).is_err_and(|why| why.contains("names no offsets")));
+        let twice = read(&["t,3,17", "t,4,17", "t,3,18"]);
+        assert!(twice.is_err_and(|why| why.contains("line 3") && why.contains("second time")));
     }
 }
