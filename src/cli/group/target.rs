@@ -84,8 +84,11 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468
 }
 
+/// A partition, and the offset it is set to.
+pub type Line = ((TopicName, i32), i64);
+
 /// Reads lines of `topic,partition,offset`; empty lines and those that begin with `#` are skipped.
-pub fn from_file(path: &Path) -> anyhow::Result<Vec<((TopicName, i32), i64)>> {
+pub fn from_file(path: &Path) -> anyhow::Result<Vec<Line>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("can't read the offsets in {}", path.display()))?;
     let lines = (1..).zip(text.lines().map(str::trim));
@@ -94,9 +97,7 @@ pub fn from_file(path: &Path) -> anyhow::Result<Vec<((TopicName, i32), i64)>> {
 }
 
 /// The offsets in numbered lines, or what is wrong with them.
-fn offsets_of<'a>(
-    lines: impl Iterator<Item = (usize, &'a str)>,
-) -> Result<Vec<((TopicName, i32), i64)>, String> {
+fn offsets_of<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Result<Vec<Line>, String> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     for (number, line) in lines {
@@ -114,7 +115,7 @@ fn offsets_of<'a>(
     Ok(found)
 }
 
-fn offset_line(line: &str) -> Option<((TopicName, i32), i64)> {
+fn offset_line(line: &str) -> Option<Line> {
     let parts: Vec<&str> = line.split(',').map(str::trim).collect();
     let [name, partition, offset] = parts[..] else { return None };
     let partition = partition.parse().ok().filter(|partition: &i32| *partition >= 0)?;
