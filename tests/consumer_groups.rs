@@ -245,6 +245,51 @@ fn groups_without_a_name_and_with_a_very_long_one_are_refused() {
     }
 }
 
+/// As in Kafka, whose consumers had no group once: what they committed can be looked at, and go.
+#[test]
+fn the_group_without_a_name_has_offsets_is_described_and_deleted() {
+    let mut broker = Broker::start();
+    broker.create_topic("there", 1);
+    let at = broker.connect();
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(7);
+    let topics = OffsetCommitRequestTopic::default()
+        .with_name(topic("there"))
+        .with_partitions(vec![partition]);
+    let commit = OffsetCommitRequest::default()
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topics]);
+    assert_eq!(ask(&mut broker, at, 8, &commit).topics[0].partitions[0].error_code, 0);
+    let describe = DescribeGroupsRequest::default().with_groups(vec![group("")]);
+    let described = &ask(&mut broker, at, 6, &describe).groups[0];
+    assert_eq!((described.error_code, described.group_state.as_str()), (0, "Empty"));
+    let delete = DeleteGroupsRequest::default().with_groups_names(vec![group("")]);
+    assert_eq!(ask(&mut broker, at, 2, &delete).results[0].error_code, 0);
+    let described = &ask(&mut broker, at, 6, &describe).groups[0];
+    assert_eq!(described.error_code, code(ErrorCode::GROUP_ID_NOT_FOUND));
+}
+
+/// The version in which OffsetCommit came to know groups that aren't there.
+#[test]
+fn a_member_of_no_group_commits_nothing() {
+    let mut broker = Broker::start();
+    broker.create_topic("there", 1);
+    let at = broker.connect();
+    let topics = OffsetCommitRequestTopic::default()
+        .with_name(topic("there"))
+        .with_partitions(vec![OffsetCommitRequestPartition::default()]);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(group("g"))
+        .with_generation_id_or_member_epoch(3)
+        .with_member_id(text("somebody"))
+        .with_topics(vec![topics]);
+    for (version, expected) in
+        [(8, ErrorCode::ILLEGAL_GENERATION), (9, ErrorCode::GROUP_ID_NOT_FOUND)]
+    {
+        let answer = ask(&mut broker, at, version, &commit);
+        assert_eq!(answer.topics[0].partitions[0].error_code, code(expected), "{version}");
+    }
+}
+
 #[test]
 fn another_shards_group_is_refused_and_any_shard_says_where_it_is() {
     let mut broker = Broker::start_of(2);

@@ -7,6 +7,10 @@ use super::live::Coordinator;
 use super::modern::embedded;
 use super::modern::{ClassicJoin, ConsumerGroup, Env, Outcome};
 
+/// From this version on, OffsetCommit says that there is no such group. Before, that the
+/// generation is another.
+const GROUP_NOT_FOUND_FROM: i16 = 9;
+
 impl Coordinator {
     /// A member joins, for the first time or again.
     pub fn join(&mut self, context: Context<'_>, env: &Env<'_>, join: Join) {
@@ -107,6 +111,13 @@ impl Coordinator {
             Some(group) => {
                 let (id, epoch) = (&member.member_id, member.generation);
                 Ok(group.state().check_commit(id, epoch, Some(version))?)
+            }
+            None if version >= GROUP_NOT_FOUND_FROM
+                && member.generation >= 0
+                && context.store.group(&member.group).is_none()
+                && self.classic.group(&member.group).is_none() =>
+            {
+                Err(Fault::NoSuchGroup)
             }
             None => self.classic.may_commit(context, member),
         }

@@ -145,8 +145,8 @@ impl Replica {
     }
 
     /// If this replica leads: the members that are known to have less than what comes before
-    /// `from`, and of each whether it was heard of since Raft last counted who is there. It counts each
-    /// election time-out, so one that is there may be unheard of for a moment.
+    /// `from`, and of each whether it was heard of since Raft last counted who is there. It counts
+    /// each election time-out, so one that is there may be unheard of for a moment.
     pub fn lagging(&self, from: LogIndex) -> BTreeMap<NodeId, bool> {
         if !self.is_leader() {
             return BTreeMap::new();

@@ -34,6 +34,8 @@ pub const CATCH_UP_READ: u64 = 1 << 63;
 /// Members that are being brought up to date.
 #[derive(Debug, Default)]
 pub struct CatchUps {
+    /// The term that this node leads in. What was sent in another may be cut off since.
+    term: Term,
     members: BTreeMap<NodeId, CatchUp>,
     next_read: u64,
     /// Bytes sent so far.
@@ -89,6 +91,15 @@ impl CatchUp {
     }
 }
 
+impl CatchUps {
+    fn lead(&mut self, term: Term) {
+        if self.term != term {
+            self.members.clear();
+            self.term = term;
+        }
+    }
+}
+
 /// What catching up wants done.
 #[derive(Debug)]
 pub enum CatchUpWork<P> {
@@ -131,7 +142,7 @@ impl<P: Page> Group<P> {
             self.snapshots.clear();
             return work;
         }
-        self.snapshots.lead(self.replica.term());
+        self.lead_in_this_term();
         let cached_from = self.cached_from();
         let lagging = self.replica.lagging(cached_from);
         let is_patient = |up: &CatchUp| now.since(up.heard) < PATIENCE;
@@ -152,6 +163,17 @@ impl<P: Page> Group<P> {
         }
         work.extend(self.send_snapshots(now));
         work
+    }
+
+    /// Forgets whom it brought up to date in another term.
+    fn lead_in_this_term(&mut self) {
+        self.catch_ups.lead(self.replica.term());
+        self.snapshots.lead(self.replica.term());
+    }
+
+    /// A member can't be talked to: when it comes back it is asked anew.
+    pub fn forget_catch_up(&mut self, member: NodeId) {
+        self.catch_ups.members.remove(&member);
     }
 
     /// The first entry of those that are all in the cache.
@@ -201,6 +223,7 @@ impl<P: Page> Group<P> {
 
     /// A member says how far its journal reaches.
     pub fn on_reach(&mut self, from: NodeId, reach: Reach, now: Time) -> Vec<CatchUpWork<P>> {
+        self.lead_in_this_term();
         let Some(up) = self.catch_ups.members.get_mut(&from) else { return Vec::new() };
         if up.state != State::Asked {
             return Vec::new();
@@ -297,6 +320,7 @@ impl<P: Page> Group<P> {
         page: Option<P>,
         now: Time,
     ) -> Vec<CatchUpWork<P>> {
+        self.lead_in_this_term();
         let mut members = self.catch_ups.members.iter();
         let found = members.find_map(|(node, up)| match up.state {
             State::Reading { read: awaited, at, bytes } if awaited == read => {
@@ -428,12 +452,6 @@ pub(super) fn whole_entries(
         if head.end() > until || size > ENTRY_BYTES_MAX {
             break;
         }
-        if head.header.previous_crc != last.crc || head.header.index.0 != last.index.0 + 1 {
-            if entries.is_empty() {
-                return Found::Differs;
-            }
-            break;
-        }
         if at + size > bytes.len() {
             if entries.is_empty() {
                 return Found::Larger(size);
@@ -441,7 +459,14 @@ pub(super) fn whole_entries(
             cut_off = Some(size);
             break;
         }
+        // First whether it is whole: the checksum of the one before may have rotted, too.
         let Some(entry) = format::Entry::read(&bytes[at..], here) else { break };
+        if head.header.previous_crc != last.crc || head.header.index.0 != last.index.0 + 1 {
+            if entries.is_empty() {
+                return Found::Differs;
+            }
+            break;
+        }
         let (term, index) = (head.header.term, head.header.index);
         entries.push((
             term,

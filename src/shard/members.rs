@@ -74,7 +74,9 @@ impl<P: Page> Shard<P> {
         for work in work {
             match work {
                 CatchUpWork::Ask { to } => {
-                    self.peers.ask_where(to, group);
+                    if !self.peers.ask_where(to, group) {
+                        self.groups.at_mut(index).forget_catch_up(to);
+                    }
                 }
                 CatchUpWork::Read { read, segment, at, bytes } => {
                     let read = Output::ReadJournal { group, read, segment, at, bytes };
@@ -195,6 +197,7 @@ impl<P: Page> Shard<P> {
     fn on_node_down(&mut self, id: NodeId) {
         for group in self.groups.iter_mut() {
             group.unreachable(id);
+            group.forget_catch_up(id);
         }
         if let Some(node) = self.cluster.lost_node(id) {
             self.spread_node(id, node);

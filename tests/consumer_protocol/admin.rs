@@ -120,6 +120,8 @@ fn members_of_a_deleted_group_are_strangers() {
         delete: ok
         > beat one
         one: GROUP_ID_NOT_FOUND
+        > commit one 7
+        one: commit GROUP_ID_NOT_FOUND
         > join one a
         one: epoch 1, a:0
         ",

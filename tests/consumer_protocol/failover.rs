@@ -1,5 +1,9 @@
 //! The coordinator's node dies, and the group goes on where another leads.
 
+use hutong::kafka::error_code::ErrorCode;
+use kafka_protocol::messages::ListGroupsRequest;
+
+use super::rig::Cluster;
 use super::script::check_on;
 
 #[test]
@@ -195,4 +199,28 @@ fn one_node_that_is_killed_has_its_groups_again() {
         two: epoch 2, a:2-3
         ",
     );
+}
+
+/// Whoever has just been elected doesn't know all groups yet: a list of the rest would look whole.
+#[test]
+fn a_list_is_given_when_it_is_whole() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("a", 1);
+    let old = cluster.leader();
+    cluster.commit_offset(old, "a", 7);
+    cluster.kill(old);
+    let mut codes = Vec::new();
+    while cluster.leader_if_any().is_none() {
+        for node in (0..3).filter(|node| *node != old) {
+            let at = cluster.send(node, 5, &ListGroupsRequest::default());
+            let listed = cluster.answer::<ListGroupsRequest>(node, at, 5, 2).expect("an answer");
+            codes.push(ErrorCode(listed.error_code));
+            assert!(codes.len() < 10_000, "nobody is elected");
+        }
+    }
+    assert!(codes.contains(&ErrorCode::COORDINATOR_LOAD_IN_PROGRESS), "{codes:?}");
+    let new = cluster.leader();
+    let at = cluster.send(new, 5, &ListGroupsRequest::default());
+    let listed = cluster.answer::<ListGroupsRequest>(new, at, 5, 2).expect("an answer");
+    assert_eq!(listed.groups[0].group_id.as_str(), "readers");
 }

@@ -234,7 +234,7 @@ fn the_command_line_sees_it(broker: &Broker, protocol: Protocol) {
     assert_eq!(committed(&broker.address()), vec![20; 6]);
 
     let (done, said) = hutong(broker, &["group", "describe", "nobody"]);
-    assert!(!done && said.contains("GROUP_ID_NOT_FOUND"), "{said}");
+    assert!(!done && said.contains("there is no such group"), "{said}");
     let (done, said) = hutong(broker, &["group", "delete", "nobody"]);
     assert!(!done && said.contains("can't delete group nobody"), "{said}");
 }

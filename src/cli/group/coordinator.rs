@@ -19,12 +19,13 @@ const MANY_KEYS_FROM: i16 = 4;
 const MANY_GROUPS_FROM: i16 = 8;
 
 /// Kafka's codes for "not yet, or not me (any more)".
-const LOADING: i16 = 14;
+pub const LOADING: i16 = 14;
 const NOT_AVAILABLE: i16 = 15;
 const NOT_COORDINATOR: i16 = 16;
 
-const TRIES: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(150);
+/// How often such a broker is asked, and the first pause in between.
+pub const TRIES: u32 = 6;
+pub const PAUSE: Duration = Duration::from_millis(150);
 
 /// What a group has committed, by partition.
 pub type Committed = BTreeMap<(TopicName, i32), i64>;

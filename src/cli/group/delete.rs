@@ -47,6 +47,9 @@ pub fn run(cluster: &mut Cluster, args: &DeleteArgs) -> anyhow::Result<()> {
             NON_EMPTY_GROUP => {
                 failures.push(format!("can't delete group {name}: it has members, stop them first"))
             }
+            GROUP_ID_NOT_FOUND => {
+                failures.push(format!("can't delete group {name}: there is no such group"));
+            }
             code => failures.push(format!("can't delete group {name}: {}", error_name(code))),
         }
     }

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::super::client::error_name;
 use super::super::cluster::Cluster;
 use super::super::output::{Table, print, print_json, printable};
+use super::coordinator::{LOADING, PAUSE, TRIES};
 
 /// From here on groups can be asked for by their state.
 const STATES_FROM: i16 = 4;
@@ -29,14 +30,42 @@ const TYPES_FROM: i16 = 5;
 pub struct ListArgs {
     /// Only groups in this state: Empty, PreparingRebalance, CompletingRebalance, Assigning,
     /// Reconciling or Stable
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<String>,
     /// Only groups that use this protocol: classic or consumer
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
     kind: Vec<String>,
     /// Print JSON: an array with an object for each group
     #[arg(long)]
     json: bool,
+}
+
+/// The states there are, here and in any Kafka.
+const STATES: [&str; 8] = [
+    "Empty",
+    "PreparingRebalance",
+    "CompletingRebalance",
+    "Assigning",
+    "Reconciling",
+    "Stable",
+    "Dead",
+    "NotReady",
+];
+/// The protocols there are.
+const KINDS: [&str; 4] = ["classic", "consumer", "share", "streams"];
+
+fn state(text: &str) -> Result<String, String> {
+    one_of(&STATES, text)
+}
+
+fn kind(text: &str) -> Result<String, String> {
+    one_of(&KINDS, text)
+}
+
+/// The word as brokers want it: older ones know only their own spelling.
+fn one_of(words: &[&str], text: &str) -> Result<String, String> {
+    let found = words.iter().find(|word| word.eq_ignore_ascii_case(text));
+    found.map(|word| (*word).to_owned()).ok_or_else(|| format!("it is one of {}", words.join(", ")))
 }
 
 /// Lists the groups in the order of their ids.
@@ -92,7 +121,15 @@ fn groups_of_all(
             }
             request.types_filter = texts(&args.kind);
         }
-        let answer = connection.send(&request)?;
+        let mut answer = connection.send(&request)?;
+        for tried in 1..TRIES {
+            // It has just become the coordinator of some groups.
+            if answer.error_code != LOADING {
+                break;
+            }
+            std::thread::sleep(PAUSE * tried);
+            answer = connection.send(&request)?;
+        }
         if answer.error_code != 0 {
             bail!("broker {broker} can't list its groups: {}", error_name(answer.error_code));
         }
@@ -104,4 +141,17 @@ fn groups_of_all(
 /// What older brokers don't tell is empty.
 pub fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { printable(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_and_protocols_are_spelled_as_brokers_do() {
+        assert_eq!(state("preparingrebalance"), Ok("PreparingRebalance".to_owned()));
+        assert_eq!(kind("CONSUMER"), Ok("consumer".to_owned()));
+        assert!(state("stabel").is_err_and(|why| why.contains("Stable")));
+        assert!(kind("").is_err());
+    }
 }

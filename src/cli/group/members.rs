@@ -23,6 +23,8 @@ const CLASSIC: &str = "classic";
 const DEAD: &str = "Dead";
 /// Kafka's code for a group that isn't there, or isn't of the kind that was asked for.
 const GROUP_ID_NOT_FOUND: i16 = 69;
+/// Kafka's code for a group that can't be of this kind, as it has no name.
+const INVALID_GROUP_ID: i16 = 24;
 /// MemberType of a member that speaks the classic protocol.
 const CLASSIC_MEMBER: i8 = 0;
 
@@ -79,7 +81,8 @@ pub fn group(cluster: &mut Cluster, id: &str) -> anyhow::Result<Group> {
         let group = answer.groups.into_iter().next().context("the answer names no group")?;
         match group.error_code {
             0 => return Ok(of_modern(group)),
-            GROUP_ID_NOT_FOUND => {}
+            // The classic group without a name has no members, and may have offsets.
+            GROUP_ID_NOT_FOUND | INVALID_GROUP_ID => {}
             code => bail!("{}", error_name(code)),
         }
     }
@@ -88,11 +91,11 @@ pub fn group(cluster: &mut Cluster, id: &str) -> anyhow::Result<Group> {
         answer.groups.iter().map(|group| group.error_code).collect()
     })?;
     let group = answer.groups.into_iter().next().context("the answer names no group")?;
+    if group.group_state.as_str() == DEAD || group.error_code == GROUP_ID_NOT_FOUND {
+        bail!("there is no such group");
+    }
     if group.error_code != 0 {
         bail!("{}", error_name(group.error_code));
-    }
-    if group.group_state.as_str() == DEAD {
-        bail!("there is no such group");
     }
     Ok(of_classic(group))
 }

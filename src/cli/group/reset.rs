@@ -17,6 +17,7 @@ use super::super::cluster::Cluster;
 use super::super::output::{Table, plural, print, print_json, printable};
 use super::super::topic::offsets::{Offsets, at_time, offsets};
 use super::coordinator::{Committed, ask, committed, group_id};
+use super::members::group;
 use super::target::{Moment, Partitions, from_file};
 
 /// Kafka's code for a commit in nobody's name to a group with members.
@@ -70,8 +71,8 @@ struct To {
     #[arg(long, value_name = "TIME")]
     to_time: Option<Moment>,
     /// To this offset
-    #[arg(long, value_name = "OFFSET")]
-    to_offset: Option<u32>,
+    #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
+    to_offset: Option<i64>,
     /// By so many records forward, or back if negative
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     shift_by: Option<i64>,
@@ -103,7 +104,9 @@ pub fn run(cluster: &mut Cluster, args: &ResetArgs) -> anyhow::Result<()> {
     if args.execute {
         commit(cluster, &args.group, &new)?;
     }
-    report(args, &committed, &new)
+    let has_members =
+        !args.execute && group(cluster, &args.group).is_ok_and(|group| !group.members.is_empty());
+    report(args, &committed, &new, has_members)
 }
 
 /// The partitions to set.
@@ -166,7 +169,7 @@ fn wanted(
         return Ok(i64::MAX);
     }
     if let Some(offset) = to.to_offset {
-        return Ok(offset.into());
+        return Ok(offset);
     }
     let place = || format!("partition {} of topic {}", key.1, printable(&key.0));
     if let Some(shift) = to.shift_by {
@@ -230,7 +233,12 @@ fn commit(cluster: &mut Cluster, group: &str, new: &BTreeMap<Key, i64>) -> anyho
     }
 }
 
-fn report(args: &ResetArgs, old: &Committed, new: &BTreeMap<Key, i64>) -> anyhow::Result<()> {
+fn report(
+    args: &ResetArgs,
+    old: &Committed,
+    new: &BTreeMap<Key, i64>,
+    has_members: bool,
+) -> anyhow::Result<()> {
     if args.json {
         let objects = new.iter().map(|(key, offset)| {
             json!({
@@ -249,6 +257,9 @@ fn report(args: &ResetArgs, old: &Committed, new: &BTreeMap<Key, i64>) -> anyhow
     let group = printable(&args.group);
     let last = if args.execute {
         format!("{count} of group {group} set\n")
+    } else if has_members {
+        let when = format!("once the members of group {group} are stopped");
+        format!("nothing was changed: --execute sets {count} {when}\n")
     } else {
         format!("nothing was changed: --execute sets {count} of group {group}\n")
     };

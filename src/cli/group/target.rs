@@ -1,5 +1,6 @@
 //! Where offsets are set to, as typed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
@@ -83,23 +84,38 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468
 }
 
+/// A partition, and the offset it is set to.
+pub type Line = ((TopicName, i32), i64);
+
 /// Reads lines of `topic,partition,offset`; empty lines and those that begin with `#` are skipped.
-pub fn from_file(path: &Path) -> anyhow::Result<Vec<((TopicName, i32), i64)>> {
+pub fn from_file(path: &Path) -> anyhow::Result<Vec<Line>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("can't read the offsets in {}", path.display()))?;
     let lines = (1..).zip(text.lines().map(str::trim));
     let told = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    told.map(|(number, line)| {
-        offset_line(line).ok_or_else(|| {
-            let path = path.display();
-            UsageError(format!("{path}, line {number}: '{line}' is not TOPIC,PARTITION,OFFSET"))
-                .into()
-        })
-    })
-    .collect()
+    offsets_of(told).map_err(|why| UsageError(format!("{}{why}", path.display())).into())
 }
 
-fn offset_line(line: &str) -> Option<((TopicName, i32), i64)> {
+/// The offsets in numbered lines, or what is wrong with them.
+fn offsets_of<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Result<Vec<Line>, String> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (number, line) in lines {
+        let read = offset_line(line);
+        let read =
+            read.ok_or_else(|| format!(", line {number}: '{line}' is not TOPIC,PARTITION,OFFSET"))?;
+        if !seen.insert(read.0.clone()) {
+            return Err(format!(", line {number}: '{line}' names a partition for the second time"));
+        }
+        found.push(read);
+    }
+    if found.is_empty() {
+        return Err(" names no offsets: it has lines of TOPIC,PARTITION,OFFSET".to_owned());
+    }
+    Ok(found)
+}
+
+fn offset_line(line: &str) -> Option<Line> {
     let parts: Vec<&str> = line.split(',').map(str::trim).collect();
     let [name, partition, offset] = parts[..] else { return None };
     let partition = partition.parse().ok().filter(|partition: &i32| *partition >= 0)?;
@@ -140,5 +156,10 @@ mod tests {
         for wrong in ["t,3", "t,x,1", ",0,1", "t,0,-1", "t,0,1,2"] {
             assert_eq!(offset_line(wrong), None, "{wrong}");
         }
+        let read = |lines: &[&'static str]| offsets_of((1..).zip(lines.iter().copied()));
+        assert_eq!(read(&["t,3,17", "t,4,17"]).map(|offsets| offsets.len()), Ok(2));
+        assert!(read(&[]).is_err_and(|why| why.contains("names no offsets")));
+        let twice = read(&["t,3,17", "t,4,17", "t,3,18"]);
+        assert!(twice.is_err_and(|why| why.contains("line 3") && why.contains("second time")));
     }
 }

@@ -118,7 +118,8 @@ impl ConsumerGroup {
     /// The same group in the classic protocol, if it can be. Its record takes this one's place.
     ///
     /// The generation is the highest epoch that a member has, so that those who have it are told
-    /// to join again, and keep what they have until then.
+    /// to join again, and keep what they have until then. Later epochs, of which only members knew
+    /// that are gone, come again.
     pub fn to_classic(&self) -> Option<ClassicGroup> {
         if !self.can_downgrade() {
             return None;

@@ -39,7 +39,8 @@ impl<P: Page> Coordination<'_, P> {
     ) {
         let groups = request.groups.iter().map(|id| {
             let described = DescribedGroup::default().with_group_id(id.clone());
-            match self.route_named(id) {
+            // The empty name, too: simple consumers of long ago have no other.
+            match self.route(id) {
                 Ok(index) => self.describe(header.api_version, index, described),
                 Err(code) => described.with_error_code(code.code()),
             }
@@ -84,6 +85,12 @@ impl<P: Page> Coordination<'_, P> {
         };
         let mut groups = Vec::new();
         for index in 0..self.groups.len() {
+            if self.is_loading(index) {
+                // Without these the list would look whole.
+                let code = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS.code();
+                let response = ListGroupsResponse::default().with_error_code(code);
+                return self.connections.respond(ticket, &header, &response);
+            }
             let listed = self.listed(index).into_iter();
             groups.extend(
                 listed
@@ -139,7 +146,7 @@ impl<P: Page> Coordination<'_, P> {
         let mut missing = Vec::new();
         let mut results = Vec::new();
         for id in &request.groups_names {
-            let routed = self.route_named(id);
+            let routed = self.route(id);
             let deleted = routed.and_then(|index| {
                 let delete = self.with(index, |coordinator, context| {
                     coordinator.delete_group(context, caller, id.to_string())

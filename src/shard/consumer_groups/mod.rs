@@ -179,11 +179,14 @@ impl<P: Page> Coordination<'_, P> {
         let index = self.groups.index(home).ok_or(ErrorCode::NOT_COORDINATOR)?;
         match self.state.coordinator(index) {
             Some(_) => Ok(index),
-            None if self.groups.at(index).replica.is_leader() => {
-                Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)
-            }
+            None if self.is_loading(index) => Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
             None => Err(ErrorCode::NOT_COORDINATOR),
         }
+    }
+
+    /// Whether this shard leads where consumer groups are kept, and doesn't coordinate them yet.
+    fn is_loading(&self, index: usize) -> bool {
+        self.state.coordinator(index).is_none() && self.groups.at(index).replica.is_leader()
     }
 
     /// The same for what needs a name, as everything about members does.

@@ -2,9 +2,9 @@
 //!
 //! Every ten minutes the leader looks at all offsets it keeps. Those of a group without members
 //! go when it has been without for `offsets.retention.minutes`; those of consumers that never
-//! were members, that long after they were committed; and so do those of topics that the members
-//! of a group no longer read. Those of deleted topics go at once. A group of which nothing is left
-//! goes as well.
+//! were members, and of groups of the new protocol, that long after they were committed, as in
+//! Kafka; and so do those of topics that the members of a group no longer read. Those of deleted
+//! topics go at once. A group of which nothing is left goes as well.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

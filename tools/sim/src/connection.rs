@@ -21,6 +21,19 @@ pub struct SentBatch {
     pub count: u32,
 }
 
+/// Who of a consumer group has asked.
+#[derive(Clone, Debug)]
+pub struct Speaker {
+    pub group: String,
+    /// Its id, or the name that it keeps when it comes back; empty before it has either.
+    pub owner: String,
+    /// This one life of it.
+    pub life: String,
+}
+
+/// A member's id, and what it says that it has.
+pub type Claim = (String, Vec<PartitionId>);
+
 /// What a request was for.
 #[derive(Clone, Debug)]
 pub enum What {
@@ -56,16 +69,15 @@ pub enum What {
         group: String,
     },
     Sync {
-        group: String,
+        by: Speaker,
         generation: i32,
-        owner: String,
     },
-    Heartbeat,
+    Heartbeat {
+        by: Speaker,
+    },
     /// A heartbeat of the protocol in which the coordinator assigns.
     Beat {
-        group: String,
-        /// The one life of a member that says this.
-        member: String,
+        by: Speaker,
     },
     Leave,
     Commit {
@@ -113,8 +125,8 @@ pub enum Reply {
         code: i16,
         member: String,
         generation: i32,
-        /// All of them.
-        members: Option<Vec<String>>,
+        /// All of them, with what each says that it has, if this one leads.
+        members: Option<Vec<Claim>>,
         skips: bool,
     },
     /// An error code, or what the member owns.

@@ -8,8 +8,9 @@ use kafka_protocol::messages::{
     LeaveGroupResponse, OffsetCommitResponse, OffsetFetchResponse, SyncGroupResponse,
 };
 
-use crate::clients::group_requests::assigned;
-use crate::connection::{Asked, PartitionId, Reply, What};
+use crate::clients::group_requests::{assigned, claim};
+use crate::clients::member::BOTH;
+use crate::connection::{Asked, Claim, PartitionId, Reply, Speaker, What};
 use crate::host::Place;
 use crate::lie;
 use crate::wire;
@@ -52,17 +53,24 @@ impl World {
                 let joined: JoinGroupResponse = wire::response(version, frame)?;
                 self.joined(asked, &joined)
             }
-            What::Sync { group, generation, owner } => {
+            What::Sync { by, generation } => {
                 let synced: SyncGroupResponse = wire::response(version, frame)?;
-                self.synced(asked, (group.as_str(), *generation, owner.as_str()), &synced)
+                self.synced(place, asked, (by, *generation), &synced)
             }
-            What::Heartbeat => {
+            What::Heartbeat { by } => {
                 let response: HeartbeatResponse = wire::response(version, frame)?;
-                told(asked, response.error_code)
+                let mut code = response.error_code;
+                if self.is_loaded() {
+                    code = lie::heard(self.lie, ErrorCode(code)).code();
+                }
+                // Who is to join again has what it has until it does.
+                let is_member = [0, ErrorCode::REBALANCE_IN_PROGRESS.code()].contains(&code);
+                if is_member && by.group.starts_with(BOTH) {
+                    self.is_well(place, asked, by, None)?;
+                }
+                told(asked, code)
             }
-            What::Beat { group, member } => {
-                self.beaten(place, asked, group, member, &wire::response(version, frame)?)
-            }
+            What::Beat { by } => self.beaten(place, asked, by, &wire::response(version, frame)?),
             What::Leave => {
                 let response: LeaveGroupResponse = wire::response(version, frame)?;
                 let member = response.members.first().map_or(0, |member| member.error_code);
@@ -85,16 +93,19 @@ impl World {
         allow(asked, code, &[ELSEWHERE, OUT_OF_STEP, TO_NEW_MEMBERS])?;
         let member = joined.member_id.to_string();
         let leads = code == 0 && *joined.leader == *member;
-        let members = joined.members.iter().map(|member| member.member_id.to_string());
-        let members = leads.then(|| members.collect());
+        let members =
+            joined.members.iter().map(|one| claim(&self.topics, &one.member_id, &one.metadata));
+        let members = members.collect::<Result<Vec<Claim>, String>>()?;
+        let members = leads.then_some(members);
         let (generation, skips) = (joined.generation_id, joined.skip_assignment);
         Ok(Reply::Joined { code, member, generation, members, skips })
     }
 
     fn synced(
         &mut self,
+        place: Place,
         asked: &Asked,
-        (group, generation, owner): (&str, i32, &str),
+        (by, generation): (&Speaker, i32),
         synced: &SyncGroupResponse,
     ) -> Result<Reply, String> {
         let code = synced.error_code;
@@ -102,11 +113,13 @@ impl World {
         let mut owns: Vec<PartitionId> = Vec::new();
         if code == 0 {
             let bytes = lie::assignment(self.lie, &mut self.last_assignment, &synced.assignment);
-            for (topic, number) in assigned(&bytes)? {
-                let topic = self.topics.by_name.get(&topic).and_then(|topic| topic.id);
-                owns.extend(topic.map(|id| (id, number)));
+            owns = assigned(&self.topics, &bytes)?;
+            if by.group.starts_with(BOTH) {
+                self.checks.groups.in_epoch(by, generation, &owns, asked.sent_at)?;
+                self.is_well(place, asked, by, Some(&owns))?;
+            } else {
+                self.checks.groups.synced(&by.group, generation, &by.owner, &owns)?;
             }
-            self.checks.groups.synced(group, generation, owner, &owns)?;
         }
         Ok(Reply::Synced { code, owns })
     }
@@ -115,8 +128,7 @@ impl World {
         &mut self,
         place: Place,
         asked: &Asked,
-        group: &str,
-        member: &str,
+        by: &Speaker,
         beaten: &ConsumerGroupHeartbeatResponse,
     ) -> Result<Reply, String> {
         let code = beaten.error_code;
@@ -127,13 +139,32 @@ impl World {
             });
             lie::owned(self.lie, &mut self.last_owned, topics.collect())
         });
-        if code == 0 && beaten.member_epoch >= 0 {
-            let leads = self.leads_since(place, group, asked.sent_at);
-            let times = (asked.sent_at, self.now);
-            self.checks.groups.beaten(group, member, owns.as_deref(), times, leads)?;
-        }
         let member = beaten.member_id.as_deref().unwrap_or_default().to_string();
-        Ok(Reply::Beaten { code, member, epoch: beaten.member_epoch, owns })
+        let epoch = beaten.member_epoch;
+        if code == 0 && epoch >= 0 {
+            let mut by = by.clone();
+            if by.owner.is_empty() {
+                by.owner.clone_from(&member);
+            }
+            if let Some(owns) = &owns {
+                self.checks.groups.in_epoch(&by, epoch, owns, asked.sent_at)?;
+            }
+            self.is_well(place, asked, &by, owns.as_deref())?;
+        }
+        Ok(Reply::Beaten { code, member, epoch, owns })
+    }
+
+    /// A member is told that all is well, and maybe what it shall own.
+    fn is_well(
+        &mut self,
+        place: Place,
+        asked: &Asked,
+        by: &Speaker,
+        owns: Option<&[PartitionId]>,
+    ) -> Result<(), String> {
+        let leads = self.leads_since(place, &by.group, asked.sent_at);
+        let times = (asked.sent_at, self.now);
+        self.checks.groups.beaten(&by.group, &by.life, owns, times, leads)
     }
 
     /// Whether nobody else has led since a moment where a consumer group is kept.

@@ -79,6 +79,8 @@ pub struct Report {
     /// What members of consumer groups were given, and commits that were acknowledged.
     pub assignments: u64,
     pub commits: u64,
+    /// Consumer groups with members that went from one protocol to the other.
+    pub switches: u64,
     /// Processes that ended because their disk failed.
     pub disk_failures: u64,
     /// Bits that flipped on disks.
@@ -113,6 +115,7 @@ impl Report {
         self.storage_errors += other.storage_errors;
         self.assignments += other.assignments;
         self.commits += other.commits;
+        self.switches += other.switches;
         self.disk_failures += other.disk_failures;
         self.rotten += other.rotten;
         self.mended += other.mended;

@@ -2,6 +2,7 @@
 //! runs: what it is told, or what leaves it, is bent on the way.
 
 use bytes::Bytes;
+use hutong::kafka::error_code::ErrorCode;
 use hutong::model::qos::Qos;
 
 use crate::connection::PartitionId;
@@ -41,6 +42,9 @@ pub enum Lie {
     KeepsPlace,
     /// Now and then a member of a consumer group is told what another one was told before.
     GivesTwice,
+    /// While faults go on members of the classic protocol hear that all is well, when they are to
+    /// join again and when they were expelled.
+    SaysAllIsWell,
 }
 
 /// Where the bytes of a duplex frame lie: length, serial, then the payload.
@@ -86,6 +90,16 @@ pub fn assignment(lie: Lie, last: &mut Bytes, assignment: &Bytes) -> Bytes {
     let before = std::mem::replace(last, assignment.clone());
     let twice = lie == Lie::GivesTwice && before.len().is_multiple_of(3);
     if twice { before } else { assignment.clone() }
+}
+
+/// What a member's heartbeat is answered.
+pub fn heard(lie: Lie, code: ErrorCode) -> ErrorCode {
+    let asks_more = [
+        ErrorCode::REBALANCE_IN_PROGRESS,
+        ErrorCode::UNKNOWN_MEMBER_ID,
+        ErrorCode::FENCED_INSTANCE_ID,
+    ];
+    if lie == Lie::SaysAllIsWell && asks_more.contains(&code) { ErrorCode::NONE } else { code }
 }
 
 /// What a member is told to own where the coordinator assigns; `last` is what one was told before.

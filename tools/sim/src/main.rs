@@ -130,7 +130,7 @@ fn tell(total: &Report, seeds: u64, nodes: usize, began: Instant) {
          entries mended, {} groups given up, {} changes of members, {} groups moved, {} disks \
          lost, {} network troubles, {} elections, {} requests, {} records acknowledged, {} \
          fetched, {} journal reads, {} checkpoints, {} snapshots, {} segments removed, {} group \
-         assignments, {} group commits; trace {:016x}",
+         assignments, {} group commits, {} live switches of a group's protocol; trace {:016x}",
         simulated / seconds,
         total.crashes,
         total.clean_stops,
@@ -152,6 +152,7 @@ fn tell(total: &Report, seeds: u64, nodes: usize, began: Instant) {
         total.segments_removed,
         total.assignments,
         total.commits,
+        total.switches,
         total.trace_hash
     );
 }

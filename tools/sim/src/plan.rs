@@ -39,6 +39,10 @@ pub struct Plan {
     pub consumer_groups: u32,
     /// Those whose coordinator assigns.
     pub modern_groups: u32,
+    /// Those that are switched from one kind to the other and back, one member after the other.
+    pub mixed_groups: u32,
+    /// How long it takes until the members of these are to go to the other kind.
+    pub switch_every: u64,
     /// How long a member of these may be silent.
     pub modern_session: u64,
     /// Mean time between two requests of a producer.
@@ -121,6 +125,8 @@ impl Plan {
             retained_percent: 30,
             consumer_groups: random.pick(&[0, 1, 2]),
             modern_groups: random.pick(&[0, 0, 1, 2]),
+            mixed_groups: random.pick(&[0, 0, 1, 2]),
+            switch_every: random.pick(&[4, 8, 15]) * SECOND,
             modern_session: random.pick(&[3, 6, 10]) * SECOND,
             think: random.pick(&[1, 5, 20, 50]) * MS,
             write: random.pick(&[MS / 10, MS, 5 * MS, 30 * MS]),

@@ -75,7 +75,11 @@ impl World {
     /// The world of a seed.
     pub fn new(options: &Options) -> World {
         let mut random = Random::new(options.seed);
-        let plan = Plan::new(&mut random, options.nodes);
+        let mut plan = Plan::new(&mut random, options.nodes);
+        if options.lie == Lie::SaysAllIsWell {
+            // Where it is seen.
+            plan.mixed_groups = 2;
+        }
         let mut trace = Trace::new(options.print);
         let seed = options.seed;
         trace.event(0, &[seed], || format!("seed {seed}: {plan:?}"));
@@ -140,6 +144,13 @@ impl World {
         for group in 0..self.plan.modern_groups {
             for number in 0..self.random.between(1, 4) as u32 {
                 let kind = Kind::modern(group, number, &mut self.random);
+                self.add_client(kind);
+            }
+        }
+        for group in 0..self.plan.mixed_groups {
+            let keeps = self.random.chance(50);
+            for number in 0..self.random.between(2, 4) as u32 {
+                let kind = Kind::mixed(group, number, keeps, &mut self.random);
                 self.add_client(kind);
             }
         }
@@ -217,6 +228,7 @@ impl World {
         self.report.elections = self.checks.consensus.elections();
         self.report.assignments = self.checks.groups.assignments;
         self.report.commits = self.checks.groups.acknowledged;
+        self.report.switches = self.checks.groups.switches;
         Ok(self.report)
     }
 

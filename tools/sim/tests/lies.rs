@@ -72,6 +72,11 @@ mod groups {
     fn a_partition_with_two_owners() {
         is_caught(Lie::GivesTwice, 3);
     }
+
+    #[test]
+    fn never_telling_a_member_to_join_again() {
+        is_caught(Lie::SaysAllIsWell, 3);
+    }
 }
 
 /// The bugs of a journal.

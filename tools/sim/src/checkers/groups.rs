@@ -1,6 +1,6 @@
-//! Consumer groups: no partition has two owners in one generation, or at one time where the
-//! coordinator assigns, and committed offsets that were
-//! acknowledged neither go back by themselves nor vanish.
+//! Consumer groups: no partition has two owners in one generation or epoch, nor at one time where
+//! the coordinator assigns or may come to, and committed offsets that were acknowledged neither go
+//! back by themselves nor vanish.
 //!
 //! All commits of a group to one partition have growing numbers, whoever makes them: an owner goes
 //! on behind what it found, and who is no owner any more is refused. So a number that is smaller
@@ -9,10 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hutong::coordinator::Store;
+use hutong::coordinator::{Store, StoredGroup};
 
 use crate::checkers::name;
-use crate::connection::PartitionId;
+use crate::connection::{PartitionId, Speaker};
 
 /// A group's name, and a partition.
 type Place = (String, PartitionId);
@@ -20,9 +20,17 @@ type Place = (String, PartitionId);
 /// What members and committers were told.
 #[derive(Debug, Default)]
 pub struct Groups {
-    /// By group and generation: what each member was given.
+    /// By group and generation or epoch: what each member was given.
     given: BTreeMap<String, BTreeMap<i32, BTreeMap<String, BTreeSet<PartitionId>>>>,
-    /// By group whose coordinator assigns: what each member was given, and hasn't given up.
+    /// When each group was last seen without members, or in an epoch before one that it had been
+    /// in. From then on later epochs come anew.
+    anew_at: BTreeMap<String, u64>,
+    /// Groups with members, and whether the coordinator assigns there.
+    is_modern: BTreeMap<String, bool>,
+    /// How often that has changed while there were members.
+    pub switches: u64,
+    /// By group whose coordinator assigns, or may: what each member was given, and hasn't given
+    /// up.
     held: BTreeMap<String, BTreeMap<String, BTreeSet<PartitionId>>>,
     doubts: Vec<Doubt>,
     commits: BTreeMap<Place, Commits>,
@@ -84,6 +92,37 @@ impl Groups {
             "groups: in generation {generation} of {group}, {owner} was given {before:?}, and then \
              {mine:?}"
         ))
+    }
+
+    /// A member is told what it shall own in an epoch, or in a generation of a group that may go
+    /// from one to the other. Within one it may be given more, step by step.
+    ///
+    /// # Errors
+    /// Somebody else was given some of it in the same one.
+    pub fn in_epoch(
+        &mut self,
+        by: &Speaker,
+        epoch: i32,
+        partitions: &[PartitionId],
+        asked_at: u64,
+    ) -> Result<(), String> {
+        if self.anew_at.get(&by.group).is_some_and(|at| asked_at <= *at) {
+            return Ok(());
+        }
+        let epochs = self.given.entry(by.group.clone()).or_default();
+        let given = epochs.entry(epoch).or_default();
+        for (other, theirs) in given.iter().filter(|(other, _)| **other != by.owner) {
+            if let Some(shared) = partitions.iter().find(|partition| theirs.contains(*partition)) {
+                return Err(format!(
+                    "groups: in epoch {epoch} of {}, {} belongs to {other} and to {}",
+                    by.group,
+                    name(shared),
+                    by.owner
+                ));
+            }
+        }
+        given.entry(by.owner.clone()).or_default().extend(partitions);
+        Ok(())
     }
 
     /// A member of a group whose coordinator assigns is about to say what it has.
@@ -158,7 +197,29 @@ impl Groups {
     ///
     /// # Errors
     /// One is gone that has offsets.
-    pub fn kept(&mut self, store: &Store, is_kept: impl Fn(&str) -> bool) -> Result<(), String> {
+    pub fn kept(
+        &mut self,
+        store: &Store,
+        is_kept: impl Fn(&str) -> bool,
+        now: u64,
+    ) -> Result<(), String> {
+        for (group, given) in self.given.iter_mut().filter(|(group, _)| is_kept(group)) {
+            let stored = store.group(group).filter(|stored| stored.member_count() > 0);
+            let epoch = stored.map_or(-1, epoch);
+            // A group that becomes a classic one has the highest generation that a member knows.
+            // Epochs after that were of members that are gone.
+            if given.last_key_value().is_some_and(|(last, _)| *last > epoch) {
+                given.retain(|given, _| *given <= epoch);
+                self.anew_at.insert(group.clone(), now);
+            }
+            let Some(stored) = stored else {
+                self.is_modern.remove(group);
+                continue;
+            };
+            let is_modern = stored.modern().is_some();
+            let before = self.is_modern.insert(group.clone(), is_modern);
+            self.switches += u64::from(before.is_some_and(|before| before != is_modern));
+        }
         let is_gone = |group: &String| store.group(group).is_none() && is_kept(group);
         let Some(gone) = self.given.keys().find(|group| is_gone(group)).cloned() else {
             return Ok(());
@@ -257,6 +318,11 @@ impl Groups {
     pub fn restarted(&mut self, node: usize) {
         self.told.retain(|(_, of), _| *of != node);
     }
+}
+
+fn epoch(stored: &StoredGroup) -> i32 {
+    let classic = stored.classic().map(|classic| classic.generation);
+    classic.or(stored.modern().map(|modern| modern.epoch())).unwrap_or(-1)
 }
 
 /// What a member believes when it is at rest.

@@ -77,7 +77,7 @@ impl Checks {
             let (id, consensus) = (group.id.0, &self.consensus);
             if consensus.is_newest(id, group.replica.term().0) {
                 let is_kept = |name: &str| consensus.home_of(name) == Some(id);
-                self.groups.kept(&group.consumer_groups, is_kept)?;
+                self.groups.kept(&group.consumer_groups, is_kept, now)?;
             }
         }
         Ok(lines)

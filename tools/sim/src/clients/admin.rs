@@ -62,7 +62,8 @@ impl Admin {
         }
         let Some(id) = *connection else { return again };
         let live = world.topics.live().count() as u32;
-        if world.plan.modern_groups > 0 && !world.configured {
+        let is_modern = world.plan.modern_groups + world.plan.mixed_groups > 0;
+        if is_modern && !world.configured {
             self.configure(world, id);
         } else if world.topics.stale || !world.is_loaded() {
             self.metadata(world, id);

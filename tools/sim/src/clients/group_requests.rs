@@ -22,7 +22,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use crate::connection::{PartitionId, What};
+use crate::connection::{Claim, PartitionId, Speaker, What};
 use crate::lie;
 use crate::plan::MS;
 use crate::topics::Topics;
@@ -44,6 +44,11 @@ impl Identity {
     /// The name by which it owns partitions.
     pub fn owner(&self) -> &str {
         self.instance.as_deref().unwrap_or(&self.id)
+    }
+
+    fn speaker(&self, life: &str) -> Speaker {
+        let (group, owner) = (self.group.clone(), self.owner().to_owned());
+        Speaker { group, owner, life: life.to_owned() }
     }
 }
 
@@ -70,25 +75,19 @@ pub fn find(world: &mut World, connection: u64, group: &str) {
     world.ask(connection, (10, version), What::FindCoordinator, None, &request);
 }
 
-/// JoinGroup, in a version that the member keeps to. Static members need 5 at least.
+/// JoinGroup, in a version that the member keeps to. Static members need 5 at least. It says what
+/// it has if it keeps that.
 pub fn join(
     world: &mut World,
     connection: u64,
     who: &Identity,
     version: i16,
     (session, rebalance): (u64, u64),
+    keeps: Option<&[PartitionId]>,
 ) {
-    let mut subscription = BytesMut::new();
-    subscription.put_i16(0);
-    let topics: Vec<&str> = world.topics.live().map(|topic| topic.name.as_str()).collect();
-    subscription.put_i32(topics.len() as i32);
-    for topic in topics {
-        put_text(&mut subscription, topic);
-    }
-    subscription.put_i32(-1);
     let protocol = JoinGroupRequestProtocol::default()
-        .with_name(StrBytes::from_static_str("range"))
-        .with_metadata(subscription.freeze());
+        .with_name(protocol(keeps.is_some()))
+        .with_metadata(subscription(&world.topics, keeps));
     let request = JoinGroupRequest::default()
         .with_group_id(group_id(who))
         .with_member_id(text(&who.id))
@@ -101,11 +100,13 @@ pub fn join(
     world.ask(connection, (11, version), what, None, &request);
 }
 
-/// SyncGroup. The leader brings what each member is to own.
+/// SyncGroup. The leader brings what each member is to own. `life` is this one's for the checks,
+/// `keeps` whether it keeps what it has.
 pub fn sync(
     world: &mut World,
     connection: u64,
     who: &Identity,
+    (life, keeps): (&str, bool),
     assignments: &BTreeMap<String, Vec<PartitionId>>,
 ) {
     let assignments = assignments.iter().map(|(member, partitions)| {
@@ -119,24 +120,21 @@ pub fn sync(
         .with_member_id(text(&who.id))
         .with_group_instance_id(instance(who))
         .with_protocol_type(Some(StrBytes::from_static_str("consumer")))
-        .with_protocol_name(Some(StrBytes::from_static_str("range")))
+        .with_protocol_name(Some(protocol(keeps)))
         .with_assignments(assignments.collect());
-    let what = What::Sync {
-        group: who.group.clone(),
-        generation: who.generation,
-        owner: who.owner().to_owned(),
-    };
+    let what = What::Sync { by: who.speaker(life), generation: who.generation };
     world.ask(connection, (14, 5), what, None, &request);
 }
 
 /// Heartbeat.
-pub fn heartbeat(world: &mut World, connection: u64, who: &Identity) {
+pub fn heartbeat(world: &mut World, connection: u64, who: &Identity, life: &str) {
     let request = HeartbeatRequest::default()
         .with_group_id(group_id(who))
         .with_generation_id(who.generation)
         .with_member_id(text(&who.id))
         .with_group_instance_id(instance(who));
-    world.ask(connection, (12, 4), What::Heartbeat, None, &request);
+    let what = What::Heartbeat { by: who.speaker(life) };
+    world.ask(connection, (12, 4), what, None, &request);
 }
 
 /// What a member of the protocol in which the coordinator assigns says of itself. What it says
@@ -146,7 +144,7 @@ pub struct Beat<'a> {
     /// Of the request.
     pub version: i16,
     /// This one life of the member, for the checks.
-    pub member: String,
+    pub life: String,
     pub rebalance: Option<u64>,
     pub topics: Option<&'a [String]>,
     pub owns: Option<&'a [PartitionId]>,
@@ -156,9 +154,9 @@ pub struct Beat<'a> {
 pub fn beat(world: &mut World, connection: u64, who: &Identity, beat: &Beat<'_>) {
     let Beat { version, rebalance, topics, owns, .. } = *beat;
     if who.generation < 0 {
-        world.checks.groups.has_only(&who.group, &beat.member, &[]);
+        world.checks.groups.has_only(&who.group, &beat.life, &[]);
     } else if let Some(owns) = owns {
-        world.checks.groups.has_only(&who.group, &beat.member, owns);
+        world.checks.groups.has_only(&who.group, &beat.life, owns);
     }
     let named = |topics: &[String]| topics.iter().map(|topic| TopicName(text(topic))).collect();
     let owned = |owns: &[PartitionId]| {
@@ -177,7 +175,7 @@ pub fn beat(world: &mut World, connection: u64, who: &Identity, beat: &Beat<'_>)
         .with_rebalance_timeout_ms(rebalance.map_or(-1, |rebalance| (rebalance / MS) as i32))
         .with_subscribed_topic_names(topics.map(named))
         .with_topic_partitions(owns.map(owned));
-    let what = What::Beat { group: who.group.clone(), member: beat.member.clone() };
+    let what = What::Beat { by: who.speaker(&beat.life) };
     world.ask(connection, (68, version), what, None, &request);
 }
 
@@ -261,45 +259,102 @@ fn put_text(into: &mut BytesMut, text: &str) {
     into.put_slice(text.as_bytes());
 }
 
+/// How members assign: anew each time, or so that nobody gives up more than it must.
+fn protocol(keeps: bool) -> StrBytes {
+    StrBytes::from_static_str(if keeps { "cooperative-sticky" } else { "range" })
+}
+
+/// What a member says of itself, as Kafka's clients write it: version 0, or 1 with what it has.
+fn subscription(topics: &Topics, keeps: Option<&[PartitionId]>) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_i16(i16::from(keeps.is_some()));
+    let names: Vec<&str> = topics.live().map(|topic| topic.name.as_str()).collect();
+    out.put_i32(names.len() as i32);
+    names.iter().for_each(|name| put_text(&mut out, name));
+    out.put_i32(-1);
+    if let Some(owned) = keeps {
+        put_partitions(&mut out, topics, owned);
+    }
+    out.freeze()
+}
+
+/// What a member that joins says that it has.
+///
+/// # Errors
+/// It isn't what `subscription` has made.
+pub fn claim(topics: &Topics, member: &str, said: &Bytes) -> Result<Claim, String> {
+    let broken = || format!("groups: what {member} has said can't be read: {said:?}");
+    let mut rest = said.clone();
+    let version = rest.try_get_i16().map_err(|_| broken())?;
+    for _ in 0..rest.try_get_i32().map_err(|_| broken())? {
+        let length = usize::from(rest.try_get_u16().map_err(|_| broken())?);
+        if rest.len() < length {
+            return Err(broken());
+        }
+        rest.advance(length);
+    }
+    rest.try_get_i32().map_err(|_| broken())?;
+    let named = if version > 0 { partitions(&mut rest).ok_or_else(broken)? } else { Vec::new() };
+    Ok((member.to_owned(), known(topics, named)))
+}
+
 /// A member's assignment, as Kafka's clients write it.
 fn assignment(topics: &Topics, partitions: &[PartitionId]) -> Bytes {
     let mut out = BytesMut::new();
     out.put_i16(0);
+    put_partitions(&mut out, topics, partitions);
+    out.put_i32(-1);
+    out.freeze()
+}
+
+fn put_partitions(out: &mut BytesMut, topics: &Topics, partitions: &[PartitionId]) {
     let named = partitions.iter().filter_map(|partition| {
         topics.by_id(&partition.0).map(|topic| (topic.name.as_str(), partition.1))
     });
     let named: Vec<_> = named.collect();
     out.put_i32(named.len() as i32);
     for (name, number) in named {
-        put_text(&mut out, name);
+        put_text(out, name);
         out.put_i32(1);
         out.put_i32(number);
     }
-    out.put_i32(-1);
-    out.freeze()
 }
 
-/// What a member was assigned: topics by name, and partitions. An empty one is nothing.
+/// What a member was assigned. An empty one is nothing.
 ///
 /// # Errors
 /// It isn't what `assignment` has made.
-pub fn assigned(bytes: &Bytes) -> Result<Vec<(String, i32)>, String> {
+pub fn assigned(topics: &Topics, bytes: &Bytes) -> Result<Vec<PartitionId>, String> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut rest = bytes.clone();
-    let mut found = Vec::new();
-    if rest.is_empty() {
-        return Ok(found);
-    }
+    let named = rest.try_get_i16().ok().and_then(|_| partitions(&mut rest));
     let broken = || format!("groups: an assignment of {} bytes can't be read", bytes.len());
-    rest.try_get_i16().map_err(|_| broken())?;
-    for _ in 0..rest.try_get_i32().map_err(|_| broken())? {
-        let length = usize::from(rest.try_get_u16().map_err(|_| broken())?);
+    Ok(known(topics, named.ok_or_else(broken)?))
+}
+
+/// Topics by name, each with a partition.
+fn partitions(rest: &mut Bytes) -> Option<Vec<(String, i32)>> {
+    let mut found = Vec::new();
+    for _ in 0..rest.try_get_i32().ok()? {
+        let length = usize::from(rest.try_get_u16().ok()?);
         if rest.len() < length {
-            return Err(broken());
+            return None;
         }
-        let name = String::from_utf8(rest.split_to(length).to_vec()).map_err(|_| broken())?;
-        for _ in 0..rest.try_get_i32().map_err(|_| broken())? {
-            found.push((name.clone(), rest.try_get_i32().map_err(|_| broken())?));
+        let name = String::from_utf8(rest.split_to(length).to_vec()).ok()?;
+        for _ in 0..rest.try_get_i32().ok()? {
+            found.push((name.clone(), rest.try_get_i32().ok()?));
         }
     }
-    Ok(found)
+    Some(found)
+}
+
+/// Those of topics that there are.
+fn known(topics: &Topics, named: Vec<(String, i32)>) -> Vec<PartitionId> {
+    let ids = named.iter().filter_map(|(topic, number)| {
+        let topic = topics.by_name.get(topic)?;
+        Some((topic.id?, *number))
+    });
+    ids.collect()
 }

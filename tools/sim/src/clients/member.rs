@@ -1,7 +1,9 @@
 //! A member of a consumer group, as clients of the classic protocol are: it finds the coordinator,
 //! joins, assigns if it is the one that leads, finds what was committed, then sends heartbeats and
 //! commits, and does what errors say. Or as those of the protocol in which the coordinator assigns:
-//! then heartbeats do it all. A *solo* one belongs to no group: it commits and looks.
+//! then heartbeats do it all. In a group that is switched, members go, and come back speaking the
+//! other one, one after the other, and later back again. A *solo* one belongs to no group: it
+//! commits and looks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +11,7 @@ use hutong::kafka::error_code::ErrorCode;
 
 use crate::checkers::groups::View;
 use crate::clients::group_requests::{self, Beat, Identity};
-use crate::connection::{PartitionId, Reply};
+use crate::connection::{Claim, PartitionId, Reply};
 use crate::host::Place;
 use crate::plan::{MS, SECOND};
 use crate::random::Random;
@@ -20,15 +22,24 @@ use crate::world::{Phase, World};
 pub struct Member {
     who: Identity,
     is_solo: bool,
+    number: u32,
+    /// How often it began anew.
+    lives: u32,
+    /// It belongs to a group that is switched to the other protocol and back;
+    may_switch: bool,
+    /// and there, as a member of the classic one, keeps what it has while it joins again.
+    keeps: bool,
     /// What one needs whose coordinator assigns.
     modern: Option<Modern>,
+    /// The topics it has said it wants.
+    subscribed: Vec<String>,
     /// Of JoinGroup.
     version: i16,
     session: u64,
     rebalance: u64,
     state: State,
     /// The members of its generation, if it leads.
-    leads: Option<Vec<String>>,
+    leads: Option<Vec<Claim>>,
     /// It leads, and is not to assign: what there is stands.
     skips: bool,
     /// The partitions there were when it last assigned them.
@@ -45,13 +56,8 @@ pub struct Member {
 /// A member of a group whose coordinator assigns.
 #[derive(Debug)]
 struct Modern {
-    number: u32,
-    /// How often it began anew.
-    lives: u32,
     /// Of ConsumerGroupHeartbeat. From 1 on members make their ids themselves.
     version: i16,
-    /// The topics it has said it wants.
-    subscribed: Vec<String>,
     /// It must say what it owns, for that has changed;
     says_owned: bool,
     /// or everything, for it doesn't know what was heard.
@@ -69,6 +75,8 @@ enum State {
     Leaving,
 }
 
+/// What the names of groups begin with in which both protocols are spoken.
+pub const BOTH: &str = "both-";
 /// How long it waits for an answer beyond what the request itself allows.
 const REQUEST_TIMEOUT: u64 = 5 * SECOND;
 
@@ -87,7 +95,12 @@ impl Member {
                 generation: -1,
             },
             is_solo: false,
+            number,
+            lives: 0,
+            may_switch: false,
+            keeps: false,
             modern: None,
+            subscribed: Vec::new(),
             version: random.pick(versions),
             session: random.pick(&[6, 8, 10]) * SECOND,
             rebalance: random.pick(&[1, 3, 8]) * SECOND,
@@ -107,16 +120,19 @@ impl Member {
     /// A member of a group whose coordinator assigns, static or not.
     pub fn modern(group: u32, number: u32, random: &mut Random) -> Member {
         let mut member = Member::new(group, number, random);
-        let version = random.pick(&[0, 1]);
         member.who.group = format!("modern-{group}");
-        member.modern = Some(Modern {
-            number,
-            lives: 0,
-            version,
-            subscribed: Vec::new(),
-            says_owned: false,
-            says_all: true,
-        });
+        member.modern = Some(Modern::new(random));
+        member.begin_anew();
+        member
+    }
+
+    /// A member of a group that is switched from one protocol to the other and back, static or
+    /// not. All that join it keep what they have, or none.
+    pub fn mixed(group: u32, number: u32, keeps: bool, random: &mut Random) -> Member {
+        let mut member = Member::new(group, number, random);
+        member.who.group = format!("{BOTH}{group}");
+        (member.may_switch, member.keeps) = (true, keeps);
+        member.modern = random.chance(50).then(|| Modern::new(random));
         member.begin_anew();
         member
     }
@@ -216,26 +232,61 @@ impl Member {
             0..3 => {
                 self.hang_up(world, connection);
                 self.away_until = world.now + world.random.around(6 * SECOND);
-                // A new process knows nothing but its configuration.
-                self.begin_anew();
+                self.restart(world);
                 self.coordinator = None;
             }
             3..5 if self.state == State::Stable && !self.is_solo => self.state = State::Leaving,
             5..8 if self.state == State::Stable && !self.is_solo => self.state = State::Joining,
             8..14 => self.hang_up(world, connection),
+            14..44 if self.is_to_switch(world) => {
+                // Most say that they go.
+                if self.state == State::Stable && world.random.chance(70) {
+                    self.state = State::Leaving;
+                    return;
+                }
+                self.hang_up(world, connection);
+                self.away_until = world.now + world.random.around(SECOND);
+                self.restart(world);
+            }
             _ => {}
         }
     }
 
+    /// Whether it is time for the other protocol.
+    fn is_to_switch(&self, world: &World) -> bool {
+        let to_modern = (world.now / world.plan.switch_every) % 2 == 1;
+        self.may_switch && self.modern.is_some() != to_modern
+    }
+
+    /// A new process knows nothing but its configuration, which may be another one.
+    fn restart(&mut self, world: &mut World) {
+        // Somebody forgets it now and then, or does it too early.
+        let follows = !self.may_switch || world.random.chance(90);
+        if self.may_switch && self.is_to_switch(world) == follows {
+            self.modern = match self.modern {
+                Some(_) => None,
+                None => Some(Modern::new(&mut world.random)),
+            };
+        }
+        self.begin_anew();
+    }
+
+    /// This life's name, for the checks.
+    fn life(&self) -> String {
+        format!("{}-{}", self.number, self.lives)
+    }
+
     /// It is a member no more.
     fn begin_anew(&mut self) {
+        self.lives += 1;
+        self.subscribed.clear();
         self.who.id.clear();
         self.who.generation = -1;
         if let Some(modern) = &mut self.modern {
-            modern.begin_anew();
+            (modern.says_owned, modern.says_all) = (false, true);
             self.who.generation = 0;
             if modern.version > 0 {
-                self.who.id = format!("member-{}", modern.life());
+                self.who.id = format!("member-{}", self.life());
             }
         }
         self.owns.clear();
@@ -266,30 +317,50 @@ impl Member {
             }
             State::Joining => {
                 let times = (self.session, self.rebalance);
-                group_requests::join(world, id, &self.who, self.version, times);
+                self.subscribed = topics(world);
+                self.has_only(world, self.keeps);
+                let keeps = self.keeps.then_some(&self.owns[..]);
+                group_requests::join(world, id, &self.who, self.version, times, keeps);
             }
             State::Syncing => {
                 let assignments = self.assign(world);
-                group_requests::sync(world, id, &self.who, &assignments);
+                let says = (&self.life()[..], self.keeps);
+                group_requests::sync(world, id, &self.who, says, &assignments);
             }
             State::Finding => {
                 let wanted = if self.is_solo { all_partitions(world) } else { self.owns.clone() };
                 group_requests::fetch_offsets(world, id, &self.who.group, &wanted);
             }
-            State::Leaving => group_requests::leave(world, id, &self.who),
+            State::Leaving => {
+                self.has_only(world, false);
+                group_requests::leave(world, id, &self.who);
+            }
             State::Stable => self.be_a_member(world, id),
+        }
+    }
+
+    /// A member of the classic protocol joins or leaves: it has nothing any more, if it doesn't
+    /// keep what it has.
+    fn has_only(&mut self, world: &mut World, keeps: bool) {
+        if !keeps {
+            self.owns.clear();
+        }
+        if self.may_switch {
+            world.checks.groups.has_only(&self.who.group, &self.life(), &self.owns);
         }
     }
 
     fn be_a_member(&mut self, world: &mut World, id: u64) {
         // Others would look at the topics every few minutes. Here they come and go more often.
         let looks = !world.is_loaded() || world.random.chance(2);
-        if looks && self.leads.is_some() && self.assigned != live_partitions(world) {
+        let wants = looks && self.subscribed != topics(world);
+        let lacks = looks && self.leads.is_some() && self.assigned != live_partitions(world);
+        if lacks || wants && self.may_switch && self.modern.is_none() {
             self.state = State::Joining;
             self.waiting_since = None;
             return;
         }
-        let wants = looks && self.modern.as_ref().is_some_and(|m| m.subscribed != topics(world));
+        let wants = wants && self.modern.is_some();
         let says = self.modern.as_ref().is_some_and(|modern| modern.says_owned);
         let is_due = world.now >= self.next_heartbeat || wants || says;
         if self.modern.is_some() && is_due {
@@ -297,7 +368,7 @@ impl Member {
         }
         if !self.is_solo && is_due {
             self.next_heartbeat = next_heartbeat(world);
-            return group_requests::heartbeat(world, id, &self.who);
+            return group_requests::heartbeat(world, id, &self.who, &self.life());
         }
         let owns = if self.is_solo { all_partitions(world) } else { self.owns.clone() };
         if owns.is_empty() || !world.is_loaded() || !world.random.chance(50) {
@@ -316,6 +387,7 @@ impl Member {
 
     /// Says that it comes, is there or goes, where the coordinator assigns.
     fn beat(&mut self, world: &mut World, id: u64) {
+        let life = self.life();
         let Some(modern) = &mut self.modern else { return };
         let mut who = self.who.clone();
         match self.state {
@@ -329,14 +401,14 @@ impl Member {
         }
         let wants = topics(world);
         let says_all = modern.says_all || self.state == State::Joining;
-        let says_topics = says_all || modern.subscribed != wants;
+        let says_topics = says_all || self.subscribed != wants;
         let says_owned = says_all || modern.says_owned;
-        modern.subscribed = wants;
+        self.subscribed = wants;
         let beat = Beat {
             version: modern.version,
-            member: modern.life(),
+            life,
             rebalance: says_all.then_some(self.rebalance),
-            topics: says_topics.then_some(&modern.subscribed),
+            topics: says_topics.then_some(&self.subscribed),
             owns: says_owned.then_some(&self.owns),
         };
         self.next_heartbeat = next_heartbeat(world);
@@ -353,7 +425,7 @@ impl Member {
     ) {
         let Some(modern) = &mut self.modern else { return };
         if self.state == State::Leaving {
-            self.begin_anew();
+            self.restart(world);
             self.away_until = world.now + world.random.around(3 * SECOND);
             return;
         }
@@ -383,8 +455,12 @@ impl Member {
         }
         self.assigned = live_partitions(world);
         for (n, partition) in self.assigned.iter().enumerate() {
-            let member = members[n % members.len()].clone();
-            assignments.entry(member).or_insert_with(Vec::new).push(*partition);
+            let member = &members[n % members.len()].0;
+            let holder = members.iter().find(|(_, has)| self.keeps && has.contains(partition));
+            // It is given to nobody else before that one has joined again without it.
+            if holder.is_none_or(|(holder, _)| holder == member) {
+                assignments.entry(member.clone()).or_insert_with(Vec::new).push(*partition);
+            }
         }
         assignments
     }
@@ -399,7 +475,6 @@ impl Member {
                 self.who.generation = generation;
                 self.leads = members;
                 self.skips = skips;
-                self.owns.clear();
                 self.state = State::Syncing;
             }
             Reply::Joined { code, member, .. }
@@ -408,11 +483,7 @@ impl Member {
                 self.who.id = member;
             }
             Reply::Joined { code, .. } | Reply::Told { code } if code != 0 => self.heed(code),
-            Reply::Synced { code: 0, owns } => {
-                self.owns = owns;
-                self.state = if self.owns.is_empty() { State::Stable } else { State::Finding };
-                self.next_heartbeat = world.now;
-            }
+            Reply::Synced { code: 0, owns } => self.synced(world, owns),
             Reply::Synced { code, .. } => {
                 self.not_synced();
                 self.heed(code);
@@ -422,11 +493,27 @@ impl Member {
             }
             Reply::Beaten { code, .. } => self.heed(code),
             Reply::Told { .. } if self.state == State::Leaving => {
-                self.begin_anew();
+                self.restart(world);
                 self.away_until = world.now + world.random.around(3 * SECOND);
             }
             Reply::Told { .. } if self.state == State::Finding => self.state = State::Stable,
             _ => {}
+        }
+    }
+
+    fn synced(&mut self, world: &mut World, owns: Vec<PartitionId>) {
+        let loses = self.keeps && self.owns.iter().any(|partition| !owns.contains(partition));
+        let has_new = owns.iter().any(|partition| !self.owns.contains(partition));
+        self.owns = owns;
+        self.next_heartbeat = world.now;
+        // What it has lost is given to others when it joins again.
+        self.state = match (loses, has_new) {
+            (true, _) => State::Joining,
+            (false, true) => State::Finding,
+            (false, false) => State::Stable,
+        };
+        if self.keeps {
+            self.has_only(world, true);
         }
     }
 
@@ -456,15 +543,8 @@ impl Member {
 }
 
 impl Modern {
-    fn begin_anew(&mut self) {
-        self.lives += 1;
-        self.subscribed.clear();
-        (self.says_owned, self.says_all) = (false, true);
-    }
-
-    /// This life's name.
-    fn life(&self) -> String {
-        format!("{}-{}", self.number, self.lives)
+    fn new(random: &mut Random) -> Modern {
+        Modern { version: random.pick(&[0, 1]), says_owned: false, says_all: true }
     }
 }
 

@@ -72,6 +72,11 @@ impl Kind {
         Kind::Member(Member::modern(group, number, random))
     }
 
+    /// A member of a consumer group that is switched from one protocol to the other and back.
+    pub fn mixed(group: u32, number: u32, keeps: bool, random: &mut Random) -> Kind {
+        Kind::Member(Member::mixed(group, number, keeps, random))
+    }
+
     /// One that commits for a group without members.
     pub fn solo(number: u32, random: &mut Random) -> Kind {
         Kind::Member(Member::solo(number, random))
