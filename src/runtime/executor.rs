@@ -1,10 +1,11 @@
 //! Starts an executor on a thread of its own, and sees to it that it begins.
 //!
 //! This release of the executor parks with tasks to run when its preempt timer has fired before it
-//! gets to them (`kernel-notes/002-*`). Whatever comes then wakes it, but nothing may come: one that
-//! has not run its first task yet waits for nothing, and one whose tasks are all to run neither. A
-//! signal to its thread ends the system call it sleeps in, and it looks again. So it is sent one
-//! now and then until it has begun, and later by the guard (`mesh.rs`) when it doesn't take its mail.
+//! gets to them (`kernel-notes/002-*`). Whatever comes then wakes it, but nothing may come: one
+//! that has not run its first task yet waits for nothing, and one whose tasks are all to run
+//! neither. A signal to its thread ends the system call it sleeps in, and it looks again. So it is
+//! sent one now and then until it has begun, and later by the guard (`mesh.rs`) when it doesn't
+//! take its mail.
 
 use std::future::Future;
 use std::thread::JoinHandle;
