@@ -1,10 +1,10 @@
 //! Bits that flip on a disk long after they were written, and how what they damage gets whole.
 //!
 //! What has rotted on a majority of the nodes that hold it is lost, and nothing is promised of it.
-//! So no entry rots on a majority. Nor do on a majority of a group's nodes different entries that a
-//! start must read, as they lie behind the last checkpoint, if somebody may not have them: because
-//! they were never committed, or because they are trimmed elsewhere. Such a node needs a leader
-//! among the others.
+//! So no entry rots on a majority. Nor do on a majority of a group's nodes different entries, of
+//! whatever groups, that a start must read, as they lie behind the last checkpoint, if somebody may
+//! not have them: because they were never committed, or because they are trimmed elsewhere. Such a
+//! node needs a leader among the others, and takes no part in any group until it has been helped.
 
 use std::collections::BTreeSet;
 use std::iter::empty;
@@ -68,12 +68,12 @@ impl World {
         let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != node);
         let others = others.map(|(_, host)| host);
         let same = others.clone().filter(|host| host.rotten.contains(&(group, position))).count();
-        let is_read = |host: &Host, at: Position| at >= host.disk.read_from(group);
+        let is_read = |host: &Host, of: GroupId, at: Position| at >= host.disk.read_from(of);
         let needs_others =
-            |host: &&Host| host.rotten.iter().any(|(of, at)| *of == group && is_read(host, *at));
+            |host: &&Host| host.rotten.iter().any(|(of, at)| is_read(host, *of, *at));
         let may_lack = self.plan.trims() || !self.checks.consensus.is_committed(group, position);
         let is_alone = others.filter(needs_others).count() < minority;
-        same < minority && (!may_lack || !is_read(&self.hosts[node], position) || is_alone)
+        same < minority && (!may_lack || !is_read(&self.hosts[node], group, position) || is_alone)
     }
 
     /// An entry was written again.
