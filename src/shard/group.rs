@@ -127,6 +127,12 @@ pub struct AppendedEntry {
     pub control: Vec<ControlItem>,
 }
 
+impl AppendedEntry {
+    fn changes_nothing(&self) -> bool {
+        self.grown.is_empty() && self.control.is_empty()
+    }
+}
+
 /// A partition's end after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grown {
@@ -524,9 +530,10 @@ impl<P: Page> Group<P> {
         })
     }
 
-    /// Whether all that was appended has been applied.
+    /// Whether all that was appended has been applied, but for entries with which nothing comes,
+    /// as that with which a leader begins its term.
     pub fn is_settled(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.iter().all(AppendedEntry::changes_nothing)
             && self.journal.writes_in_flight() == 0
             && !self.following.is_blocked()
     }

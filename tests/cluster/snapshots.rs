@@ -202,6 +202,23 @@ fn a_node_that_has_no_journal_any_more_is_offered_all_that_there_was_when_it_sai
 }
 
 #[test]
+fn a_leader_that_has_no_majority_without_it_gives_it_a_snapshot_all_the_same() {
+    let mut cluster = cluster(3);
+    let leader = while_one_is_away(&mut cluster, 3);
+    let other = 3 - leader;
+    // Both have what was acknowledged, in their checkpoints. One doesn't come back.
+    cluster.stop(other);
+    cluster.stop(leader);
+    cluster.restart(leader);
+    cluster.restart(0);
+    cluster.run_ms(20_000);
+    assert_eq!(cluster.said(0, "goes on from the snapshot"), 1);
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", RECORDS - KEPT), Outcome::At(RECORDS));
+    assert_eq!(cluster.produce(leader, "meanwhile", -1), Outcome::At(0));
+}
+
+#[test]
 fn another_leader_goes_on_with_what_is_missing() {
     let mut cluster = cluster(5);
     let leader = while_one_is_brought_up(&mut cluster, 5);

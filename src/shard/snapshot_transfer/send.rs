@@ -185,9 +185,11 @@ impl Snapshots {
         }
     }
 
-    /// Whether a checkpoint is to be taken now, for a member that none at hand helps.
-    fn wants_checkpoint(&mut self, now: Time) -> bool {
-        let wanting = self.members.values().any(|it| matches!(it.stage, Stage::Wanting(_)));
+    /// Whether a checkpoint of what is applied is to be taken now, for a member that none at hand
+    /// helps.
+    fn wants_checkpoint(&mut self, applied: &Chain, now: Time) -> bool {
+        let is_helped = |stage| matches!(stage, Stage::Wanting(reach) if helps(applied, &reach));
+        let wanting = self.members.values().any(|it| is_helped(it.stage));
         if !wanting || self.next_checkpoint.is_some_and(|next| now < next) {
             return false;
         }
@@ -262,8 +264,10 @@ impl<P: Page> Group<P> {
             return Vec::new();
         }
         let mut work = self.snapshots.offer(now);
-        if self.is_serving() && self.snapshots.wants_checkpoint(now) {
-            self.checkpoint.hurry(self.applied().end);
+        // Before it serves, too: it may have no majority but with this member.
+        let applied = self.applied();
+        if self.snapshots.wants_checkpoint(&applied, now) {
+            self.checkpoint.hurry(applied.end);
         }
         work.extend(self.send_checkpoints());
         work.extend(self.read_for_snapshots());
