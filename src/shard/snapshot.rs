@@ -162,8 +162,9 @@ impl<P: Page> Shard<P> {
     fn consumer_group_snapshots(&self) -> Vec<ConsumerGroupSnapshot> {
         let mut told = Vec::new();
         let mut room = METRICS_OFFSETS_MAX;
-        for (index, coordinator) in self.consumer_groups.coordinators() {
-            for (id, stored) in self.groups.at(index).consumer_groups.groups() {
+        for (home, coordinator) in self.consumer_groups.coordinators() {
+            let Some(group) = self.groups.get(home) else { continue };
+            for (id, stored) in group.consumer_groups.groups() {
                 let Some(left) = room.checked_sub(stored.offsets.len()) else { return told };
                 room = left;
                 let offset = |(key, offset): (&PartitionKey, &CommittedOffset)| {

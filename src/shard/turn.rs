@@ -205,7 +205,10 @@ impl<P: Page> Shard<P> {
                     let (cluster, groups) = (&self.cluster, &mut self.groups);
                     self.control.committed(command, ticket, cluster, groups, &mut self.outputs);
                 }
-                GroupEvent::Coordinator { batch } => self.coordination(now).applied(index, batch),
+                GroupEvent::Coordinator { batch } => {
+                    let home = self.groups.at(index).id;
+                    self.coordination(now).applied(home, batch);
+                }
                 GroupEvent::LogStart { partition, request } => {
                     let group = self.groups.at(index);
                     let log_start = group.partitions.by_key(partition).map(|p| p.log_start().0);

@@ -1,7 +1,12 @@
 //! The coordinator's node dies, and the group goes on where another leads.
 
 use hutong::kafka::error_code::ErrorCode;
-use kafka_protocol::messages::ListGroupsRequest;
+use hutong::metadata::placement::home_of_consumer_group;
+use hutong::model::ids::{GroupId, NodeId};
+use hutong::shard::peers::visit::Change;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::{GroupId as ConsumerGroupId, JoinGroupRequest, ListGroupsRequest};
+use kafka_protocol::protocol::StrBytes;
 
 use super::rig::Cluster;
 use super::script::check_on;
@@ -223,4 +228,46 @@ fn a_list_is_given_when_it_is_whole() {
     let at = cluster.send(new, 5, &ListGroupsRequest::default());
     let listed = cluster.answer::<ListGroupsRequest>(new, at, 5, 2).expect("an answer");
     assert_eq!(listed.groups[0].group_id.as_str(), "readers");
+}
+
+/// A coordinator stays what it is when another group leaves the shard, and so does who waits for
+/// it: two members join while the shard lets go of a group that comes before theirs.
+#[test]
+fn a_group_that_goes_takes_no_other_coordinator_with_it() {
+    let mut cluster = Cluster::start_with(3, |_, config| config.groups = 3);
+    let stays = GroupId(2);
+    cluster.change(0, Change::Transfer { group: stays, to: NodeId(0) }).expect("it may lead");
+    cluster.run_ms(2000);
+    let names = (0..).map(|number| format!("readers-{number}"));
+    let name = { names }.find(|name| home_of_consumer_group(name, 3) == stays).expect("a name");
+    let join = |member: &str| {
+        let protocol =
+            JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str("range"));
+        JoinGroupRequest::default()
+            .with_group_id(ConsumerGroupId(StrBytes::from_string(name.clone())))
+            .with_member_id(StrBytes::from_string(member.to_owned()))
+            .with_protocol_type(StrBytes::from_static_str("consumer"))
+            .with_protocols(vec![protocol])
+            .with_session_timeout_ms(300_000)
+            .with_rebalance_timeout_ms(300_000)
+    };
+    let at = cluster.send(0, 2, &join(""));
+    let one = cluster.answer::<JoinGroupRequest>(0, at, 2, 5000).expect("an answer");
+    assert_eq!(ErrorCode(one.error_code), ErrorCode::NONE);
+    // It waits until the first has joined again.
+    let waits = cluster.send(0, 2, &join(""));
+    assert!(cluster.answer::<JoinGroupRequest>(0, waits, 2, 100).is_none());
+
+    let change = Change::Add { node: NodeId(3), host: "3".into(), port: 9092 };
+    cluster.change(0, change).expect("it is added");
+    cluster.join(3);
+    cluster.run_ms(10_000);
+    assert_eq!(cluster.groups_of(0), 2, "one of three has gone");
+
+    let again = cluster.send(0, 2, &join(&one.member_id));
+    for connection in [waits, again] {
+        let joined = cluster.answer::<JoinGroupRequest>(0, connection, 2, 100).expect("an answer");
+        assert_eq!(ErrorCode(joined.error_code), ErrorCode::NONE);
+        assert_eq!(joined.generation_id, one.generation_id + 1);
+    }
 }

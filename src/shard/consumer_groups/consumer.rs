@@ -11,14 +11,14 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::{Coordination, Reply, modern_settings, text};
+use super::{Coordination, Reply, group_of, modern_settings, text};
 use crate::coordinator::modern::{
     DescribedMember, ErrorKind, GroupError, Heartbeat, HeartbeatAnswer, Partitions, TopicPartition,
 };
 use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
-use crate::model::ids::TopicId;
+use crate::model::ids::{GroupId, TopicId};
 use crate::shard::connections::Ticket;
 
 /// From this version on, members make their ids themselves.
@@ -37,8 +37,8 @@ impl<P: Page> Coordination<'_, P> {
         client_id: &str,
         request: &ConsumerGroupHeartbeatRequest,
     ) {
-        let index = match self.route_named(&request.group_id) {
-            Ok(index) => index,
+        let home = match self.route_named(&request.group_id) {
+            Ok(home) => home,
             Err(code) => return self.connections.respond(ticket, &header, &refused(code, None)),
         };
         let drawn;
@@ -51,8 +51,8 @@ impl<P: Page> Coordination<'_, P> {
         let host = self.connections.host(ticket.connection);
         let beat = word_heartbeat(member_id, (client_id, &host), request);
         self.connections.hold(ticket);
-        let caller = self.wait(ticket, header, Reply::Heartbeat, vec![index]);
-        self.with_env(index, |coordinator, context, env| {
+        let caller = self.wait(ticket, header, Reply::Heartbeat, vec![home]);
+        self.with_env(home, |coordinator, context, env| {
             coordinator.consumer_heartbeat(context, env, caller, &request.group_id, &beat);
         });
     }
@@ -67,7 +67,7 @@ impl<P: Page> Coordination<'_, P> {
         let groups = request.group_ids.iter().map(|id| {
             let described = DescribedGroup::default().with_group_id(id.clone());
             match self.route_named(id) {
-                Ok(index) => self.describe_consumer(header.api_version, index, described),
+                Ok(home) => self.describe_consumer(header.api_version, home, described),
                 Err(code) => described.with_error_code(code.code()),
             }
         });
@@ -78,12 +78,12 @@ impl<P: Page> Coordination<'_, P> {
     fn describe_consumer(
         &self,
         version: i16,
-        index: usize,
+        home: GroupId,
         described: DescribedGroup,
     ) -> DescribedGroup {
         let id = described.group_id.as_str();
-        let stored = self.groups.at(index).consumer_groups.group(id);
-        let classic = self.state.coordinator(index).and_then(|c| c.classic.group(id));
+        let stored = group_of(self.groups, home).consumer_groups.group(id);
+        let classic = self.state.coordinator(home).and_then(|c| c.classic.group(id));
         let state = stored.and_then(|stored| stored.modern()).filter(|_| classic.is_none());
         let Some(state) = state else {
             let there = stored.is_some() || classic.is_some();

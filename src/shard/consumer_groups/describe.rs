@@ -7,17 +7,18 @@ use kafka_protocol::messages::describe_groups_response::{DescribedGroup, Describ
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    GroupId, ListGroupsRequest, ListGroupsResponse,
+    GroupId as ConsumerGroupId, ListGroupsRequest, ListGroupsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Coordination, Reply, code_of, text};
+use super::{Coordination, Reply, code_of, group_of, text};
 use crate::coordinator::classic::{Group, State};
 use crate::coordinator::modern::embedded::CONSUMER;
 use crate::coordinator::{Members, StoredGroup};
 use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
+use crate::model::ids::GroupId;
 use crate::shard::connections::Ticket;
 
 /// From this version on, DescribeGroups says that there is no such group. Before, it was "Dead".
@@ -41,7 +42,7 @@ impl<P: Page> Coordination<'_, P> {
             let described = DescribedGroup::default().with_group_id(id.clone());
             // The empty name, too: simple consumers of long ago have no other.
             match self.route(id) {
-                Ok(index) => self.describe(header.api_version, index, described),
+                Ok(home) => self.describe(header.api_version, home, described),
                 Err(code) => described.with_error_code(code.code()),
             }
         });
@@ -49,13 +50,13 @@ impl<P: Page> Coordination<'_, P> {
         self.connections.respond(ticket, &header, &response);
     }
 
-    fn describe(&self, version: i16, index: usize, described: DescribedGroup) -> DescribedGroup {
+    fn describe(&self, version: i16, home: GroupId, described: DescribedGroup) -> DescribedGroup {
         let id = described.group_id.to_string();
-        let coordinator = self.state.coordinator(index).expect("route has found it");
+        let coordinator = self.state.coordinator(home).expect("route has found it");
         if let Some(group) = coordinator.classic.group(&id) {
             return describe_members(group, described);
         }
-        let stored = self.groups.at(index).consumer_groups.group(&id);
+        let stored = group_of(self.groups, home).consumer_groups.group(&id);
         let modern = stored.is_some_and(|stored| stored.modern().is_some());
         if let Some(stored) = stored.filter(|_| !modern) {
             return described
@@ -84,21 +85,21 @@ impl<P: Page> Coordination<'_, P> {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
         };
         let mut groups = Vec::new();
-        for index in 0..self.groups.len() {
-            if self.is_loading(index) {
+        for group in self.groups.iter() {
+            if self.is_loading(group) {
                 // Without these the list would look whole.
                 let code = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS.code();
                 let response = ListGroupsResponse::default().with_error_code(code);
                 return self.connections.respond(ticket, &header, &response);
             }
-            let listed = self.listed(index).into_iter();
+            let listed = self.listed(group.id).into_iter();
             groups.extend(
                 listed
                     .filter(|(_, told)| passes(&request.states_filter, told.state))
                     .filter(|(_, told)| passes(&request.types_filter, told.group_type))
                     .map(|(id, told)| {
                         let mut listed = ListedGroup::default()
-                            .with_group_id(GroupId(text(id)))
+                            .with_group_id(ConsumerGroupId(text(id)))
                             .with_protocol_type(text(told.protocol_type));
                         if header.api_version >= STATES_FROM {
                             listed.group_state = StrBytes::from_static_str(told.state);
@@ -115,9 +116,9 @@ impl<P: Page> Coordination<'_, P> {
     }
 
     /// The groups of one coordinator.
-    fn listed(&self, index: usize) -> BTreeMap<&str, Listed<'_>> {
-        let Some(coordinator) = self.state.coordinator(index) else { return BTreeMap::new() };
-        let stored = self.groups.at(index).consumer_groups.groups();
+    fn listed(&self, home: GroupId) -> BTreeMap<&str, Listed<'_>> {
+        let Some(coordinator) = self.state.coordinator(home) else { return BTreeMap::new() };
+        let stored = group_of(self.groups, home).consumer_groups.groups();
         let mut listed: BTreeMap<&str, Listed<'_>> = stored
             .map(|(id, stored)| {
                 let modern = stored.modern();
@@ -147,11 +148,11 @@ impl<P: Page> Coordination<'_, P> {
         let mut results = Vec::new();
         for id in &request.groups_names {
             let routed = self.route(id);
-            let deleted = routed.and_then(|index| {
-                let delete = self.with(index, |coordinator, context| {
+            let deleted = routed.and_then(|home| {
+                let delete = self.with(home, |coordinator, context| {
                     coordinator.delete_group(context, caller, id.to_string())
                 });
-                delete.map(|()| missing.push(index)).map_err(code_of)
+                delete.map(|()| missing.push(home)).map_err(code_of)
             });
             let code = deleted.err().unwrap_or(ErrorCode::NONE);
             results.push(

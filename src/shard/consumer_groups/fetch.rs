@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::offsets::ByTopic;
-use super::{Coordination, code_of, text};
+use super::{Coordination, code_of, group_of, text};
 use crate::coordinator::{CommittedOffset, StoredGroup};
 use crate::journal::page::Page;
 use crate::kafka::error_code::ErrorCode;
@@ -94,8 +94,8 @@ impl<P: Page> Coordination<'_, P> {
         id: &str,
         (member, epoch): (Option<&str>, i32),
     ) -> Result<Option<&StoredGroup>, ErrorCode> {
-        let index = self.route(id)?;
-        let stored = self.groups.at(index).consumer_groups.group(id);
+        let home = self.route(id)?;
+        let stored = group_of(self.groups, home).consumer_groups.group(id);
         if let Some(state) = stored.and_then(StoredGroup::modern) {
             state.check_fetch(member, epoch).map_err(|error| code_of(error.into()))?;
         }

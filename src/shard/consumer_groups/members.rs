@@ -39,22 +39,22 @@ impl<P: Page> Coordination<'_, P> {
         client_id: &str,
         request: JoinGroupRequest,
     ) {
-        let index = match self.route_named(&request.group_id) {
+        let home = match self.route_named(&request.group_id) {
             Ok(_) if names_too_long(&request) => Err(ErrorCode::INVALID_REQUEST),
             routed => routed,
         };
-        let index = match index {
-            Ok(index) => index,
+        let home = match home {
+            Ok(home) => home,
             Err(code) => {
                 let response = join_refused(header.api_version, code, request.member_id);
                 return self.connections.respond(ticket, &header, &response);
             }
         };
         self.connections.hold(ticket);
-        let caller = self.wait(ticket, header, Reply::Join, vec![index]);
+        let caller = self.wait(ticket, header, Reply::Join, vec![home]);
         let mut join = self.word_join(caller, &header, client_id, request);
         join.client_host = self.connections.host(ticket.connection).to_string();
-        self.with_env(index, |coordinator, context, env| coordinator.join(context, env, join));
+        self.with_env(home, |coordinator, context, env| coordinator.join(context, env, join));
     }
 
     fn word_join(
@@ -96,14 +96,14 @@ impl<P: Page> Coordination<'_, P> {
 
     /// Takes a SyncGroup request.
     pub fn sync_group(&mut self, ticket: Ticket, header: RequestHeader, request: SyncGroupRequest) {
-        let index = match self.route_named(&request.group_id) {
-            Ok(index) => index,
+        let home = match self.route_named(&request.group_id) {
+            Ok(home) => home,
             Err(code) => {
                 return self.connections.respond(ticket, &header, &sync_refused(code));
             }
         };
         self.connections.hold(ticket);
-        let caller = self.wait(ticket, header, Reply::Sync, vec![index]);
+        let caller = self.wait(ticket, header, Reply::Sync, vec![home]);
         let assignments = request.assignments.iter();
         let sync = Sync {
             caller,
@@ -119,20 +119,20 @@ impl<P: Page> Coordination<'_, P> {
                 .map(|a| (a.member_id.to_string(), Bytes::copy_from_slice(&a.assignment)))
                 .collect(),
         };
-        self.with_env(index, |coordinator, context, env| coordinator.sync(context, env, sync));
+        self.with_env(home, |coordinator, context, env| coordinator.sync(context, env, sync));
     }
 
     /// Answers a Heartbeat request.
     pub fn heartbeat(&mut self, ticket: Ticket, header: RequestHeader, request: &HeartbeatRequest) {
         let code = match self.route_named(&request.group_id) {
-            Ok(index) => {
+            Ok(home) => {
                 let member = MemberRef {
                     group: request.group_id.to_string(),
                     generation: request.generation_id,
                     member_id: request.member_id.to_string(),
                     instance_id: owned(&request.group_instance_id),
                 };
-                let result = self.with_env(index, |coordinator, context, env| {
+                let result = self.with_env(home, |coordinator, context, env| {
                     coordinator.heartbeat(context, env, &member)
                 });
                 code_of_result(result)
@@ -150,8 +150,8 @@ impl<P: Page> Coordination<'_, P> {
         header: RequestHeader,
         request: &LeaveGroupRequest,
     ) {
-        let index = match self.route_named(&request.group_id) {
-            Ok(index) => index,
+        let home = match self.route_named(&request.group_id) {
+            Ok(home) => home,
             Err(code) => {
                 let response = LeaveGroupResponse::default().with_error_code(code.code());
                 return self.connections.respond(ticket, &header, &response);
@@ -171,8 +171,8 @@ impl<P: Page> Coordination<'_, P> {
             all.map(|m| (m.member_id.as_str(), m.group_instance_id.as_deref())).collect()
         };
         self.connections.hold(ticket);
-        let caller = self.wait(ticket, header, Reply::Leave(response), vec![index]);
-        self.with_env(index, |coordinator, context, env| {
+        let caller = self.wait(ticket, header, Reply::Leave(response), vec![home]);
+        self.with_env(home, |coordinator, context, env| {
             coordinator.leave(context, env, caller, &request.group_id, &leaving);
         });
     }

@@ -24,6 +24,7 @@ use crate::kafka::error_code::ErrorCode;
 use crate::kafka::header::RequestHeader;
 use crate::limits::{CONSUMER_GROUP_MEMBERS_MAX, CONSUMER_GROUP_NAME_BYTES_MAX};
 use crate::metadata::{Catalog, ConsumerGroupConfig};
+use crate::model::ids::GroupId;
 use crate::model::position::Term;
 use crate::model::time::{Now, Time};
 use crate::shard::cluster::Cluster;
@@ -45,8 +46,9 @@ mod topics;
 /// The coordinators of a shard, and who waits for them.
 #[derive(Debug, Default)]
 pub struct ConsumerGroups {
-    /// For each group of the shard, by its index there.
-    leading: Vec<Option<Leading>>,
+    /// By the group that each is for: where that stands in the shard changes when others come or
+    /// go.
+    leading: BTreeMap<GroupId, Leading>,
     waiting: BTreeMap<Caller, Waiting>,
     next_caller: u64,
     /// When offsets are looked at that may be too old.
@@ -65,8 +67,8 @@ struct Waiting {
     ticket: Ticket,
     header: RequestHeader,
     reply: Reply,
-    /// Where it waits, once for each answer that is missing: indexes of the shard's groups.
-    missing: Vec<usize>,
+    /// Where it waits, once for each answer that is missing.
+    missing: Vec<GroupId>,
 }
 
 /// What is answered when nothing is missing.
@@ -98,65 +100,65 @@ pub struct Coordination<'a, P> {
 impl ConsumerGroups {
     /// When something happens here though nobody asks.
     pub fn next_deadline(&self) -> Option<Time> {
-        let leading = self.leading.iter().flatten();
+        let leading = self.leading.values();
         leading.filter_map(|leading| leading.coordinator.next_deadline()).min()
     }
 
     /// Hands what was decided to the journals. Whether there was anything.
     pub fn append<P: Page>(&mut self, groups: &mut Groups<P>) -> bool {
         let mut any = false;
-        for (index, leading) in self.leading.iter_mut().enumerate() {
-            let Some(leading) = leading else { continue };
+        for (home, leading) in &mut self.leading {
+            let Some(group) = groups.get_mut(*home) else { continue };
             while let Some((batch, data)) = leading.coordinator.take_batch() {
                 let item = ControlItem::Coordinator { data, batch: Some(batch) };
-                groups.at_mut(index).control.push(item);
+                group.control.push(item);
                 any = true;
             }
         }
         any
     }
 
-    /// The coordinators of this shard, by the index of the group that each is for.
-    pub fn coordinators(&self) -> impl Iterator<Item = (usize, &Coordinator)> {
-        let leading = self.leading.iter().enumerate();
-        leading.filter_map(|(index, leading)| Some((index, &leading.as_ref()?.coordinator)))
+    /// The coordinators of this shard, by the group that each is for.
+    pub fn coordinators(&self) -> impl Iterator<Item = (GroupId, &Coordinator)> {
+        self.leading.iter().map(|(home, leading)| (*home, &leading.coordinator))
     }
 
-    fn coordinator(&self, index: usize) -> Option<&Coordinator> {
-        Some(&self.leading.get(index)?.as_ref()?.coordinator)
+    fn coordinator(&self, home: GroupId) -> Option<&Coordinator> {
+        self.leading.get(&home).map(|leading| &leading.coordinator)
     }
 }
 
 impl<P: Page> Coordination<'_, P> {
     /// Begins to coordinate where this shard leads now, and ends where it no longer does.
     pub fn follow_leadership(&mut self) {
-        self.state.leading.resize_with(self.groups.len(), || None);
-        for index in 0..self.groups.len() {
-            let group = self.groups.at(index);
-            let term = group.is_serving().then(|| group.replica.term());
-            let known = self.state.leading[index].as_ref().map(|leading| leading.term);
-            if term == known {
+        let groups = &*self.groups;
+        let led = |group: &Group<P>| group.is_serving().then(|| group.replica.term());
+        let known = self.state.leading.iter();
+        let over =
+            known.filter(|(home, known)| groups.get(**home).and_then(led) != Some(known.term));
+        for home in over.map(|(home, _)| *home).collect::<Vec<GroupId>>() {
+            self.state.leading.remove(&home);
+            self.resign(home);
+        }
+        for group in self.groups.iter() {
+            let Some(term) = led(group).filter(|_| !self.state.leading.contains_key(&group.id))
+            else {
                 continue;
-            }
-            if known.is_some() {
-                self.state.leading[index] = None;
-                self.resign(index);
-            }
-            let Some(term) = term else { continue };
+            };
             let settings = modern_settings(&self.catalog.broker_config().consumer_groups);
             let env = Env { now: self.now.time, topics: &Known(self.catalog), settings: &settings };
-            let store = &group_of(self.groups, index).consumer_groups;
-            let coordinator = Coordinator::recover(store, &env);
-            self.state.leading[index] = Some(Leading { term, coordinator });
+            let coordinator = Coordinator::recover(&group.consumer_groups, &env);
+            self.state.leading.insert(group.id, Leading { term, coordinator });
         }
     }
 
     /// Nobody here can tell what becomes of what was asked: the clients are to ask the new leader.
     /// What was decided and isn't in the journal must never get there: others decide now.
-    fn resign(&mut self, index: usize) {
-        let control = &mut self.groups.at_mut(index).control;
-        control.retain(|item| !matches!(item, ControlItem::Coordinator { .. }));
-        let waits = |waiting: &Waiting| waiting.missing.contains(&index);
+    fn resign(&mut self, home: GroupId) {
+        if let Some(group) = self.groups.get_mut(home) {
+            group.control.retain(|item| !matches!(item, ControlItem::Coordinator { .. }));
+        }
+        let waits = |waiting: &Waiting| waiting.missing.contains(&home);
         let callers: Vec<Caller> = self
             .state
             .waiting
@@ -170,55 +172,56 @@ impl<P: Page> Coordination<'_, P> {
         }
     }
 
-    /// The index of the group that keeps a consumer group, if it is coordinated here.
-    fn route(&self, id: &str) -> Result<usize, ErrorCode> {
+    /// The group that keeps a consumer group, if it is coordinated here.
+    fn route(&self, id: &str) -> Result<GroupId, ErrorCode> {
         if id.len() > CONSUMER_GROUP_NAME_BYTES_MAX {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
         let home = self.catalog.home_of_consumer_group(id);
-        let index = self.groups.index(home).ok_or(ErrorCode::NOT_COORDINATOR)?;
-        match self.state.coordinator(index) {
-            Some(_) => Ok(index),
-            None if self.is_loading(index) => Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
+        match self.state.coordinator(home) {
+            Some(_) => Ok(home),
+            None if self.groups.get(home).is_some_and(|group| self.is_loading(group)) => {
+                Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)
+            }
             None => Err(ErrorCode::NOT_COORDINATOR),
         }
     }
 
     /// Whether this shard leads where consumer groups are kept, and doesn't coordinate them yet.
-    fn is_loading(&self, index: usize) -> bool {
-        self.state.coordinator(index).is_none() && self.groups.at(index).replica.is_leader()
+    fn is_loading(&self, group: &Group<P>) -> bool {
+        self.state.coordinator(group.id).is_none() && group.replica.is_leader()
     }
 
     /// The same for what needs a name, as everything about members does.
-    fn route_named(&self, id: &str) -> Result<usize, ErrorCode> {
+    fn route_named(&self, id: &str) -> Result<GroupId, ErrorCode> {
         if id.is_empty() { Err(ErrorCode::INVALID_GROUP_ID) } else { self.route(id) }
     }
 
     /// Lets a coordinator decide something, and answers whom it answers.
     fn with<T>(
         &mut self,
-        index: usize,
+        home: GroupId,
         decide: impl FnOnce(&mut Coordinator, Context<'_>) -> T,
     ) -> T {
-        self.with_env(index, |coordinator, context, _| decide(coordinator, context))
+        self.with_env(home, |coordinator, context, _| decide(coordinator, context))
     }
 
     /// The same, where topics matter, too.
     fn with_env<T>(
         &mut self,
-        index: usize,
+        home: GroupId,
         decide: impl FnOnce(&mut Coordinator, Context<'_>, &Env<'_>) -> T,
     ) -> T {
         let config = &self.catalog.broker_config().consumer_groups;
         let (settings, modern) = (group_settings(config), modern_settings(config));
         let env = Env { now: self.now.time, topics: &Known(self.catalog), settings: &modern };
-        let store = &group_of(self.groups, index).consumer_groups;
+        let store = &group_of(self.groups, home).consumer_groups;
         let context = Context { now: self.now, settings: &settings, store };
-        let leading = self.state.leading[index].as_mut().expect("route has found it");
+        let leading = self.state.leading.get_mut(&home).expect("route has found it");
         let decided = decide(&mut leading.coordinator, context, &env);
         let answers = leading.coordinator.take_answers();
         for (caller, answer) in answers {
-            self.answered(index, caller, answer);
+            self.answered(home, caller, answer);
         }
         decided
     }
@@ -229,7 +232,7 @@ impl<P: Page> Coordination<'_, P> {
         ticket: Ticket,
         header: RequestHeader,
         reply: Reply,
-        missing: Vec<usize>,
+        missing: Vec<GroupId>,
     ) -> Caller {
         let caller = Caller(self.state.next_caller);
         self.state.next_caller += 1;
@@ -238,26 +241,24 @@ impl<P: Page> Coordination<'_, P> {
     }
 
     /// A batch of records of a group has been applied.
-    pub fn applied(&mut self, index: usize, batch: u64) {
-        if self.state.coordinator(index).is_some() {
-            self.with(index, |coordinator, context| coordinator.applied(context, batch));
+    pub fn applied(&mut self, home: GroupId, batch: u64) {
+        if self.state.coordinator(home).is_some() {
+            self.with(home, |coordinator, context| coordinator.applied(context, batch));
         }
     }
 
     /// Carries out what is due.
     pub fn expire(&mut self) {
-        for index in 0..self.state.leading.len() {
-            let coordinator = self.state.coordinator(index);
-            let due = coordinator.and_then(Coordinator::next_deadline);
-            if due.is_some_and(|due| due <= self.now.time) {
-                self.with_env(index, Coordinator::expire);
-            }
+        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= self.now.time);
+        let due = self.state.coordinators().filter(|(_, known)| is_due(known.next_deadline()));
+        for home in due.map(|(home, _)| home).collect::<Vec<GroupId>>() {
+            self.with_env(home, Coordinator::expire);
         }
     }
 
-    fn answered(&mut self, index: usize, caller: Caller, answer: Answer) {
+    fn answered(&mut self, home: GroupId, caller: Caller, answer: Answer) {
         let Some(waiting) = self.state.waiting.get_mut(&caller) else { return };
-        if let Some(at) = waiting.missing.iter().position(|missing| *missing == index) {
+        if let Some(at) = waiting.missing.iter().position(|missing| *missing == home) {
             waiting.missing.swap_remove(at);
         }
         if !waiting.missing.is_empty() {
@@ -335,8 +336,8 @@ impl<P: Page> Coordination<'_, P> {
     }
 }
 
-fn group_of<P: Page>(groups: &Groups<P>, index: usize) -> &Group<P> {
-    groups.at(index)
+fn group_of<P: Page>(groups: &Groups<P>, home: GroupId) -> &Group<P> {
+    groups.get(home).expect("coordinators go with their groups")
 }
 
 fn group_settings(config: &ConsumerGroupConfig) -> GroupSettings {

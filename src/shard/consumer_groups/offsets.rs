@@ -18,7 +18,7 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use super::{Coordination, Reply, code_of};
+use super::{Coordination, Reply, code_of, group_of};
 use crate::coordinator::CommittedOffset;
 use crate::coordinator::classic::{Group, MemberRef, State};
 use crate::coordinator::modern::ModernState;
@@ -29,7 +29,7 @@ use crate::kafka::header::RequestHeader;
 use crate::kafka::topic_id_requests::TOPIC_IDS_FROM;
 use crate::limits::{COORDINATOR_UNAPPLIED_BYTES_MAX, OFFSET_METADATA_BYTES_MAX};
 use crate::metadata::Topic;
-use crate::model::ids::{PartitionKey, TopicId};
+use crate::model::ids::{GroupId, PartitionKey, TopicId};
 use crate::shard::connections::Ticket;
 
 /// Where the partitions of a response stand, or what is wrong with all of them.
@@ -72,7 +72,7 @@ impl<P: Page> Coordination<'_, P> {
         let mut response = OffsetCommitResponse::default().with_topics(topics.collect());
         let refused = match self.may_commit(header.api_version, request) {
             Ok(_) if offsets.is_empty() => Ok(()),
-            Ok(index) => return self.commit(ticket, header, request, index, offsets, response),
+            Ok(home) => return self.commit(ticket, header, request, home, offsets, response),
             Err(code) => Err(code),
         };
         refuse_commit(&mut response, refused);
@@ -83,9 +83,9 @@ impl<P: Page> Coordination<'_, P> {
         &mut self,
         version: i16,
         request: &OffsetCommitRequest,
-    ) -> Result<usize, ErrorCode> {
+    ) -> Result<GroupId, ErrorCode> {
         // Even the empty name: simple consumers of long ago have no other.
-        let index = self.route(&request.group_id)?;
+        let home = self.route(&request.group_id)?;
         let member = MemberRef {
             group: request.group_id.to_string(),
             generation: request.generation_id_or_member_epoch,
@@ -93,9 +93,9 @@ impl<P: Page> Coordination<'_, P> {
             instance_id: request.group_instance_id.as_deref().map(str::to_owned),
         };
         let may = self
-            .with(index, |coordinator, context| coordinator.may_commit(context, &member, version));
+            .with(home, |coordinator, context| coordinator.may_commit(context, &member, version));
         may.map_err(code_of)?;
-        Ok(index)
+        Ok(home)
     }
 
     fn commit(
@@ -103,13 +103,13 @@ impl<P: Page> Coordination<'_, P> {
         ticket: Ticket,
         header: RequestHeader,
         request: &OffsetCommitRequest,
-        index: usize,
+        home: GroupId,
         offsets: Vec<(PartitionKey, CommittedOffset)>,
         response: OffsetCommitResponse,
     ) {
-        let caller = self.wait(ticket, header, Reply::Commit(response), vec![index]);
+        let caller = self.wait(ticket, header, Reply::Commit(response), vec![home]);
         let group = request.group_id.to_string();
-        let (result, unapplied) = self.with(index, |coordinator, context| {
+        let (result, unapplied) = self.with(home, |coordinator, context| {
             let result = coordinator.commit(context, caller, group, offsets);
             (result, coordinator.unapplied_bytes())
         });
@@ -167,19 +167,19 @@ impl<P: Page> Coordination<'_, P> {
         if header.api_version < super::fetch::MANY_GROUPS_FROM {
             groups.insert(&request.group_id);
         }
-        let indexes: BTreeSet<usize> =
+        let homes: BTreeSet<GroupId> =
             groups.into_iter().filter_map(|group| self.route(group).ok()).collect();
-        let settled = |index: &usize| {
-            self.state.coordinator(*index).is_none_or(|coordinator| coordinator.is_settled())
+        let settled = |home: &GroupId| {
+            self.state.coordinator(*home).is_none_or(|coordinator| coordinator.is_settled())
         };
-        let missing: Vec<usize> = indexes.into_iter().filter(|index| !settled(index)).collect();
+        let missing: Vec<GroupId> = homes.into_iter().filter(|home| !settled(home)).collect();
         if missing.is_empty() {
             return self.answer_fetch(ticket, header, &request);
         }
         self.connections.hold(ticket);
         let caller = self.wait(ticket, header, Reply::Fetch(request), missing.clone());
-        for index in missing {
-            self.with(index, |coordinator, _| coordinator.answer_when_settled(caller));
+        for home in missing {
+            self.with(home, |coordinator, _| coordinator.answer_when_settled(caller));
         }
     }
 
@@ -191,9 +191,9 @@ impl<P: Page> Coordination<'_, P> {
         request: &OffsetDeleteRequest,
     ) {
         let routed = self.route_named(&request.group_id);
-        let subscribed = routed.and_then(|index| self.subscribed(index, &request.group_id));
-        let (index, subscribed) = match (routed, subscribed) {
-            (Ok(index), Ok(subscribed)) => (index, subscribed),
+        let subscribed = routed.and_then(|home| self.subscribed(home, &request.group_id));
+        let (home, subscribed) = match (routed, subscribed) {
+            (Ok(home), Ok(subscribed)) => (home, subscribed),
             (Err(code), _) | (_, Err(code)) => {
                 let response = OffsetDeleteResponse::default().with_error_code(code.code());
                 return self.connections.respond(ticket, &header, &response);
@@ -226,14 +226,14 @@ impl<P: Page> Coordination<'_, P> {
             return self.connections.respond(ticket, &header, &response);
         }
         self.connections.hold(ticket);
-        let caller = self.wait(ticket, header, Reply::DeleteOffsets(response), vec![index]);
+        let caller = self.wait(ticket, header, Reply::DeleteOffsets(response), vec![home]);
         let group = request.group_id.to_string();
-        self.with(index, |coordinator, _| coordinator.delete_offsets(caller, group, keys));
+        self.with(home, |coordinator, _| coordinator.delete_offsets(caller, group, keys));
     }
 
     /// The topics that a group's members read.
-    fn subscribed(&self, index: usize, id: &str) -> Result<Subscribed<'_>, ErrorCode> {
-        let coordinator = self.state.coordinator(index).ok_or(ErrorCode::NOT_COORDINATOR)?;
+    fn subscribed(&self, home: GroupId, id: &str) -> Result<Subscribed<'_>, ErrorCode> {
+        let coordinator = self.state.coordinator(home).ok_or(ErrorCode::NOT_COORDINATOR)?;
         if let Some(group) = coordinator.modern.with_members(id) {
             return Ok(Subscribed::As(group.state()));
         }
@@ -246,7 +246,7 @@ impl<P: Page> Coordination<'_, P> {
                 }
             }
             Some(_) => Ok(Subscribed::To(BTreeSet::new())),
-            None if self.groups.at(index).consumer_groups.group(id).is_some() => {
+            None if group_of(self.groups, home).consumer_groups.group(id).is_some() => {
                 Ok(Subscribed::To(BTreeSet::new()))
             }
             None => Err(ErrorCode::GROUP_ID_NOT_FOUND),

@@ -15,7 +15,7 @@ use crate::coordinator::classic::State;
 use crate::coordinator::modern::embedded::CONSUMER;
 use crate::coordinator::{CommittedOffset, Coordinator, Record, StoredGroup};
 use crate::journal::page::Page;
-use crate::model::ids::PartitionKey;
+use crate::model::ids::{GroupId, PartitionKey};
 
 /// Kafka's `offsets.retention.check.interval.ms`.
 const CHECK_INTERVAL: Duration = Duration::from_secs(600);
@@ -27,18 +27,16 @@ impl<P: Page> Coordination<'_, P> {
             return;
         }
         self.state.next_retention = self.now.time + CHECK_INTERVAL;
-        for index in 0..self.state.leading.len() {
-            let Some(coordinator) = self.state.coordinator(index) else { continue };
-            let store = &group_of(self.groups, index).consumer_groups;
-            let records: Vec<Record> = store
-                .groups()
-                .filter_map(|(id, stored)| self.retire_group(coordinator, id, stored))
-                .collect();
-            if !records.is_empty() {
-                self.with(index, |coordinator, _| {
-                    records.into_iter().for_each(|record| coordinator.expire_offsets(record));
-                });
-            }
+        let coordinators = self.state.coordinators();
+        let records = coordinators.map(|(home, coordinator)| {
+            let stored = group_of(self.groups, home).consumer_groups.groups();
+            let retire = |(id, stored)| self.retire_group(coordinator, id, stored);
+            (home, stored.filter_map(retire).collect())
+        });
+        for (home, records) in records.collect::<Vec<(GroupId, Vec<Record>)>>() {
+            self.with(home, |coordinator, _| {
+                records.into_iter().for_each(|record| coordinator.expire_offsets(record));
+            });
         }
     }
 
