@@ -383,6 +383,28 @@ fn who_has_no_catalog_any_more_still_hands_over_what_only_it_holds() {
 }
 
 #[test]
+fn a_group_that_goes_while_the_scrub_reads_it_leaves_the_shard_at_rest() {
+    // It reads one group after the other, each for so long that one of them goes meanwhile.
+    const READ_MS: u64 = 20_000;
+    for group in 0..3 {
+        let mut cluster = Cluster::start_with(3, |_, config| {
+            config.groups = 3;
+            config.scrub_bytes_per_second = 64 << 20;
+        });
+        (0..3).for_each(|node| cluster.slow_reads(node, READ_MS));
+        cluster.skip_ms(3_600_000);
+        cluster.run_ms(group * READ_MS + 1000);
+        cluster.change(0, add(3)).expect("it is added");
+        cluster.join(3);
+        cluster.run_ms(2 * READ_MS);
+        for node in 0..3 {
+            assert!(cluster.rests(node), "node {node} takes turns without end");
+        }
+        assert!((0..3).any(|node| cluster.groups_of(node) == 2), "one of three has gone");
+    }
+}
+
+#[test]
 fn one_node_grows_to_three() {
     let mut cluster = Cluster::start(1);
     cluster.create_topic("t", 1);

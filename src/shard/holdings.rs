@@ -253,6 +253,7 @@ impl<P: Page> Shard<P> {
                 continue;
             }
             self.fetches.on_truncated(group, Position(0));
+            self.repairs.forget(group);
             // Should it come back, then as one that has lost its journal: what it had acknowledged
             // counts for those who elect a leader without having heard that it went.
             let checkpoint = Bytes::from(marker(group));

@@ -81,9 +81,10 @@ impl Repairs {
         Some(node)
     }
 
-    /// The journal of a group was given up for a snapshot: what was damaged is gone.
+    /// The journal of a group was given up: what was damaged is gone.
     pub fn forget(&mut self, group: GroupId) {
         let gone: Vec<_> = self.places.keys().copied().filter(|(of, _)| *of == group).collect();
+        self.unreadable.retain(|(of, _), _| *of != group);
         for (group, at) in gone {
             self.places.remove(&(group, at));
             self.end(group, at, true);

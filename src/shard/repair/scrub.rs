@@ -119,7 +119,9 @@ impl<P: Page> Shard<P> {
         let own = self.groups.at(scrub.group);
         let start = own.journal.start();
         let begin = JournalPlace { group: own.id, at: start, previous_crc: None };
-        let place = scrub.place.filter(|place| place.at >= start).unwrap_or(begin);
+        // Groups come and go.
+        let is_here = |place: &JournalPlace| place.group == own.id && place.at >= start;
+        let place = scrub.place.filter(is_here).unwrap_or(begin);
         scrub.place = Some(place);
         scrub.reached.insert(own.id, place.at);
         let mut look = Look::new(place, SCRUB_READ_BYTES);
