@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::Offset;
 
@@ -133,7 +134,15 @@ fn committed(bootstrap: &str) -> Vec<i64> {
     for partition in 0..PARTITIONS {
         list.add_partition(TOPIC, partition);
     }
-    let offsets = consumer.committed_offsets(list, PATIENCE).unwrap();
+    let until = Instant::now() + PATIENCE;
+    let offsets = loop {
+        match consumer.committed_offsets(list.clone(), PATIENCE) {
+            // Leadership may move just then, as when a node is back.
+            Err(KafkaError::MetadataFetch(RDKafkaErrorCode::NotCoordinator))
+                if Instant::now() < until => {}
+            offsets => break offsets.unwrap(),
+        }
+    };
     let offset = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element
         .offset()
     {
