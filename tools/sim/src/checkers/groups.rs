@@ -8,7 +8,10 @@
 //! refused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
+use hutong::coordinator::modern::ModernState;
+use hutong::coordinator::modern::member::Member;
 use hutong::coordinator::{Store, StoredGroup};
 
 use crate::checkers::name;
@@ -16,15 +19,19 @@ use crate::connection::{PartitionId, Speaker};
 
 /// A group's name, and a partition.
 type Place = (String, PartitionId);
+/// By generation or epoch: what each member was given.
+type Generations = BTreeMap<i32, BTreeMap<String, BTreeSet<PartitionId>>>;
 
 /// What members and committers were told.
 #[derive(Debug, Default)]
 pub struct Groups {
-    /// By group and generation or epoch: what each member was given.
-    given: BTreeMap<String, BTreeMap<i32, BTreeMap<String, BTreeSet<PartitionId>>>>,
+    /// By group.
+    given: BTreeMap<String, Generations>,
     /// When each group was last seen without members, or in an epoch before one that it had been
     /// in. From then on later epochs come anew.
     anew_at: BTreeMap<String, u64>,
+    /// By group whose coordinator assigns: its members when it was last looked at.
+    members: BTreeMap<String, Vec<Rc<str>>>,
     /// Groups with members, and whether the coordinator assigns there.
     is_modern: BTreeMap<String, bool>,
     /// How often that has changed while there were members.
@@ -217,6 +224,10 @@ impl Groups {
                 continue;
             };
             let is_modern = stored.modern().is_some();
+            if let Some(state) = stored.modern() {
+                let known = self.members.entry(group.clone()).or_default();
+                forget_the_gone(given, state, known);
+            }
             let before = self.is_modern.insert(group.clone(), is_modern);
             self.switches += u64::from(before.is_some_and(|before| before != is_modern));
         }
@@ -318,6 +329,21 @@ impl Groups {
     pub fn restarted(&mut self, node: usize) {
         self.told.retain(|(_, of), _| *of != node);
     }
+}
+
+/// Members that are gone have nothing. Epochs that only they knew come again if all that are left
+/// are classic ones, be it only until the next comes: of that nothing is to be seen from outside.
+fn forget_the_gone(given: &mut Generations, state: &ModernState, known: &mut Vec<Rc<str>>) {
+    let members = state.members();
+    if known.iter().eq(members.keys()) {
+        return;
+    }
+    *known = members.keys().cloned().collect();
+    let name = |(id, member): (&Rc<str>, &Member)| {
+        member.profile.instance_id.as_ref().unwrap_or(id).to_string()
+    };
+    let owners: BTreeSet<String> = members.iter().map(name).collect();
+    given.values_mut().for_each(|given| given.retain(|owner, _| owners.contains(owner)));
 }
 
 fn epoch(stored: &StoredGroup) -> i32 {
