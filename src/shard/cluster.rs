@@ -22,7 +22,8 @@ pub struct Cluster {
     holders: Vec<Vec<NodeId>>,
     /// Where they are, as this one was told.
     addresses: Vec<NodeAddress>,
-    /// Those that have been heard of, this one included.
+    /// Those that have been heard of, this one included. Also before the layout that says that they
+    /// are members comes here, and after they are none any more.
     nodes: BTreeMap<NodeId, Node>,
     /// Each group's leader, once it has one.
     leaders: Vec<Option<Leader>>,
@@ -102,13 +103,17 @@ impl Cluster {
         let groups = self.leaders.len().max(layout.groups.len());
         self.leaders.resize(groups, None);
         self.holders = layout.groups.iter().map(|place| place.nodes.clone()).collect();
-        let (members, own) = (&self.members, self.node);
-        self.nodes.retain(|id, _| *id == own || members.contains(id));
+    }
+
+    /// A node of the cluster, if it has been heard of.
+    fn heard_of(&self, id: NodeId) -> Option<&Node> {
+        let is_member = id == self.node || self.members.contains(&id);
+        self.nodes.get(&id).filter(|_| is_member)
     }
 
     /// Whether a node can be reached, as far as anybody here knows.
     pub fn is_up(&self, node: NodeId) -> bool {
-        self.nodes.get(&node).is_some_and(|node| node.is_up)
+        self.heard_of(node).is_some_and(|node| node.is_up)
     }
 
     /// Where the nodes of the cluster are, as this one was told.
@@ -161,7 +166,7 @@ impl Cluster {
     /// The broker that leads a group, and its leader epoch.
     pub fn leader(&self, group: GroupId) -> Option<(i32, i32)> {
         let leader = self.leading(group)?;
-        let node = self.nodes.get(&leader.node)?;
+        let node = self.heard_of(leader.node)?;
         let shard = shard_of_group(group, node.shards);
         Some((broker_id(leader.node, shard), leader.term.0 as i32))
     }
@@ -171,7 +176,7 @@ impl Cluster {
     pub fn replicas(&self, group: GroupId) -> (Vec<i32>, Vec<i32>) {
         let mut replicas = (Vec::new(), Vec::new());
         for id in self.holders(group) {
-            match self.nodes.get(id) {
+            match self.heard_of(*id) {
                 Some(node) => {
                     let broker = broker_id(*id, shard_of_group(group, node.shards));
                     let list = if node.is_up { &mut replicas.0 } else { &mut replicas.1 };
@@ -197,10 +202,10 @@ impl Cluster {
 
     /// All brokers that can be reached.
     pub fn brokers(&self) -> impl Iterator<Item = Broker<'_>> {
-        let nodes = self.nodes.iter().filter(|(_, node)| node.is_up);
-        nodes.flat_map(|(id, node)| {
-            (0..node.shards).map(|shard| Broker {
-                id: broker_id(*id, ShardId(shard)),
+        let nodes = self.nodes.keys().filter_map(|id| Some((*id, self.heard_of(*id)?)));
+        nodes.filter(|(_, node)| node.is_up).flat_map(|(id, node)| {
+            (0..node.shards).map(move |shard| Broker {
+                id: broker_id(id, ShardId(shard)),
                 host: &node.host,
                 port: i32::from(node.port) + i32::from(shard),
             })
@@ -211,7 +216,7 @@ impl Cluster {
     /// since this one was started only shard 0 is known, by the address that this one was given.
     pub fn all_brokers(&self) -> impl Iterator<Item = (Broker<'_>, bool)> {
         self.addresses.iter().flat_map(|address| {
-            let known = self.nodes.get(&address.node);
+            let known = self.heard_of(address.node);
             let (host, port, shards, is_up) = match known {
                 Some(node) => (&node.host, node.port, node.shards, node.is_up),
                 None => (&address.host, address.port, 1, false),
@@ -226,7 +231,7 @@ impl Cluster {
     /// The broker that is a node's replica of a group: shard 0 as long as it isn't known how many
     /// shards the node has.
     pub fn replica_of(&self, group: GroupId, node: NodeId) -> i32 {
-        let shards = self.nodes.get(&node).map_or(1, |node| node.shards);
+        let shards = self.heard_of(node).map_or(1, |node| node.shards);
         broker_id(node, shard_of_group(group, shards))
     }
 
@@ -286,5 +291,59 @@ impl Cluster {
     /// This shard.
     pub fn shard(&self) -> ShardId {
         self.shard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CHECKPOINT_JOURNAL_BYTES;
+
+    /// Shard 1 of node 0, which was formed alone.
+    fn alone() -> Cluster {
+        let own = NodeAddress { node: NodeId(0), host: "0".into(), port: 9092, directory: 0 };
+        Cluster::new(&ShardConfig {
+            node: NodeId(0),
+            shard: ShardId(1),
+            shards: 2,
+            groups: 1,
+            cluster_id: "test".into(),
+            formed: vec![NodeId(0)],
+            nodes: vec![own],
+            directory: 1,
+            advertised_host: "0".into(),
+            base_port: 9092,
+            data_directory: "/data".into(),
+            segment_bytes: 1 << 20,
+            journal_cache_bytes: 1 << 20,
+            scrub_bytes_per_second: 0,
+            checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
+            auto_create_topics: false,
+            default_partitions: 1,
+            seed: 7,
+        })
+    }
+
+    /// Shard 0 may know a newer layout, is connected to who is new in it, and tells the others,
+    /// who get the layouts one after the other.
+    #[test]
+    fn a_node_that_is_heard_of_before_its_layout_is_known_with_it() {
+        let mut cluster = alone();
+        let formed = Layout::formed(1, &[NodeId(0)]);
+        let first = formed.with_node(NodeId(1), "1", 9092).expect("it may come");
+        let second = first.with_node(NodeId(2), "2", 9092).expect("it may come");
+        let node = Node { host: "2".into(), port: 9092, shards: 1, is_up: true };
+        cluster.learn_node(NodeId(2), node);
+        let leader = Leader { node: NodeId(2), term: Term(3) };
+        assert!(cluster.learn(GroupId(0), leader));
+        cluster.follow(&first);
+        assert_eq!(cluster.leader(GroupId(0)), None, "it is none of the cluster yet");
+        cluster.follow(&second);
+        let leader = cluster.leader(GroupId(0));
+        assert_eq!(leader, Some((broker_id(NodeId(2), ShardId(0)), 3)));
+        assert_eq!(cluster.hint(leader).expect("it is up").host, "2");
+        cluster.follow(&first);
+        assert!(cluster.hint(leader).is_none() && !cluster.is_up(NodeId(2)));
+        assert_eq!(cluster.brokers().count(), 2);
     }
 }
