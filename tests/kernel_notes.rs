@@ -164,7 +164,8 @@ fn preempt_timer() {
         sender.join().unwrap();
         let signals = if signals { "a signal each 100 ms" } else { "no signals" };
         println!(
-            "preempt timer {timer:?}, {signals}: {trips} round trips, {hangs} hangs, worst {worst:?}"
+            "preempt timer {timer:?}, {signals}: {trips} round trips, {hangs} hangs, worst \
+             {worst:?}"
         );
     }
 }

@@ -47,17 +47,19 @@ fn seeds_that_once_found_something_pass() {
 }
 
 #[test]
+fn seeds_of_clusters_that_change_that_once_found_something_pass() {
+    // Nodes that wait for each other; a coordinator that went by another group's records; turns
+    // without end when a group goes; catching up from the beginning again; rot in a chain.
+    all_pass([105, 127, 228, 399, 801, 1329, 1573, 2514, 4304, 4338].into_iter(), 3);
+}
+
+#[test]
 fn fresh_seeds_of_one_node_pass() {
     all_pass(fresh(9), 1);
 }
 
 #[test]
 fn fresh_seeds_of_three_nodes_pass() {
-    all_pass(fresh(10), 3);
-}
-
-#[test]
-fn more_fresh_seeds_of_three_nodes_pass() {
     all_pass(fresh(10), 3);
 }
 
