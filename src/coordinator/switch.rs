@@ -107,6 +107,7 @@ fn to_switch(
             protocols: member.protocols.iter().map(|(n, m)| (n.clone(), m.to_vec())).collect(),
             topics: said.topics.into_iter().map(str::to_owned).collect(),
             assigned: embedded::known(&embedded::assignment(assignment)?, env.topics),
+            claimed: embedded::known(&said.owned, env.topics),
         })
     });
     let members = members.collect::<Option<Vec<_>>>()?;

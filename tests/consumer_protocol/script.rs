@@ -487,6 +487,10 @@ impl Run {
             return self.say(format!("{name}: sync {}", name_of(answer.error_code)));
         }
         let mut bytes = answer.assignment;
+        if bytes.is_empty() {
+            // Its leader gave it none.
+            bytes = bytes::Bytes::from_static(&[0, 1, 0, 0, 0, 0, 255, 255, 255, 255]);
+        }
         let version = bytes::Buf::get_i16(&mut bytes);
         let assignment = ConsumerProtocolAssignment::decode(&mut bytes, version).expect("one");
         let topics = assignment.assigned_partitions.into_iter();

@@ -225,3 +225,46 @@ fn members_that_wait_in_a_rebalance_are_asked_again() {
         ",
     );
 }
+
+/// Its last assignment takes something from a member that hasn't heard so: it reads on, and nobody
+/// else may begin to.
+#[test]
+fn who_has_not_heard_its_assignment_has_what_it_had() {
+    check(
+        "
+        > topic a 4
+        > old-join one two a
+        one: generation 1
+        two: generation 1
+        one: a:0,2
+        two: a:1,3
+        > old-ask one a
+        > old-ask two a
+        > old-hear one
+        one: generation 2
+        > old-hear two
+        two: generation 2
+        > old-sync one
+        one: nothing
+        > reboot
+        > join new a
+        new: epoch 3, nothing
+        > old-beat two
+        two: REBALANCE_IN_PROGRESS
+        > old-join two a
+        two: generation 2
+        two: nothing
+        > old-join one a
+        one: generation 3
+        one: a:0
+        > old-join two a
+        two: generation 3
+        two: a:1
+        > settle new
+        new: epoch 3, a:2
+        > old-join one a
+        one: generation 3
+        one: a:0,3
+        ",
+    );
+}

@@ -59,11 +59,14 @@ pub struct ClassicGroupMember {
     pub topics: Vec<String>,
     /// What it was assigned, of topics there are.
     pub assigned: Partitions,
+    /// What it said that it has when it joined last, of topics there are.
+    pub claimed: Partitions,
 }
 
 impl ConsumerGroup {
     /// The same group in the new protocol. Everybody keeps what it has, in an epoch that is the
-    /// generation.
+    /// generation. Who was to give something up by its last assignment may not have heard so:
+    /// nobody gets that before it has joined again without it.
     pub fn from_classic(
         classic: &ClassicGroup,
         env: &Env<'_>,
@@ -83,6 +86,8 @@ impl ConsumerGroup {
         // A classic leader may have given a partition to two. Here only the first has it, and the
         // other is told so when it joins again.
         let mut given: BTreeSet<TopicPartition> = BTreeSet::new();
+        let assigned = classic.members.iter().flat_map(|member| member.assigned.iter());
+        let assigned_to_any: BTreeSet<TopicPartition> = assigned.copied().collect();
         for member in &classic.members {
             let id = &member.member_id;
             let subscription = Subscription::new(member.topics.iter().map(String::as_str), None);
@@ -90,9 +95,16 @@ impl ConsumerGroup {
             let assigned = member.assigned.only(|partition| !given.contains(partition));
             given.extend(assigned.iter());
             let profile = profile(member, subscription);
+            let is_kept = |claimed: &TopicPartition| {
+                !assigned_to_any.contains(claimed) && !given.contains(claimed)
+            };
+            let pending = member.claimed.only(is_kept);
+            given.extend(pending.iter());
             let target = assigned.clone();
-            let state = MemberState::Stable;
-            let pending = Partitions::EMPTY;
+            let state = match pending.is_empty() {
+                true => MemberState::Stable,
+                false => MemberState::UnrevokedPartitions,
+            };
             let current = Current { epoch, previous_epoch: epoch, state, assigned, pending };
             group.emit(&mut records, ModernRecord::Member { id: id.clone(), profile });
             let target = ModernRecord::Target { id: id.clone(), partitions: target };
@@ -180,5 +192,6 @@ fn classic_member(
         protocols: classic.protocols.clone(),
         topics: profile.subscription.names.clone(),
         assigned: current.assigned.clone(),
+        claimed: current.pending.clone(),
     }
 }

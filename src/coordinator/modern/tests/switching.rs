@@ -33,6 +33,7 @@ fn classic_member(id: &str, assigned: &str) -> ClassicGroupMember {
         protocols: PROTOCOLS.iter().map(|(name, b)| ((*name).to_owned(), b.to_vec())).collect(),
         topics: vec!["a".to_owned()],
         assigned: parts(assigned),
+        claimed: Partitions::EMPTY,
     }
 }
 
