@@ -249,14 +249,14 @@ fn who_has_not_heard_its_assignment_has_what_it_had() {
         > reboot
         > join new a
         new: epoch 3, nothing
+        > old-join one a
+        one: generation 3
+        one: a:0
         > old-beat two
         two: REBALANCE_IN_PROGRESS
         > old-join two a
         two: generation 2
         two: nothing
-        > old-join one a
-        one: generation 3
-        one: a:0
         > old-join two a
         two: generation 3
         two: a:1
@@ -265,6 +265,32 @@ fn who_has_not_heard_its_assignment_has_what_it_had() {
         > old-join one a
         one: generation 3
         one: a:0,3
+        ",
+    );
+}
+
+/// Whoever was removed and still believes to have something is told so when it comes back: others
+/// read that by then.
+#[test]
+fn who_was_removed_is_a_stranger_if_it_claims_partitions() {
+    check(
+        "
+        > topic a 4
+        > old-join one a
+        one: generation 1
+        one: a:0-3
+        > join new a
+        new: epoch 2, nothing
+        > wait 12
+        > old-ask one a
+        > old-hear one
+        one: UNKNOWN_MEMBER_ID
+        > die one
+        > settle new
+        new: epoch 3, a:0-3
+        > old-join one a
+        one: generation 4
+        one: nothing
         ",
     );
 }

@@ -188,6 +188,11 @@ impl ConsumerGroup {
             Some(instance) if request.has_no_id => self.state.member_of_instance(instance).cloned(),
             Some(instance) => Some(self.known_instance(instance, request.member_id)?),
         };
+        if old.is_none() && !request.has_no_id && !request.owned.is_empty() {
+            // Who comes for the first time has nothing: this one was removed, others may have that
+            // now, and it is to give it up as lost.
+            return Err(GroupError::unknown(request.member_id));
+        }
         let known = old.as_ref().map(|id| &self.state.members()[id].profile);
         let regex = None;
         let subscription = Subscription::new(request.topics.iter().copied(), regex);
