@@ -24,8 +24,8 @@ const NOT_AVAILABLE: i16 = 15;
 const NOT_COORDINATOR: i16 = 16;
 
 /// How often such a broker is asked, and the first pause in between.
-pub const TRIES: u32 = 6;
-pub const PAUSE: Duration = Duration::from_millis(150);
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(150);
 
 /// What a group has committed, by partition.
 pub type Committed = BTreeMap<(TopicName, i32), i64>;
@@ -35,21 +35,33 @@ pub fn group_id(id: &str) -> GroupId {
     GroupId(StrBytes::from_string(id.to_owned()))
 }
 
+/// Asks again, with longer and longer pauses, as long as the answer says that it is too early.
+/// Returns the last answer.
+pub fn patiently<T>(
+    mut ask: impl FnMut() -> anyhow::Result<T>,
+    is_early: impl Fn(&T) -> bool,
+) -> anyhow::Result<T> {
+    for tried in 1..TRIES {
+        let answer = ask()?;
+        if !is_early(&answer) {
+            return Ok(answer);
+        }
+        std::thread::sleep(PAUSE * tried);
+    }
+    ask()
+}
+
 /// The broker that coordinates a group.
 pub fn coordinator(cluster: &mut Cluster, id: &str) -> anyhow::Result<i32> {
     // So that the brokers' addresses are known.
     cluster.metadata(Some(&[]))?;
-    for tried in 1.. {
-        let (broker, code) = find(cluster, id)?;
-        match code {
-            0 => return Ok(broker),
-            LOADING | NOT_AVAILABLE if tried < TRIES => std::thread::sleep(PAUSE * tried),
-            code => {
-                bail!("can't find the coordinator of group {}: {}", printable(id), error_name(code))
-            }
+    let is_early = |(_, code): &(i32, i16)| matches!(*code, LOADING | NOT_AVAILABLE);
+    match patiently(|| find(cluster, id), is_early)? {
+        (broker, 0) => Ok(broker),
+        (_, code) => {
+            bail!("can't find the coordinator of group {}: {}", printable(id), error_name(code))
         }
     }
-    bail!("group {} has no coordinator", printable(id))
 }
 
 fn find(cluster: &mut Cluster, id: &str) -> anyhow::Result<(i32, i16)> {
@@ -73,16 +85,12 @@ pub fn ask<R: Request>(
     request: &R,
     codes: impl Fn(&R::Response) -> Vec<i16>,
 ) -> anyhow::Result<R::Response> {
-    for tried in 1.. {
+    let moves = |code: &i16| matches!(*code, LOADING | NOT_AVAILABLE | NOT_COORDINATOR);
+    let ask = || {
         let broker = coordinator(cluster, id)?;
-        let answer = cluster.broker(broker)?.send(request)?;
-        let moving = |code: &i16| matches!(*code, LOADING | NOT_AVAILABLE | NOT_COORDINATOR);
-        if tried == TRIES || !codes(&answer).iter().any(moving) {
-            return Ok(answer);
-        }
-        std::thread::sleep(PAUSE * tried);
-    }
-    bail!("the coordinator of group {} moved too often", printable(id))
+        Ok(cluster.broker(broker)?.send(request)?)
+    };
+    patiently(ask, |answer| codes(answer).iter().any(moves))
 }
 
 /// All offsets that a group has committed.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::super::client::error_name;
 use super::super::cluster::Cluster;
 use super::super::output::{Table, print, print_json, printable};
-use super::coordinator::{LOADING, PAUSE, TRIES};
+use super::coordinator::{LOADING, patiently};
 
 /// From here on groups can be asked for by their state.
 const STATES_FROM: i16 = 4;
@@ -121,15 +121,9 @@ fn groups_of_all(
             }
             request.types_filter = texts(&args.kind);
         }
-        let mut answer = connection.send(&request)?;
-        for tried in 1..TRIES {
-            // It has just become the coordinator of some groups.
-            if answer.error_code != LOADING {
-                break;
-            }
-            std::thread::sleep(PAUSE * tried);
-            answer = connection.send(&request)?;
-        }
+        // It may just have become the coordinator of some groups.
+        let ask = || Ok(connection.send(&request)?);
+        let answer = patiently(ask, |answer| answer.error_code == LOADING)?;
         if answer.error_code != 0 {
             bail!("broker {broker} can't list its groups: {}", error_name(answer.error_code));
         }

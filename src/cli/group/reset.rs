@@ -104,6 +104,9 @@ pub fn run(cluster: &mut Cluster, args: &ResetArgs) -> anyhow::Result<()> {
     if args.execute {
         commit(cluster, &args.group, &new)?;
     }
+    if args.json {
+        return report_json(args, &committed, &new);
+    }
     let has_members =
         !args.execute && group(cluster, &args.group).is_ok_and(|group| !group.members.is_empty());
     report(args, &committed, &new, has_members)
@@ -233,21 +236,22 @@ fn commit(cluster: &mut Cluster, group: &str, new: &BTreeMap<Key, i64>) -> anyho
     }
 }
 
+fn report_json(args: &ResetArgs, old: &Committed, new: &BTreeMap<Key, i64>) -> anyhow::Result<()> {
+    let objects = new.iter().map(|(key, offset)| {
+        json!({
+            "topic": key.0.0.to_string(), "partition": key.1,
+            "old": old.get(key), "new": offset, "set": args.execute,
+        })
+    });
+    print_json(&objects.collect())
+}
+
 fn report(
     args: &ResetArgs,
     old: &Committed,
     new: &BTreeMap<Key, i64>,
     has_members: bool,
 ) -> anyhow::Result<()> {
-    if args.json {
-        let objects = new.iter().map(|(key, offset)| {
-            json!({
-                "topic": key.0.0.to_string(), "partition": key.1,
-                "old": old.get(key), "new": offset, "set": args.execute,
-            })
-        });
-        return print_json(&objects.collect());
-    }
     let mut table = Table::new(2, &["TOPIC", "PARTITION", "OLD", "NEW"]);
     for (key, offset) in new {
         let old = old.get(key).map_or("-".to_owned(), |old| old.to_string());
