@@ -18,6 +18,7 @@ use crate::shard::message::ShardMessage;
 
 /// How often the guard wakes every shard.
 const GUARD_PERIOD: Duration = Duration::from_millis(100);
+
 /// What is sent to a shard from another thread.
 #[derive(Debug)]
 pub enum ShardMail {
@@ -108,8 +109,7 @@ pub fn start_guard(shards: Vec<(flume::Sender<ShardMail>, WakeSignal)>) -> std::
     std::thread::Builder::new().name("guard".to_string()).spawn(move || {
         while shards.iter().any(|(mailbox, _)| !mailbox.is_disconnected()) {
             std::thread::sleep(GUARD_PERIOD);
-            for (mailbox, signal) in shards.iter().filter(|(mailbox, _)| !mailbox.is_disconnected())
-            {
+            for (mailbox, signal) in &shards {
                 // One that hasn't taken what was sent before is busy, or it sleeps.
                 if mailbox.is_empty() {
                     let _ = mailbox.send(ShardMail::Tick);

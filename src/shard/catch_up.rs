@@ -34,8 +34,6 @@ pub const CATCH_UP_READ: u64 = 1 << 63;
 /// Members that are being brought up to date.
 #[derive(Debug, Default)]
 pub struct CatchUps {
-    /// The term that this node leads in. What was sent in another may be cut off since.
-    term: Term,
     members: BTreeMap<NodeId, CatchUp>,
     next_read: u64,
     /// Bytes sent so far.
@@ -92,11 +90,9 @@ impl CatchUp {
 }
 
 impl CatchUps {
-    fn lead(&mut self, term: Term) {
-        if self.term != term {
-            self.members.clear();
-            self.term = term;
-        }
+    /// A member can't be talked to: when it comes back it is asked anew.
+    pub fn forget(&mut self, member: NodeId) {
+        self.members.remove(&member);
     }
 }
 
@@ -165,15 +161,11 @@ impl<P: Page> Group<P> {
         work
     }
 
-    /// Forgets whom it brought up to date in another term.
+    /// Forgets whom it brought up to date in another term: what was sent may be cut off since.
     fn lead_in_this_term(&mut self) {
-        self.catch_ups.lead(self.replica.term());
-        self.snapshots.lead(self.replica.term());
-    }
-
-    /// A member can't be talked to: when it comes back it is asked anew.
-    pub fn forget_catch_up(&mut self, member: NodeId) {
-        self.catch_ups.members.remove(&member);
+        if self.snapshots.lead(self.replica.term()) {
+            self.catch_ups.members.clear();
+        }
     }
 
     /// The first entry of those that are all in the cache.

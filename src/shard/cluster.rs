@@ -297,31 +297,12 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::CHECKPOINT_JOURNAL_BYTES;
 
     /// Shard 1 of node 0, which was formed alone.
     fn alone() -> Cluster {
         let own = NodeAddress { node: NodeId(0), host: "0".into(), port: 9092, directory: 0 };
-        Cluster::new(&ShardConfig {
-            node: NodeId(0),
-            shard: ShardId(1),
-            shards: 2,
-            groups: 1,
-            cluster_id: "test".into(),
-            formed: vec![NodeId(0)],
-            nodes: vec![own],
-            directory: 1,
-            advertised_host: "0".into(),
-            base_port: 9092,
-            data_directory: "/data".into(),
-            segment_bytes: 1 << 20,
-            journal_cache_bytes: 1 << 20,
-            scrub_bytes_per_second: 0,
-            checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
-            auto_create_topics: false,
-            default_partitions: 1,
-            seed: 7,
-        })
+        let (shard, nodes) = (ShardId(1), vec![own]);
+        Cluster::new(&ShardConfig { shard, shards: 2, nodes, ..crate::shard::tests::config() })
     }
 
     /// Shard 0 may know a newer layout, is connected to who is new in it, and tells the others,

@@ -301,6 +301,7 @@ impl<P: Page> Group<P> {
     /// Another node can't be reached.
     pub fn unreachable(&mut self, node: NodeId) {
         self.replica.unreachable(node);
+        self.catch_ups.forget(node);
     }
 }
 

@@ -75,7 +75,7 @@ impl<P: Page> Shard<P> {
             match work {
                 CatchUpWork::Ask { to } => {
                     if !self.peers.ask_where(to, group) {
-                        self.groups.at_mut(index).forget_catch_up(to);
+                        self.groups.at_mut(index).catch_ups.forget(to);
                     }
                 }
                 CatchUpWork::Read { read, segment, at, bytes } => {
@@ -197,7 +197,6 @@ impl<P: Page> Shard<P> {
     fn on_node_down(&mut self, id: NodeId) {
         for group in self.groups.iter_mut() {
             group.unreachable(id);
-            group.forget_catch_up(id);
         }
         if let Some(node) = self.cluster.lost_node(id) {
             self.spread_node(id, node);

@@ -472,3 +472,33 @@ impl<P: Page> Shard<P> {
 fn holds_catalog(group: GroupId) -> bool {
     group == CATALOG_GROUP
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::limits::{CHECKPOINT_JOURNAL_BYTES, SEGMENT_BYTES_MIN};
+
+    /// Node 0, alone, with one shard: what tests of the shard's parts start from.
+    pub fn config() -> ShardConfig {
+        ShardConfig {
+            node: NodeId(0),
+            shard: ShardId(0),
+            shards: 1,
+            groups: 1,
+            cluster_id: "test".into(),
+            formed: vec![NodeId(0)],
+            nodes: Vec::new(),
+            directory: 1,
+            advertised_host: "0".into(),
+            base_port: 9092,
+            data_directory: "/data".into(),
+            segment_bytes: SEGMENT_BYTES_MIN,
+            journal_cache_bytes: 1 << 20,
+            scrub_bytes_per_second: 0,
+            checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
+            auto_create_topics: false,
+            default_partitions: 1,
+            seed: 7,
+        }
+    }
+}

@@ -139,13 +139,6 @@ impl Layout {
         Ok(())
     }
 
-    /// The layout's bytes, for another node.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.encode(&mut out);
-        out
-    }
-
     /// The layout in `bytes`, which hold nothing else.
     ///
     /// # Errors
@@ -164,7 +157,7 @@ impl Layout {
     /// nodes u32, ascending, each: id u32 | state u8 | directory 16 bytes | host string | port u16
     /// groups u32, each: copies u16 | born u32, u32 each | nodes u32, u32 each
     /// ```
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.epoch.to_le_bytes());
         out.extend(self.formed_groups.to_le_bytes());
         put_count(out, self.nodes.len());

@@ -389,7 +389,7 @@ pub fn members(payload: &[u8]) -> Result<Option<MembersTold>, NotUnderstood> {
 /// The answer to `Layout`: nothing if none is known here.
 pub fn put_layout(layout: Option<&Layout>, out: &mut Vec<u8>) {
     if let Some(layout) = layout {
-        out.extend(layout.to_bytes());
+        layout.encode(out);
     }
 }
 

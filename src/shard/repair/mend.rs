@@ -30,18 +30,20 @@ impl Repairs {
         outputs: &mut VecDeque<Output<P>>,
     ) -> bool {
         let at = group.journal.entry_start(at);
-        if let Some(node) = self.is_whole(group.id, at) {
-            self.metrics.damaged += 1;
-            let line = format!(
-                "group {}: the entry at position {at} is as node {node} has it, so it isn't damage \
-                 of the disk that keeps readers from what they want; compare the nodes with \
-                 'hutong journal verify --against'",
-                group.id
-            );
-            outputs.push_back(Output::Log { level: LogLevel::Error, line });
-            return false;
-        }
         if let Some(damage) = self.places.get_mut(&(group.id, at)) {
+            if let State::Whole { node, until } = damage.state {
+                // It was looked at lately: waiting would not end.
+                damage.state = State::Hopeless { until };
+                self.metrics.damaged += 1;
+                let line = format!(
+                    "group {}: the entry at position {at} is as node {node} has it, so it isn't \
+                     damage of the disk that keeps readers from what they want; compare the nodes \
+                     with 'hutong journal verify --against'",
+                    group.id
+                );
+                outputs.push_back(Output::Log { level: LogLevel::Error, line });
+                return false;
+            }
             if damage.previous_crc.is_none() && previous_crc.is_some() {
                 // More is known of it now, and so it may be found.
                 damage.previous_crc = previous_crc;
@@ -70,15 +72,6 @@ impl Repairs {
             self.due = Some(Time(0));
         }
         is_mendable
-    }
-
-    /// Whether this place was looked at lately and is as another node has it. Then it is given up
-    /// for a while.
-    fn is_whole(&mut self, group: GroupId, at: Position) -> Option<NodeId> {
-        let damage = self.places.get_mut(&(group, at))?;
-        let State::Whole { node, until } = damage.state else { return None };
-        damage.state = State::Hopeless { until };
-        Some(node)
     }
 
     /// The journal of a group was given up: what was damaged is gone.

@@ -27,8 +27,8 @@ pub struct Scrub {
     bytes_per_second: u64,
     /// When it reads on; never, while it waits for a read or a repair.
     next: Time,
-    /// The group whose turn it is, as counted on this shard.
-    group: usize,
+    /// The group whose turn it is, or the next one of this shard's behind it: groups come and go.
+    group: GroupId,
     /// Where it goes on in that group; `None` at its beginning.
     place: Option<JournalPlace>,
     /// The place whose repair it waits for, and where it goes on if that comes to nothing.
@@ -49,7 +49,7 @@ impl Scrub {
         Scrub {
             bytes_per_second,
             next: if bytes_per_second > 0 { now } else { Time::NEVER },
-            group: 0,
+            group: GroupId(0),
             place: None,
             waits: None,
             mended: None,
@@ -81,8 +81,8 @@ impl Scrub {
         self.next = self.next.max(now.time);
     }
 
-    fn next_group(&mut self) {
-        self.group += 1;
+    fn next_group(&mut self, done: GroupId) {
+        self.group = GroupId(done.0 + 1);
         (self.place, self.mended) = (None, None);
     }
 
@@ -110,16 +110,15 @@ impl<P: Page> Shard<P> {
             return;
         }
         let scrub = &mut self.repairs.scrub;
-        if scrub.group >= self.groups.len() {
-            (scrub.group, scrub.place) = (0, None);
+        let Some(own) = self.groups.iter().find(|own| own.id >= scrub.group) else {
+            (scrub.group, scrub.place) = (GroupId(0), None);
             scrub.rounds += 1;
             scrub.next = now.time + SCRUB_PAUSE;
             return;
-        }
-        let own = self.groups.at(scrub.group);
+        };
+        scrub.group = own.id;
         let start = own.journal.start();
         let begin = JournalPlace { group: own.id, at: start, previous_crc: None };
-        // Groups come and go.
         let is_here = |place: &JournalPlace| place.group == own.id && place.at >= start;
         let place = scrub.place.filter(is_here).unwrap_or(begin);
         scrub.place = Some(place);
@@ -155,7 +154,7 @@ impl<P: Page> Shard<P> {
                 self.repairs.scrub.reached.insert(own.id, at);
                 self.repairs.scrub.place = Some(JournalPlace { at, previous_crc, ..place });
             }
-            Looked::End => self.repairs.scrub.next_group(),
+            Looked::End => self.repairs.scrub.next_group(place.group),
             Looked::Bad { .. } if place.at < journal.start() => {
                 // Its segment went while it was read.
                 self.repairs.scrub.place = None;

@@ -61,8 +61,7 @@ mod tests {
     use crate::journal::format::SEGMENT_HEADER_BYTES;
     use crate::journal::page::MemoryPage;
     use crate::journal::source::{GroupFiles, SegmentSource};
-    use crate::limits::{CHECKPOINT_JOURNAL_BYTES, SEGMENT_BYTES_MIN};
-    use crate::model::ids::{ConnectionId, NodeId, SegmentId, ShardId};
+    use crate::model::ids::{ConnectionId, NodeId, SegmentId};
     use crate::model::position::{LogIndex, Position, Term};
     use crate::model::time::Time;
     use crate::replica::vote::{Vote, VoteFile};
@@ -94,26 +93,8 @@ mod tests {
 
     /// A member that has no journal any more, and knows of this term.
     fn emptied(term: Term) -> Group<MemoryPage> {
-        let config = ShardConfig {
-            node: NodeId(1),
-            shard: ShardId(0),
-            shards: 1,
-            groups: 1,
-            cluster_id: "test".into(),
-            formed: vec![NodeId(0), NodeId(1), NodeId(2)],
-            nodes: Vec::new(),
-            directory: 1,
-            advertised_host: "localhost".into(),
-            base_port: 9092,
-            data_directory: "data".into(),
-            segment_bytes: SEGMENT_BYTES_MIN,
-            journal_cache_bytes: 1 << 20,
-            scrub_bytes_per_second: 0,
-            checkpoint_bytes: CHECKPOINT_JOURNAL_BYTES,
-            auto_create_topics: false,
-            default_partitions: 1,
-            seed: 7,
-        };
+        let formed = vec![NodeId(0), NodeId(1), NodeId(2)];
+        let config = ShardConfig { node: NodeId(1), formed, ..crate::shard::tests::config() };
         let (_, slot) = VoteFile::default().next(Vote { term, voted_for: None });
         let mut vote = vec![0; slot.len()];
         vote.extend(slot);

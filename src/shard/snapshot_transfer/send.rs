@@ -159,12 +159,14 @@ impl Snapshots {
         self.kept = None;
     }
 
-    /// This node leads, in this term.
-    pub fn lead(&mut self, term: Term) {
-        if self.term != term {
+    /// This node leads, in this term. Returns whether that is a new one.
+    pub fn lead(&mut self, term: Term) -> bool {
+        let is_new = self.term != term;
+        if is_new {
             self.clear();
             self.term = term;
         }
+        is_new
     }
 
     /// A member that reaches so far needs one.
