@@ -10,10 +10,14 @@ mod rig;
 mod snapshots;
 
 use hutong::kafka::error_code::ErrorCode;
+use hutong::kafka::record_batch::Producer;
 use hutong::limits::JOURNAL_WRITES_IN_FLIGHT_MAX;
 use hutong::model::ids::{GroupId, NodeId};
 use hutong::shard::peers::visit::Change;
-use rig::{Cluster, Outcome};
+use rig::{Cluster, Outcome, produce_request};
+
+/// What is written from one checkpoint to the next, where that is looked at.
+const CHECKPOINT_BYTES: u64 = 64 << 10;
 
 #[test]
 fn three_nodes_elect_a_leader_and_take_records() {
@@ -504,6 +508,37 @@ fn a_node_whose_disk_is_lost_is_refused_its_old_place() {
     cluster.run_ms(2000);
     let leader = [leader, third].into_iter().find(|node| cluster.leads(*node)).expect("one leads");
     assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(1));
+}
+
+/// While entries keep coming there is no moment at which none is under way.
+#[test]
+fn checkpoints_are_taken_everywhere_while_the_writer_goes_on() {
+    let mut cluster =
+        Cluster::start_with(3, |_, config| config.checkpoint_bytes = CHECKPOINT_BYTES);
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    let request = produce_request(Producer::NONE, b"record", "t", -1);
+    let mut under_way = [0; 3];
+    for _ in 0..200 {
+        cluster.send(leader, 11, &request);
+        cluster.run_ms(1);
+        for (node, count) in under_way.iter_mut().enumerate() {
+            let group = &cluster.snapshot(node).groups[0];
+            *count += u32::from(group.apply < group.append);
+            assert!(group.checkpoint + 2 * CHECKPOINT_BYTES > group.append, "node {node}");
+        }
+    }
+    assert!(under_way.iter().all(|count| *count > 100), "{under_way:?}");
+    assert!(cluster.snapshot(leader).groups[0].checkpoint > 5 * CHECKPOINT_BYTES);
+    // Each is what a start needs not read the journal for.
+    for node in 0..3 {
+        cluster.kill(node);
+        cluster.restart(node);
+        cluster.run_ms(3000);
+    }
+    let leader = cluster.leader();
+    assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(200));
+    cluster.assert_tails_agree();
 }
 
 fn add(node: u32) -> Change {

@@ -211,27 +211,30 @@ impl Index {
         self.bytes_appended - before
     }
 
-    /// Bytes of all runs ever appended, and their largest timestamp.
-    pub(super) fn totals(&self) -> (u64, Option<i64>) {
-        (self.bytes_appended, self.max_timestamp)
-    }
-
-    /// The landmarks there will be when nothing is recent any more, as after a restart.
-    pub(super) fn settled_landmarks(&self) -> impl Iterator<Item = Landmark> {
+    /// What there will be of the runs before `end` when none is recent any more, as after a
+    /// restart. What isn't recent lies before `end`.
+    pub(super) fn settled(&self, end: Offset) -> Settled<'_> {
+        let mut settled = Settled {
+            landmarks: &self.landmarks,
+            more: Vec::new(),
+            bytes_appended: self.bytes_appended - self.recent_bytes,
+            max_timestamp: self.evicted_max_timestamp,
+            largest: None,
+        };
         let mut last = self.landmarks.back().copied();
-        let mut bytes_before = self.bytes_appended - self.recent_bytes;
-        let mut timestamp_before = self.evicted_max_timestamp;
-        let still_recent = self.recent.iter().filter_map(move |run| {
-            let landmark = Landmark::at(run, bytes_before, timestamp_before);
-            bytes_before += u64::from(run.bytes);
-            timestamp_before = timestamp_before.max(Some(run.max_timestamp));
-            let kept = last.is_none_or(|last| is_far(&last, &landmark));
-            if kept {
-                last = Some(landmark);
+        for run in self.recent.iter().take_while(|run| run.base_offset < end) {
+            let landmark = Landmark::at(run, settled.bytes_appended, settled.max_timestamp);
+            settled.bytes_appended += u64::from(run.bytes);
+            settled.max_timestamp = settled.max_timestamp.max(Some(run.max_timestamp));
+            if settled.largest.is_none_or(|(largest, _)| run.max_timestamp > largest) {
+                settled.largest = Some((run.max_timestamp, run.base_offset));
             }
-            kept.then_some(landmark)
-        });
-        self.landmarks.iter().copied().chain(still_recent)
+            if last.is_none_or(|last| is_far(&last, &landmark)) {
+                last = Some(landmark);
+                settled.more.push(landmark);
+            }
+        }
+        settled
     }
 
     pub(super) fn from_parts(
@@ -248,6 +251,17 @@ impl Index {
             evicted_max_timestamp: max_timestamp,
         }
     }
+}
+
+/// An index without recent runs.
+pub(super) struct Settled<'a> {
+    /// Landmarks there are, and those of runs that are recent now.
+    pub landmarks: &'a VecDeque<Landmark>,
+    pub more: Vec<Landmark>,
+    pub bytes_appended: u64,
+    pub max_timestamp: Option<i64>,
+    /// The largest timestamp of runs that are recent now, and the first offset of its run.
+    pub largest: Option<(i64, Offset)>,
 }
 
 /// What a topic says about keeping records.

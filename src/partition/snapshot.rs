@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::model::ids::PartitionKey;
 use crate::model::position::{Offset, Position, Term};
-use crate::partition::index::{Index, Landmark};
+use crate::partition::index::{Index, Landmark, Settled};
 use crate::partition::producers::{Producer, Producers, Remembered};
 use crate::partition::{EpochStart, Partition};
 
@@ -19,53 +19,38 @@ const LANDMARK_BYTES: usize = 32;
 pub struct DecodeError;
 
 impl Partition {
-    /// Appends the partition to `out`. Taken only when everything appended is committed, so that
-    /// the log end is the high watermark.
+    /// Appends the partition to `out`, up to its high watermark: what lies behind isn't committed,
+    /// and may be cut off yet.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        assert!(self.high_watermark == self.log_end, "a checkpoint holds only what is committed");
+        let end = self.high_watermark;
+        let index = self.index.settled(end);
         put(out, u64::from(self.key.0));
         put(out, self.log_start.0 as u64);
-        put(out, self.log_end.0 as u64);
-        let (timestamp, batch) = self.largest_timestamp.unwrap_or((i64::MIN, Offset(0)));
+        put(out, end.0 as u64);
+        let largest = self.largest_timestamp.filter(|(_, batch)| *batch < end).or(index.largest);
+        let (timestamp, batch) = largest.unwrap_or((i64::MIN, Offset(0)));
         put(out, timestamp as u64);
         put(out, batch.0 as u64);
-        put(out, self.epochs.len() as u64);
-        for epoch in &self.epochs {
+        let epochs = self.epochs.partition_point(|epoch| epoch.offset < end);
+        put(out, epochs as u64);
+        for epoch in &self.epochs[..epochs] {
             put(out, epoch.term.0);
             put(out, epoch.offset.0 as u64);
         }
-        self.encode_index(out);
-        self.encode_producers(out);
+        encode_index(&index, out);
+        self.encode_producers(end, out);
     }
 
-    fn encode_index(&self, out: &mut Vec<u8>) {
-        let (bytes_appended, max_timestamp) = self.index.totals();
-        put(out, bytes_appended);
-        put(out, max_timestamp.unwrap_or(i64::MIN) as u64);
-        // How many there are is known when they have been walked.
-        let count_at = out.len();
-        put(out, 0);
-        let mut count = 0u64;
-        for landmark in self.index.settled_landmarks() {
-            let mut line = [0; LANDMARK_BYTES];
-            line[0..8].copy_from_slice(&landmark.offset.0.to_le_bytes());
-            line[8..16].copy_from_slice(&landmark.entry.0.to_le_bytes());
-            line[16..24].copy_from_slice(&landmark.bytes_before.to_le_bytes());
-            line[24..32].copy_from_slice(&landmark.max_timestamp_before.to_le_bytes());
-            out.extend_from_slice(&line);
-            count += 1;
-        }
-        out[count_at..count_at + 8].copy_from_slice(&count.to_le_bytes());
-    }
-
-    fn encode_producers(&self, out: &mut Vec<u8>) {
-        let producers = self.producers.sorted();
+    fn encode_producers(&self, end: Offset, out: &mut Vec<u8>) {
+        let is_before = |batch: &&Remembered| batch.base_offset < end;
+        let mut producers = self.producers.sorted();
+        producers.retain(|(_, producer)| producer.batches.front().as_ref().is_some_and(is_before));
         put(out, producers.len() as u64);
         for (id, producer) in producers {
             put(out, id as u64);
             put(out, producer.epoch as u64);
-            put(out, producer.batches.len() as u64);
-            for batch in &producer.batches {
+            put(out, producer.batches.iter().filter(is_before).count() as u64);
+            for batch in producer.batches.iter().filter(is_before) {
                 put(out, batch.first as u64);
                 put(out, batch.last as u64);
                 put(out, batch.base_offset.0 as u64);
@@ -98,6 +83,20 @@ impl Partition {
             epochs,
             largest_timestamp: (largest.0 != i64::MIN).then_some(largest),
         })
+    }
+}
+
+fn encode_index(index: &Settled<'_>, out: &mut Vec<u8>) {
+    put(out, index.bytes_appended);
+    put(out, index.max_timestamp.unwrap_or(i64::MIN) as u64);
+    put(out, (index.landmarks.len() + index.more.len()) as u64);
+    for landmark in index.landmarks.iter().chain(&index.more) {
+        let mut line = [0; LANDMARK_BYTES];
+        line[0..8].copy_from_slice(&landmark.offset.0.to_le_bytes());
+        line[8..16].copy_from_slice(&landmark.entry.0.to_le_bytes());
+        line[16..24].copy_from_slice(&landmark.bytes_before.to_le_bytes());
+        line[24..32].copy_from_slice(&landmark.max_timestamp_before.to_le_bytes());
+        out.extend_from_slice(&line);
     }
 }
 

@@ -19,6 +19,18 @@ impl Model {
     }
 
     fn append(&mut self, records: i64, bytes: u32, gap: u64, timestamp: i64) {
+        self.append_uncommitted(Term(1), records, bytes, gap, timestamp);
+        self.partition.commit(self.partition.log_end());
+    }
+
+    fn append_uncommitted(
+        &mut self,
+        term: Term,
+        records: i64,
+        bytes: u32,
+        gap: u64,
+        timestamp: i64,
+    ) {
         let entry = self.runs.last().map_or(4096, |run| run.entry.0 + 4096) + gap * 4096;
         let base = self.partition.log_end();
         let run = RunPlace {
@@ -29,8 +41,7 @@ impl Model {
             bytes,
             max_timestamp: timestamp,
         };
-        self.partition.append(Term(1), run);
-        self.partition.commit(self.partition.log_end());
+        self.partition.append(term, run);
         self.runs.push(run);
     }
 
@@ -84,6 +95,43 @@ proptest! {
         let mut evicted = Vec::new();
         model.partition.encode(&mut evicted);
         prop_assert_eq!(&bytes, &evicted);
+    }
+
+    #[test]
+    fn what_is_not_committed_is_no_part_of_a_checkpoint(
+        runs in prop::collection::vec((1i64..50, 1u32..40_000, 0i64..1000), 2..60),
+        committed in 0usize..60,
+        evict in 0usize..60,
+    ) {
+        let committed = committed.min(runs.len() - 1);
+        let mut model = Model::new();
+        let mut end = Offset(0);
+        for (number, (records, bytes, timestamp)) in (0..).zip(&runs) {
+            let base = model.partition.log_end();
+            if number < committed {
+                model.append(*records, *bytes, 0, *timestamp);
+                end = model.partition.log_end();
+            } else {
+                model.append_uncommitted(Term(2), *records, *bytes, 0, *timestamp);
+            }
+            // A few producers, one of which came last.
+            let producer_id = if number + 1 == runs.len() { 99 } else { number as i64 % 3 };
+            let batch = Sequence { producer_id, epoch: 0, first: number as i32, count: 1 };
+            model.partition.producers.appended(&batch, base);
+        }
+        if let Some(last) = model.runs[..evict.min(committed)].last() {
+            model.partition.index.evict_before(Position(last.entry.0 + 1));
+        }
+        let mut bytes = Vec::new();
+        model.partition.encode(&mut bytes);
+        let behind = &model.runs[committed..];
+        let dropped = behind.iter().map(|run| u64::from(run.bytes)).sum();
+        model.partition.truncate(behind[0].entry, end, dropped);
+        let mut cut = Vec::new();
+        model.partition.encode(&mut cut);
+        prop_assert_eq!(&bytes, &cut);
+        let decoded = Partition::decode(&mut bytes.as_slice()).unwrap();
+        prop_assert_eq!((decoded.log_end(), decoded.high_watermark()), (end, end));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What a restart needs not read the journal for.
 //!
 //! A checkpoint holds a group's partitions (offsets, index, producers), its consumer groups, its
-//! members and, of group 0, the catalog, as of one entry that was committed. It is taken between
-//! entries, once in so many bytes of the journal (by default `CHECKPOINT_JOURNAL_BYTES`): the
-//! writer pauses until what is in flight has landed, a matter of one disk write. If that takes
-//! long, it is put off. The journal is trimmed no further than the last checkpoint.
+//! members and, of group 0, the catalog, as of one entry: the last that was applied, and so
+//! committed. One is taken once in so many bytes of the journal (by default
+//! `CHECKPOINT_JOURNAL_BYTES`), while others go on being appended: partitions are encoded as if
+//! what lies behind had been cut off. It is written when that entry is on this node's disk, too.
+//! The journal is trimmed no further than the last checkpoint.
 
-use std::time::Duration;
+use bytes::Bytes;
 
 use crate::coordinator::Store;
 use crate::journal::format::{SEGMENT_HEADER_BYTES, checksum};
@@ -14,7 +15,6 @@ use crate::journal::page::Page;
 use crate::limits::CHECKPOINT_JOURNAL_BYTES;
 use crate::metadata::Catalog;
 use crate::model::position::{LogIndex, Position, Term};
-use crate::model::time::Time;
 use crate::partition::Partition;
 use crate::replica::Members;
 use crate::shard::group::{Chain, Group};
@@ -24,14 +24,11 @@ use crate::shard::snapshot_transfer::is_marker;
 const MAGIC: [u8; 4] = *b"HTCP";
 const VERSION: u32 = 3;
 
-/// How long the writer pauses at most.
-const PAUSE_MAX: Duration = Duration::from_millis(20);
-
-/// After a pause that was too short, this part of the usual distance is written before the next.
+/// After one that could not be written, this part of the usual distance comes before the next.
 const PUT_OFF_PART: u64 = 8;
 
 /// Where a group stands with its checkpoints.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckpointState {
     /// What the last one covers.
     pub position: Position,
@@ -41,8 +38,8 @@ pub struct CheckpointState {
     hurried: Position,
     /// Journal bytes from one to the next.
     distance: u64,
-    /// The writer pauses, until then at most.
-    pause_until: Option<Time>,
+    /// One that was taken, and the entry that has to be on disk before it is.
+    taken: Option<(Chain, Bytes)>,
     writing: bool,
     failed: bool,
 }
@@ -55,7 +52,7 @@ impl CheckpointState {
             due: Position(position.0 + CHECKPOINT_JOURNAL_BYTES),
             hurried: Position(0),
             distance: CHECKPOINT_JOURNAL_BYTES,
-            pause_until: None,
+            taken: None,
             writing: false,
             failed: false,
         }
@@ -66,34 +63,26 @@ impl CheckpointState {
         CheckpointState { due: Position(self.position.0 + distance), distance, ..self }
     }
 
-    /// Whether the writer must append nothing now.
-    pub fn pauses_writer(&self) -> bool {
-        self.pause_until.is_some()
+    /// Whether one is to be taken now.
+    pub fn is_due(&self, applied: Position) -> bool {
+        !self.is_writing() && applied >= self.due
     }
 
-    /// When to look again if nothing happens.
-    pub fn deadline(&self) -> Option<Time> {
-        self.pause_until
+    /// One was taken, as of this entry.
+    pub fn take(&mut self, until: Chain, bytes: Bytes) {
+        self.taken = Some((until, bytes));
     }
 
-    /// Looks whether a checkpoint is to be taken now. `settled`: nothing is in flight.
-    pub fn take(&mut self, applied: Position, settled: bool, now: Time) -> bool {
-        if self.writing || applied < self.due {
-            return false;
-        }
-        if settled {
-            self.begin();
-            return true;
-        }
-        match self.pause_until {
-            None => self.pause_until = Some(now + PAUSE_MAX),
-            Some(until) if now >= until => {
-                self.pause_until = None;
-                self.due = Position(applied.0 + self.distance / PUT_OFF_PART);
-            }
-            Some(_) => {}
-        }
-        false
+    /// The one to be written now, if all that it covers is on disk.
+    pub fn poll(&mut self, flushed: Position) -> Option<(Chain, Bytes)> {
+        let polled = self.taken.take_if(|(until, _)| until.end <= flushed);
+        self.writing |= polled.is_some();
+        polled
+    }
+
+    /// What was taken isn't wanted any more: the group's journal is given up.
+    pub fn drop_taken(&mut self) {
+        self.taken = None;
     }
 
     /// One is due as soon as this has been applied, whatever was written since the last.
@@ -105,12 +94,11 @@ impl CheckpointState {
     /// A checkpoint is being written.
     pub fn begin(&mut self) {
         self.writing = true;
-        self.pause_until = None;
     }
 
-    /// Whether one is being written.
+    /// Whether one is being written, or will be.
     pub fn is_writing(&self) -> bool {
-        self.writing
+        self.writing || self.taken.is_some()
     }
 
     /// Whether the last one that was begun could not be written. A stop doesn't wait for another:
@@ -165,7 +153,7 @@ impl Checkpoint {
     }
 }
 
-/// The bytes of a checkpoint of a settled group.
+/// The bytes of a checkpoint of a group, as of the last entry that was applied.
 pub fn encode<P: Page>(group: &Group<P>, catalog: Option<&Catalog>) -> Vec<u8> {
     let parts = (&group.partitions, &group.consumer_groups, group.replica.group_members());
     encode_parts(group.applied(), parts, catalog)

@@ -180,8 +180,7 @@ impl<P: Page> Group<P> {
                 let index = if taken { index } else { LogIndex(0) };
                 return Some(GroupWork::Received(ReceivedAnswer { to, term, index }));
             }
-            let pauses = self.checkpoint.pauses_writer() || self.following.closed;
-            if pauses || !self.take_waiting() {
+            if self.following.closed || !self.take_waiting() {
                 return None;
             }
         }

@@ -127,12 +127,6 @@ pub struct AppendedEntry {
     pub control: Vec<ControlItem>,
 }
 
-impl AppendedEntry {
-    fn changes_nothing(&self) -> bool {
-        self.grown.is_empty() && self.control.is_empty()
-    }
-}
-
 /// A partition's end after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grown {
@@ -530,10 +524,9 @@ impl<P: Page> Group<P> {
         })
     }
 
-    /// Whether all that was appended has been applied, but for entries with which nothing comes,
-    /// as that with which a leader begins its term.
+    /// Whether all that was appended has been applied, and is on disk.
     pub fn is_settled(&self) -> bool {
-        self.entries.iter().all(AppendedEntry::changes_nothing)
+        self.entries.is_empty()
             && self.journal.writes_in_flight() == 0
             && !self.following.is_blocked()
     }

@@ -359,8 +359,7 @@ impl<P: Page> Shard<P> {
         }
         let groups = self.groups.iter().flat_map(|group| {
             let queued = group.queue.next_deadline();
-            let checkpoint = group.checkpoint.deadline();
-            [group.pending.next_deadline(), group.space_deadline(), queued, checkpoint]
+            [group.pending.next_deadline(), group.space_deadline(), queued]
         });
         let others = [
             self.fetches.next_deadline(),

@@ -143,9 +143,6 @@ impl<P: Page> Shard<P> {
 
     fn append(&mut self, index: usize, now: Now) {
         let group = self.groups.at_mut(index);
-        if group.checkpoint.pauses_writer() {
-            return;
-        }
         let mut refused = Vec::new();
         append::append(group, &mut self.workspace, now, |batch, outcome| {
             refused.push((batch.answer, outcome));
@@ -231,7 +228,7 @@ impl<P: Page> Shard<P> {
         }
         // Not before: a checkpoint says that all commands up to its position are in its catalog.
         for index in 0..self.groups.len() {
-            self.take_checkpoint(index, now);
+            self.take_checkpoint(index);
         }
     }
 
@@ -288,30 +285,30 @@ impl<P: Page> Shard<P> {
         }
     }
 
-    fn take_checkpoint(&mut self, index: usize, now: Now) {
+    fn take_checkpoint(&mut self, index: usize) {
         let stopping = self.state == State::Stopping;
         let group = self.groups.at_mut(index);
         if group.is_filling() {
-            return;
+            return group.checkpoint.drop_taken();
         }
-        let applied = group.applied().end;
-        let settled = group.is_settled();
-        let last = stopping
-            && settled
+        let applied = group.applied();
+        let is_last = stopping
+            && group.is_settled()
             && group.queue.is_empty()
             && !group.checkpoint.is_writing()
             && !group.checkpoint.has_failed()
-            && applied > group.checkpoint.position;
-        if last {
-            group.checkpoint.begin();
-        } else if !group.checkpoint.take(applied, settled, now.time) {
-            return;
+            && applied.end > group.checkpoint.position;
+        if is_last || group.checkpoint.is_due(applied.end) {
+            let catalog = holds_catalog(group.id).then_some(&self.control.catalog);
+            let bytes = Bytes::from(checkpoint::encode(group, catalog));
+            group.checkpoint.take(applied, bytes);
         }
-        let catalog = holds_catalog(group.id).then_some(&self.control.catalog);
-        let bytes = Bytes::from(checkpoint::encode(group, catalog));
-        group.snapshots.keep(group.journal.start(), group.applied(), &bytes);
-        let group = group.id;
-        self.outputs.push_back(Output::WriteCheckpoint { group, position: applied, bytes });
+        let flushed = group.progress().flush;
+        if let Some((until, bytes)) = group.checkpoint.poll(flushed) {
+            group.snapshots.keep(group.journal.start(), until, &bytes);
+            let (group, position) = (group.id, until.end);
+            self.outputs.push_back(Output::WriteCheckpoint { group, position, bytes });
+        }
     }
 
     pub(super) fn on_checkpoint_written(

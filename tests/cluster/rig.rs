@@ -622,15 +622,7 @@ impl Cluster {
         topic: &str,
         acks: i16,
     ) -> Outcome {
-        let batch = build_batch(&[(None, value)], 1_718_000_000_000, producer);
-        let data = PartitionProduceData::default().with_records(Some(batch.into()));
-        let topic = TopicProduceData::default()
-            .with_name(TopicName(StrBytes::from_string(topic.into())))
-            .with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_acks(acks)
-            .with_timeout_ms(60_000)
-            .with_topic_data(vec![topic]);
+        let request = produce_request(producer, value, topic, acks);
         let (connection, answer) = self.ask(node, 0, 11, &request);
         match answer {
             Some(answer) => produced(answer),
@@ -738,6 +730,16 @@ impl Cluster {
 /// Where an entry says that it lies.
 fn position_in(entry: &[u8]) -> u64 {
     u64::from_le_bytes(entry[16..24].try_into().expect("eight bytes"))
+}
+
+/// Produces a record to partition 0.
+pub fn produce_request(producer: Producer, value: &[u8], topic: &str, acks: i16) -> ProduceRequest {
+    let batch = build_batch(&[(None, value)], 1_718_000_000_000, producer);
+    let data = PartitionProduceData::default().with_records(Some(batch.into()));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_string(topic.into())))
+        .with_partition_data(vec![data]);
+    ProduceRequest::default().with_acks(acks).with_timeout_ms(60_000).with_topic_data(vec![topic])
 }
 
 fn produced(mut frame: Bytes) -> Outcome {

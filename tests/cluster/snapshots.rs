@@ -219,6 +219,24 @@ fn a_leader_that_has_no_majority_without_it_gives_it_a_snapshot_all_the_same() {
 }
 
 #[test]
+fn a_leader_that_does_not_know_what_is_committed_gives_it_a_snapshot_of_what_it_knows() {
+    let mut cluster = cluster(3);
+    let leader = while_one_is_away(&mut cluster, 3);
+    cluster.kill(3 - leader);
+    // Nobody else has it, and nobody is told so.
+    assert_eq!(produce_numbered(&mut cluster, leader, RECORDS - 20), Outcome::Nothing);
+    cluster.kill(leader);
+    cluster.restart(leader);
+    cluster.restart(0);
+    cluster.run_ms(20_000);
+    assert_eq!(cluster.said(0, "goes on from the snapshot"), 1);
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", RECORDS - KEPT), Outcome::At(RECORDS + 1));
+    assert_eq!(produce_numbered(&mut cluster, 0, RECORDS - 20), Outcome::At(RECORDS));
+    assert_eq!(cluster.produce(leader, "meanwhile", -1), Outcome::At(0));
+}
+
+#[test]
 fn another_leader_goes_on_with_what_is_missing() {
     let mut cluster = cluster(5);
     let leader = while_one_is_brought_up(&mut cluster, 5);
