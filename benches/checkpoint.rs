@@ -32,7 +32,7 @@ fn main() {
                 let start = Instant::now();
                 let mut out = Vec::new();
                 for partition in &partitions {
-                    partition.encode(&mut out);
+                    partition.encode(0, &mut out);
                 }
                 std::hint::black_box(checksum(&out));
                 bytes = out.len();

@@ -5,7 +5,7 @@
 //! partition holds and not with the number of its batches. That a batch lies in a journal at all
 //! is known to no one above this file.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 
 use crate::model::position::{Offset, Position};
 
@@ -211,20 +211,22 @@ impl Index {
         self.bytes_appended - before
     }
 
-    /// What there will be of the runs before `end` when none is recent any more, as after a
-    /// restart. What isn't recent lies before `end`.
-    pub(super) fn settled(&self, end: Offset) -> Settled<'_> {
+    /// What there will be of the runs before `end`, behind which are so many `bytes`, when none is
+    /// recent any more, as after a restart.
+    pub(super) fn settled(&self, end: Offset, bytes: u64) -> Settled<'_> {
+        let landmarks = self.landmarks.partition_point(|landmark| landmark.offset < end);
         let mut settled = Settled {
-            landmarks: &self.landmarks,
+            landmarks: self.landmarks.range(..landmarks),
             more: Vec::new(),
-            bytes_appended: self.bytes_appended - self.recent_bytes,
+            bytes_appended: self.bytes_appended - bytes,
             max_timestamp: self.evicted_max_timestamp,
             largest: None,
         };
-        let mut last = self.landmarks.back().copied();
+        let mut last = landmarks.checked_sub(1).map(|last| self.landmarks[last]);
+        let mut bytes_before = self.bytes_appended - self.recent_bytes;
         for run in self.recent.iter().take_while(|run| run.base_offset < end) {
-            let landmark = Landmark::at(run, settled.bytes_appended, settled.max_timestamp);
-            settled.bytes_appended += u64::from(run.bytes);
+            let landmark = Landmark::at(run, bytes_before, settled.max_timestamp);
+            bytes_before += u64::from(run.bytes);
             settled.max_timestamp = settled.max_timestamp.max(Some(run.max_timestamp));
             if settled.largest.is_none_or(|(largest, _)| run.max_timestamp > largest) {
                 settled.largest = Some((run.max_timestamp, run.base_offset));
@@ -256,7 +258,7 @@ impl Index {
 /// An index without recent runs.
 pub(super) struct Settled<'a> {
     /// Landmarks there are, and those of runs that are recent now.
-    pub landmarks: &'a VecDeque<Landmark>,
+    pub landmarks: vec_deque::Iter<'a, Landmark>,
     pub more: Vec<Landmark>,
     pub bytes_appended: u64,
     pub max_timestamp: Option<i64>,

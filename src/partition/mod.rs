@@ -52,7 +52,7 @@ impl Partition {
 
     /// Takes in a run that was appended to the journal under `term`.
     pub fn append(&mut self, term: Term, run: RunPlace) {
-        assert!(run.base_offset == self.log_end, "offsets are dense");
+        assert_eq!(run.base_offset, self.log_end, "offsets are dense");
         if self.epochs.last().is_none_or(|last| last.term < term) {
             self.epochs.push(EpochStart { term, offset: run.base_offset });
         }

@@ -19,11 +19,11 @@ const LANDMARK_BYTES: usize = 32;
 pub struct DecodeError;
 
 impl Partition {
-    /// Appends the partition to `out`, up to its high watermark: what lies behind isn't committed,
-    /// and may be cut off yet.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the partition to `out`, up to its high watermark: what lies behind, `uncommitted`
+    /// bytes, may be cut off yet.
+    pub fn encode(&self, uncommitted: u64, out: &mut Vec<u8>) {
         let end = self.high_watermark;
-        let index = self.index.settled(end);
+        let index = self.index.settled(end, uncommitted);
         put(out, u64::from(self.key.0));
         put(out, self.log_start.0 as u64);
         put(out, end.0 as u64);
@@ -90,7 +90,7 @@ fn encode_index(index: &Settled<'_>, out: &mut Vec<u8>) {
     put(out, index.bytes_appended);
     put(out, index.max_timestamp.unwrap_or(i64::MIN) as u64);
     put(out, (index.landmarks.len() + index.more.len()) as u64);
-    for landmark in index.landmarks.iter().chain(&index.more) {
+    for landmark in index.landmarks.clone().chain(&index.more) {
         let mut line = [0; LANDMARK_BYTES];
         line[0..8].copy_from_slice(&landmark.offset.0.to_le_bytes());
         line[8..16].copy_from_slice(&landmark.entry.0.to_le_bytes());

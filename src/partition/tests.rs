@@ -85,15 +85,15 @@ proptest! {
             model.check_locate(Offset(offset % end.0));
         }
         let mut bytes = Vec::new();
-        model.partition.encode(&mut bytes);
+        model.partition.encode(0, &mut bytes);
         let decoded = Partition::decode(&mut bytes.as_slice()).unwrap();
         let mut again = Vec::new();
-        decoded.encode(&mut again);
+        decoded.encode(0, &mut again);
         prop_assert_eq!(&bytes, &again);
         // What is recent is written as what it will be when it has left the cache.
         model.partition.index.evict_before(Position(u64::MAX));
         let mut evicted = Vec::new();
-        model.partition.encode(&mut evicted);
+        model.partition.encode(0, &mut evicted);
         prop_assert_eq!(&bytes, &evicted);
     }
 
@@ -119,19 +119,28 @@ proptest! {
             let batch = Sequence { producer_id, epoch: 0, first: number as i32, count: 1 };
             model.partition.producers.appended(&batch, base);
         }
-        if let Some(last) = model.runs[..evict.min(committed)].last() {
+        // What a start finds has left the cache, committed or not.
+        if let Some(last) = model.runs[..evict.min(runs.len())].last() {
             model.partition.index.evict_before(Position(last.entry.0 + 1));
         }
-        let mut bytes = Vec::new();
-        model.partition.encode(&mut bytes);
         let behind = &model.runs[committed..];
-        let dropped = behind.iter().map(|run| u64::from(run.bytes)).sum();
-        model.partition.truncate(behind[0].entry, end, dropped);
+        let uncommitted = behind.iter().map(|run| u64::from(run.bytes)).sum();
+        let mut bytes = Vec::new();
+        model.partition.encode(uncommitted, &mut bytes);
+        let log_end = model.partition.log_end();
+        model.partition.truncate(behind[0].entry, end, uncommitted);
         let mut cut = Vec::new();
-        model.partition.encode(&mut cut);
+        model.partition.encode(0, &mut cut);
         prop_assert_eq!(&bytes, &cut);
         let decoded = Partition::decode(&mut bytes.as_slice()).unwrap();
         prop_assert_eq!((decoded.log_end(), decoded.high_watermark()), (end, end));
+        // The runs come again.
+        let mut again = decoded;
+        for run in behind {
+            again.append(Term(2), *run);
+            again.index.evict_before(Position(u64::MAX));
+        }
+        prop_assert_eq!(again.log_end(), log_end);
     }
 
     #[test]

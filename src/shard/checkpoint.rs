@@ -7,6 +7,8 @@
 //! what lies behind had been cut off. It is written when that entry is on this node's disk, too.
 //! The journal is trimmed no further than the last checkpoint.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::coordinator::Store;
@@ -14,6 +16,7 @@ use crate::journal::format::{SEGMENT_HEADER_BYTES, checksum};
 use crate::journal::page::Page;
 use crate::limits::CHECKPOINT_JOURNAL_BYTES;
 use crate::metadata::Catalog;
+use crate::model::ids::PartitionKey;
 use crate::model::position::{LogIndex, Position, Term};
 use crate::partition::Partition;
 use crate::replica::Members;
@@ -149,19 +152,20 @@ impl Checkpoint {
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
         let parts = (&self.partitions, &self.consumer_groups, &self.members);
-        encode_parts(self.applied, parts, self.catalog.as_ref())
+        encode_parts(self.applied, parts, &BTreeMap::new(), self.catalog.as_ref())
     }
 }
 
 /// The bytes of a checkpoint of a group, as of the last entry that was applied.
 pub fn encode<P: Page>(group: &Group<P>, catalog: Option<&Catalog>) -> Vec<u8> {
     let parts = (&group.partitions, &group.consumer_groups, group.replica.group_members());
-    encode_parts(group.applied(), parts, catalog)
+    encode_parts(group.applied(), parts, &group.unapplied_bytes(), catalog)
 }
 
 fn encode_parts(
     applied: Chain,
     (partitions, consumer_groups, members): (&Partitions, &Store, &Members),
+    unapplied: &BTreeMap<PartitionKey, u64>,
     catalog: Option<&Catalog>,
 ) -> Vec<u8> {
     let mut out = Vec::new();
@@ -174,7 +178,7 @@ fn encode_parts(
     out.extend(applied.end.0.to_le_bytes());
     out.extend((partitions.iter().count() as u64).to_le_bytes());
     for partition in partitions.iter() {
-        partition.encode(&mut out);
+        partition.encode(unapplied.get(&partition.key).copied().unwrap_or(0), &mut out);
     }
     let mut store = Vec::new();
     consumer_groups.encode(&mut store);

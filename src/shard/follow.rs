@@ -18,7 +18,7 @@ use crate::model::ids::{ConnectionId, NodeId, PartitionKey, WriteId};
 use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Now;
 use crate::replica::{Descriptor, Incoming, Outgoing, Work};
-use crate::shard::group::{ControlItem, Group};
+use crate::shard::group::{ControlItem, Group, bytes_grown};
 use crate::shard::replay::replay;
 
 /// What a group wants done for its members.
@@ -258,22 +258,13 @@ impl<P: Page> Group<P> {
     /// Cuts off the entries from `from` on, which begin at `to`.
     fn truncate(&mut self, from: LogIndex, to: Position) {
         let (cut, last_crc) = self.cut_entries(from);
-        let mut bytes: Vec<(PartitionKey, u64)> = Vec::new();
-        for entry in cut {
-            for grown in entry.grown {
-                match bytes.iter_mut().find(|(key, _)| *key == grown.key) {
-                    Some((_, sum)) => *sum += u64::from(grown.bytes),
-                    None => bytes.push((grown.key, u64::from(grown.bytes))),
-                }
-            }
-            self.lost.extend(entry.control);
-        }
-        for (key, bytes) in bytes {
+        for (key, bytes) in bytes_grown(&cut) {
             let end = self.end_of_appended(key);
             if let Some(partition) = self.partitions.by_key_mut(key) {
                 partition.truncate(to, end.unwrap_or(partition.high_watermark()), bytes);
             }
         }
+        self.lost.extend(cut.into_iter().flat_map(|entry| entry.control));
         self.journal.truncate(to, last_crc);
         self.following.cut = Some(to);
         self.note_truncation(to);

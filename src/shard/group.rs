@@ -3,7 +3,7 @@
 //! Every entry goes the same way: queue -> append -> (flush and replicate, side by side) -> commit
 //! -> apply. This file keeps the order; `append` turns the queue into entries.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::coordinator::{Record, Store};
 use crate::journal::cache::CachedEntry;
@@ -125,6 +125,17 @@ pub struct AppendedEntry {
     /// The partitions it grew, and their ends after it.
     pub grown: Vec<Grown>,
     pub control: Vec<ControlItem>,
+}
+
+/// How many bytes each partition has of some entries.
+pub fn bytes_grown<'a>(
+    entries: impl IntoIterator<Item = &'a AppendedEntry>,
+) -> BTreeMap<PartitionKey, u64> {
+    let mut bytes = BTreeMap::new();
+    for grown in entries.into_iter().flat_map(|entry| &entry.grown) {
+        *bytes.entry(grown.key).or_default() += u64::from(grown.bytes);
+    }
+    bytes
 }
 
 /// A partition's end after an entry.
@@ -502,6 +513,11 @@ impl<P: Page> Group<P> {
         // What isn't in the cache is not sent by Raft's own messages.
         let first = self.journal.first_cached().map(|entry| LogIndex(entry.index.0 - 1));
         self.replica.compact(first.unwrap_or(self.applied.index));
+    }
+
+    /// How many bytes each partition has that aren't applied yet.
+    pub fn unapplied_bytes(&self) -> BTreeMap<PartitionKey, u64> {
+        bytes_grown(&self.entries)
     }
 
     /// How far each level has come.

@@ -37,10 +37,14 @@ pub fn replay(
     for (run, data) in entry.runs() {
         match run.kind {
             RunKind::Records if is_deleted(run.partition) => {}
-            // A partition that isn't there and doesn't begin here was deleted, as this node knew
-            // before its leader did; a checkpoint without it lies between.
+            // A partition that isn't there, or has nothing as it was made anew from a catalog that
+            // is behind, and doesn't begin here was deleted, as somebody knew before the leader
+            // did; a checkpoint without it lies between.
             RunKind::Records
-                if run.base_offset > Offset(0) && partitions.slot(run.partition).is_none() => {}
+                if run.base_offset > Offset(0)
+                    && partitions
+                        .by_key(run.partition)
+                        .is_none_or(|partition| partition.log_end() == Offset(0)) => {}
             RunKind::Records => appended.grown.push(records(entry, &run, data, partitions)),
             RunKind::Command => {
                 // Checked when it was proposed, and guarded by the entry's checksum since.
