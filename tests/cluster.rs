@@ -319,6 +319,62 @@ fn a_node_that_was_removed_sends_those_away_who_want_something_decided() {
     assert_eq!(cluster.try_to_create_topic(leader, "t", 1), ErrorCode::NONE);
 }
 
+/// What waits there for its disk isn't answered, and a connection asks only so much behind that.
+#[test]
+fn a_disk_that_stands_still_for_minutes_does_not_silence_its_node() {
+    let mut cluster = Cluster::start_with(3, |_, config| config.segment_bytes = 64 << 10);
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    // A group that the other node leads: it is heard all the time.
+    cluster.change(leader, Change::AddGroups { count: 1, copies: 0 }).expect("it is added");
+    let stalled = (leader + 1) % 3;
+    let transfer = Change::Transfer { group: GroupId(1), to: NodeId(stalled as u32) };
+    cluster.change(leader, transfer).expect("it is transferred");
+    cluster.run_ms(10_000);
+    assert!(cluster.snapshot(stalled).groups[1].leads);
+    cluster.stall_disk(stalled, true);
+    for number in 0..60 {
+        let outcome = cluster.produce_value(leader, "t", -1, &[b'x'; 3500]);
+        assert_eq!(outcome, Outcome::At(number));
+    }
+    cluster.run_ms(140_000);
+    assert_eq!(cluster.said(leader, "has not answered one of the last 4096 requests"), 1);
+    cluster.stall_disk(stalled, false);
+    cluster.run_ms(3000);
+    assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(60));
+    cluster.run_ms(300);
+    cluster.assert_tails_agree();
+}
+
+/// One that were missing would keep the connection from asking anything after a while.
+#[test]
+fn a_node_that_was_removed_answers_what_waited_for_room_on_its_disk() {
+    let mut cluster = Cluster::start_with(3, |_, config| config.segment_bytes = 64 << 10);
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    let gone = (leader + 1) % 3;
+    cluster.stall_disk(gone, true);
+    for number in 0..60 {
+        let outcome = cluster.produce_value(leader, "t", -1, &[b'x'; 3500]);
+        assert_eq!(outcome, Outcome::At(number));
+    }
+    let mut fewest = |cluster: &mut Cluster| {
+        let counts = (0..100).map(|_| {
+            cluster.run_ms(1);
+            cluster.snapshot(leader).peer_requests
+        });
+        counts.min()
+    };
+    assert!(fewest(&mut cluster) > Some(1), "they wait");
+    cluster.change(leader, Change::Remove { node: NodeId(gone as u32) }).expect("it is removed");
+    cluster.run_ms(1000);
+    cluster.stall_disk(gone, false);
+    cluster.run_ms(3000);
+    let notes = cluster.log_of(gone).join("\n");
+    assert!(notes.contains("group 0 is held by other nodes now"), "{notes}");
+    assert_eq!(fewest(&mut cluster), Some(0));
+}
+
 #[test]
 fn who_was_away_finds_those_who_came_meanwhile() {
     let mut cluster = Cluster::start(3);

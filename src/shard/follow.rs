@@ -124,7 +124,7 @@ impl<P: Page> Group<P> {
         reply: ReplyTo,
     ) -> Option<ReceivedAnswer> {
         let refused = ReceivedAnswer { to: reply, term: incoming.term(), index: LogIndex(0) };
-        if self.is_filling() {
+        if self.is_filling() || self.following.closed {
             return Some(refused);
         }
         if !incoming.brings_entries() {

@@ -16,16 +16,17 @@ use crate::journal::page::Page;
 use crate::journal::source::{GroupFiles, SegmentSource};
 use crate::metadata::{Command, Layout};
 use crate::model::ids::{GroupId, NodeId, SegmentId};
-use crate::model::position::{Position, Term};
+use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::{Now, Time};
 use crate::replica::Members;
 use crate::shard::checkpoint::Checkpoint;
 use crate::shard::control::{CATALOG_GROUP, CATALOG_SHARD, CommandWaiter};
-use crate::shard::follow::ReplyTo;
-use crate::shard::group::ControlItem;
+use crate::shard::follow::{ReceivedAnswer, ReplyTo};
+use crate::shard::group::{ControlItem, Group};
 use crate::shard::input::IoFailure;
 use crate::shard::open;
 use crate::shard::output::{LogLevel, Output};
+use crate::shard::peers::snapshot_wire::Standing;
 use crate::shard::peers::wire::{self, MembersTold};
 use crate::shard::snapshot_transfer::marker;
 use crate::shard::{NodeAddress, Shard};
@@ -249,9 +250,8 @@ impl<P: Page> Shard<P> {
         let done: Vec<GroupId> = self.holdings.leaving.iter().copied().filter(quiet).collect();
         for group in done {
             self.holdings.leaving.remove(&group);
-            if self.groups.remove(group).is_none() {
-                continue;
-            }
+            let Some(removed) = self.groups.remove(group) else { continue };
+            self.answer_for(removed);
             self.fetches.on_truncated(group, Position(0));
             self.repairs.forget(group);
             // Should it come back, then as one that has lost its journal: what it had acknowledged
@@ -264,6 +264,17 @@ impl<P: Page> Shard<P> {
             if let Some(layout) = self.control.layout().cloned() {
                 self.create_if_missing(&layout, group);
             }
+        }
+    }
+
+    /// Whoever waits for an answer of a group that goes is told that it isn't here: a connection
+    /// on which one is missing can ask no more after a while.
+    fn answer_for(&mut self, mut removed: Group<P>) {
+        for to in removed.following.abandon() {
+            self.answer_received(ReceivedAnswer { to, term: Term(0), index: LogIndex(0) });
+        }
+        for to in removed.give_up_filling() {
+            self.answer_standing(to, Standing::Absent);
         }
     }
 

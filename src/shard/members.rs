@@ -203,7 +203,7 @@ impl<P: Page> Shard<P> {
         }
     }
 
-    fn answer_received(&mut self, answer: ReceivedAnswer) {
+    pub(super) fn answer_received(&mut self, answer: ReceivedAnswer) {
         self.peers.answer(answer.to, |out| wire::put_received(answer.term, answer.index, out));
     }
 

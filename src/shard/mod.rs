@@ -288,7 +288,7 @@ impl<P: Page> Shard<P> {
                 self.on_catch_up_read(group, read, result.ok(), now);
             }
             Input::JournalRead { group, read, result } if read.0 & REPAIR_READ != 0 => {
-                self.on_repair_read(group, read, result.ok(), now);
+                self.on_repair_read(read, result.ok(), now);
             }
             Input::JournalRead { group, read, result } => {
                 let (fetches, mut parts) = self.fetch_parts();

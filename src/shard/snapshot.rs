@@ -43,6 +43,8 @@ pub struct ShardSnapshot {
     pub scrub_bytes: u64,
     /// Shards of other nodes that this one has a connection to.
     pub peers: usize,
+    /// Requests to them that wait for an answer.
+    pub peer_requests: usize,
     /// What went over those connections.
     pub peer_bytes: PeerMetrics,
     /// Nanoseconds of produce batches in each stage, all groups together, by the stage's name.
@@ -144,6 +146,7 @@ impl<P: Page> Shard<P> {
             scrub_rounds: self.repairs.scrub.rounds,
             scrub_bytes: self.repairs.scrub.bytes,
             peers: self.peers.count_up(),
+            peer_requests: self.peers.count_unanswered(),
             peer_bytes: self.peers.metrics,
             stages: vec![
                 ("queue", stages.queue),

@@ -221,6 +221,7 @@ fn core(page: &mut Page, shard: &str, core: &ShardSnapshot) {
     page.number(families::SCRUB_ROUNDS, [shard], core.scrub_rounds);
     page.number(families::SCRUB_BYTES, [shard], core.scrub_bytes);
     page.number(families::PEERS, [shard], core.peers);
+    page.number(families::PEER_REQUESTS, [shard], core.peer_requests);
     page.number(families::PEER_RECEIVED, [shard], core.peer_bytes.received_bytes);
     page.number(families::PEER_SENT, [shard], core.peer_bytes.sent_bytes);
 }

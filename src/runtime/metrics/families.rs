@@ -146,6 +146,8 @@ families! {
 
     PEERS "hutong_peers_connected" Gauge ["shard"]
         "Shards of other nodes that this one has a connection to."
+    PEER_REQUESTS "hutong_peer_requests_unanswered" Gauge ["shard"]
+        "Requests to other nodes that wait for an answer."
     PEER_RECEIVED "hutong_peer_received_bytes_total" Counter ["shard"]
         "Bytes that came from other nodes."
     PEER_SENT "hutong_peer_sent_bytes_total" Counter ["shard"]

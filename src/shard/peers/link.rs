@@ -1,5 +1,7 @@
 //! One connection to a shard of another node, from its first byte to its last.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::duplex::{HEAD_BYTES, Incoming, Kind, Outstanding, Serial, head};
@@ -70,6 +72,8 @@ pub struct Link<P> {
     /// Frames that have come and not been looked at.
     pub received: Vec<Bytes>,
     pub last_heard: Time,
+    /// Since when nothing more can be asked, as an answer is missing.
+    full_since: Option<Time>,
     /// What leaves at the end of the turn: parts, and the small things behind them.
     parts: Vec<Part<P>>,
     tail: Vec<u8>,
@@ -89,6 +93,7 @@ impl<P> Link<P> {
             incoming: Incoming::default(),
             received: Vec::new(),
             last_heard: now,
+            full_since: None,
             parts: Vec::new(),
             tail: Vec::new(),
             unsent_bytes: 0,
@@ -109,6 +114,17 @@ impl<P> Link<P> {
         let Some(serial) = self.outstanding.ask(asked) else { return false };
         self.put(Kind::Request, serial, payload, pages);
         true
+    }
+
+    /// How long nothing more could be asked, as an answer is missing.
+    pub fn is_full_for(&mut self, now: Time) -> Duration {
+        match self.outstanding.is_full() {
+            true => now.since(*self.full_since.get_or_insert(now)),
+            false => {
+                self.full_since = None;
+                Duration::ZERO
+            }
+        }
     }
 
     /// Whether the socket is so far behind that nothing more is sent for now.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::duplex::{Frame, Frames, Kind};
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, PEER_REQUESTS_MAX};
 use crate::metadata::Layout;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
 use crate::model::position::{LogIndex, Position, Term};
@@ -323,6 +323,11 @@ impl<P> Peers<P> {
         self.up.len()
     }
 
+    /// Requests to them that wait for an answer.
+    pub fn count_unanswered(&self) -> usize {
+        self.links.values().map(|link| link.outstanding.len()).sum()
+    }
+
     /// When something last came from a node, over the connections that this shard has to it now.
     pub fn last_heard(&self, node: NodeId) -> Option<Time> {
         let places = self.up.iter().filter(|(place, _)| place.node == node);
@@ -358,6 +363,17 @@ impl<P> Peers<P> {
             .collect();
         for connection in silent {
             self.note(format!("{} has been silent for {SILENCE_MAX:?}", self.who(connection)));
+            self.close(connection, now);
+        }
+        let full = self.links.iter_mut().filter_map(|(connection, link)| {
+            (link.is_full_for(now) > SILENCE_MAX).then_some(*connection)
+        });
+        for connection in full.collect::<Vec<_>>() {
+            self.note(format!(
+                "{} has not answered one of the last {PEER_REQUESTS_MAX} requests: it is \
+                 connected to anew",
+                self.who(connection)
+            ));
             self.close(connection, now);
         }
         while let Some(place) = self.dials.due(now) {

@@ -341,21 +341,13 @@ impl<P: Page> Shard<P> {
     }
 
     /// A read that was asked for here is done.
-    pub(in crate::shard) fn on_repair_read(
-        &mut self,
-        group: GroupId,
-        read: ReadId,
-        page: Option<P>,
-        now: Now,
-    ) {
+    pub(in crate::shard) fn on_repair_read(&mut self, read: ReadId, page: Option<P>, now: Now) {
         match self.repairs.reads.remove(&read) {
             Some(Reading::Compare { group, at }) => self.on_compared(group, at, page, now),
             Some(Reading::Scrub(look)) => self.on_scrub_read(look, page, now),
             Some(Reading::Unreadable { look, from }) => self.on_unreadable_read(look, page, from),
-            Some(Reading::Question { mut look, reply, wanted }) => {
-                let Some(own) = self.groups.get(group) else { return };
-                let looked = look.on_read(&own.journal, wanted.limit(own), page);
-                self.answer_question(look, looked, reply, wanted);
+            Some(Reading::Question { look, reply, wanted }) => {
+                self.on_question_read(look, page, reply, wanted);
             }
             None => {}
         }

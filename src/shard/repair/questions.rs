@@ -58,11 +58,7 @@ impl<P: Page> Shard<P> {
         let busy = waiting >= JOURNAL_QUESTIONS_MAX || self.peers.is_choked(reply.connection);
         let Some(own) = self.groups.get(place.group).filter(|_| !busy) else {
             let why = if busy { NoSums::Busy } else { NoSums::NotHere };
-            return self.peers.answer(reply, |out| {
-                if sums {
-                    put_sums(Err(why), out);
-                }
-            });
+            return self.refuse_question(reply, wanted, why);
         };
         let start = own.journal.start();
         place.at = own.journal.entry_start(place.at);
@@ -82,14 +78,32 @@ impl<P: Page> Shard<P> {
         self.answer_question(look, looked, reply, wanted);
     }
 
-    /// Answers, or reads on.
-    pub(super) fn answer_question(
+    /// Says why there is no answer, to who can be told.
+    fn refuse_question(&mut self, reply: ReplyTo, wanted: Wanted, why: NoSums) {
+        self.peers.answer(reply, |out| match wanted {
+            Wanted::Sums => put_sums(Err(why), out),
+            Wanted::Entry | Wanted::Held => {}
+        });
+    }
+
+    /// What was read for an answer is here, or can't be read.
+    pub(super) fn on_question_read(
         &mut self,
-        look: Look,
-        looked: Looked<P>,
+        mut look: Look,
+        page: Option<P>,
         reply: ReplyTo,
         wanted: Wanted,
     ) {
+        // The group may have gone meanwhile.
+        let Some(own) = self.groups.get(look.place.group) else {
+            return self.refuse_question(reply, wanted, NoSums::NotHere);
+        };
+        let looked = look.on_read(&own.journal, wanted.limit(own), page);
+        self.answer_question(look, looked, reply, wanted);
+    }
+
+    /// Answers, or reads on.
+    fn answer_question(&mut self, look: Look, looked: Looked<P>, reply: ReplyTo, wanted: Wanted) {
         let group = look.place.group;
         let Some(own) = self.groups.get(group) else { return };
         let journal = &own.journal;

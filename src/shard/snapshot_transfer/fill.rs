@@ -523,6 +523,13 @@ impl<P: Page> Group<P> {
         Some(self.standing())
     }
 
+    /// The group goes: those who wait for an answer about its snapshot.
+    pub(crate) fn give_up_filling(&mut self) -> Vec<ReplyTo> {
+        let Some(mut filling) = self.filling.take() else { return Vec::new() };
+        filling.drop_parts();
+        filling.answers
+    }
+
     /// Takes out what a filled group is made of: its checkpoint, the parts that its leader waits to
     /// be answered, and what is to be logged.
     pub(crate) fn take_filled(&mut self, now: Time) -> Option<(Checkpoint, Vec<ReplyTo>, String)> {
