@@ -10,9 +10,9 @@ use hutong::shard::output::{Output, Part};
 
 use crate::checkers::responses;
 use crate::events::Event;
-use crate::host::Place;
+use crate::host::{Host, Place};
 use crate::node::Running;
-use crate::plan::MS;
+use crate::plan::{MS, SECOND};
 use crate::world::World;
 
 /// How long after an input a turn may begin.
@@ -53,6 +53,25 @@ impl World {
         }
     }
 
+    /// The nodes that may have had no say when this one was elected: those that it couldn't talk to
+    /// in the last seconds, or that didn't serve.
+    fn away_from(&self, node: usize) -> Vec<usize> {
+        let since = self.now.saturating_sub(2 * SECOND);
+        let silent = |from, to| self.network.silent_until(from, to, since).is_some();
+        let serves = |host: &Host| {
+            let mut shards = host.node.iter().flat_map(|process| &process.shards);
+            host.is_ready() && host.is_up() && shards.all(|shard| shard.ready_at <= since)
+        };
+        let is_away = |other: &usize| {
+            let host = &self.hosts[*other];
+            let is_there = serves(host) && host.paused_until <= since;
+            !host.is_gone
+                && *other != node
+                && (!is_there || silent(node, *other) || silent(*other, node))
+        };
+        (0..self.hosts.len()).filter(is_away).collect()
+    }
+
     /// One turn of a shard: all inputs, `advance`, all outputs.
     pub(crate) fn turn(&mut self, place: Place) -> Result<(), String> {
         let now = self.clocks(place.node);
@@ -90,8 +109,11 @@ impl World {
         });
         let deadline = running.shard.next_deadline().unwrap_or(Time::NEVER).0;
         let elected = self.checks.turned(place, &running.shard, self.now)?;
-        for line in elected {
-            self.trace.event(self.now, &[10], || line);
+        for (group, term) in elected {
+            self.checks.durability.elected(group, node, &self.away_from(node));
+            self.trace.event(self.now, &[10], || {
+                format!("node {node} leads group {group} in term {term}")
+            });
         }
         for output in outputs {
             self.carry(place, output)?;

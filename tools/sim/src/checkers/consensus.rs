@@ -240,7 +240,7 @@ impl Consensus {
         }
     }
 
-    /// A shard has taken a turn. Returns group, node and term of each leader that is new.
+    /// A shard has taken a turn. Returns the groups that this node leads since, and in which term.
     ///
     /// # Errors
     /// Two leaders of one term, or two journals that differ.
@@ -249,13 +249,13 @@ impl Consensus {
         node: usize,
         shard: &Shard<MemoryPage>,
         now: u64,
-    ) -> Result<Vec<(u32, usize, u64)>, String> {
+    ) -> Result<Vec<(u32, u64)>, String> {
         let mut elected = Vec::new();
         for group in shard.groups().iter() {
             let (id, term) = (group.id.0, group.replica.term().0);
             if group.replica.is_leader() {
                 let leader = *self.leaders.entry((id, term)).or_insert_with(|| {
-                    elected.push((id, node, term));
+                    elected.push((id, term));
                     (node, now)
                 });
                 if leader.0 != node {

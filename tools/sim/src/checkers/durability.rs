@@ -2,7 +2,7 @@
 //!
 //! - Durable, and whatever a consumer has seen: for good.
 //! - Flushed: until another node leads. Its leader may crash and come back.
-//! - Replicated: one crash of any node.
+//! - Replicated: one crash of any node, as long as all others are there at the next election.
 //! - Received: until its leader crashes, or another node leads.
 
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ pub struct Durability {
     promised: BTreeMap<PartitionId, BTreeMap<i64, Promise>>,
     /// Records acknowledged so far.
     pub acknowledged: u64,
-    /// When processes were killed.
-    crashes: Vec<u64>,
+    /// When processes were killed, and whose.
+    crashes: Vec<(u64, usize)>,
     /// Promises that aren't for good, so that most crashes and elections needn't look at all.
     has_weak: bool,
 }
@@ -65,7 +65,7 @@ impl Durability {
     ) -> Result<(), String> {
         self.acknowledged += u64::from(batch.count);
         let Acknowledged { node, group, level, since, still_leads } = by;
-        let crashes = self.crashes.partition_point(|at| *at < since);
+        let crashes = self.crashes.partition_point(|(at, _)| *at < since);
         let is_void = match level {
             Qos::Durable => false,
             Qos::Replicated => self.crashes.len() - crashes > 1,
@@ -131,7 +131,7 @@ impl Durability {
 
     /// A process was killed; it was the only one, or not.
     pub fn crashed(&mut self, node: usize, alone: bool, now: u64) {
-        self.crashes.push(now);
+        self.crashes.push((now, node));
         let crashes = self.crashes.len();
         self.keep(|promise| match promise.level {
             Qos::Durable | Qos::Flushed => true,
@@ -149,12 +149,21 @@ impl Durability {
         });
     }
 
-    /// A node has been elected.
-    pub fn elected(&mut self, group: u32, node: usize) {
+    /// A node has been elected, while some others may have had no say in it, as they were `away`.
+    /// What only they and one whose process was killed had in memory is lost then.
+    pub fn elected(&mut self, group: u32, node: usize, away: &[usize]) {
+        let crashes = std::mem::take(&mut self.crashes);
         self.keep(|promise| match promise.level {
-            Qos::Durable | Qos::Replicated => true,
+            Qos::Durable => true,
+            Qos::Replicated => match crashes.get(promise.crashes) {
+                Some((_, killed)) => {
+                    promise.group != group || away.iter().all(|away| away == killed)
+                }
+                None => true,
+            },
             _ => promise.node == node || promise.group != group,
         });
+        self.crashes = crashes;
     }
 
     fn keep(&mut self, keep: impl Fn(&Promise) -> bool) {

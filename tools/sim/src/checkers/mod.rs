@@ -54,7 +54,7 @@ pub struct FetchedPart {
 }
 
 impl Checks {
-    /// A shard has taken a turn. Returns a line for each group that has a new leader.
+    /// A shard has taken a turn. Returns the groups that this node leads since, and in which term.
     ///
     /// # Errors
     /// The rule that is broken.
@@ -63,15 +63,10 @@ impl Checks {
         place: Place,
         shard: &Shard<MemoryPage>,
         now: u64,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<Vec<(u32, u64)>, String> {
         self.progress.turned(place.node, shard)?;
         queues::turned(shard)?;
-        let mut lines = Vec::new();
-        for (group, node, term) in self.consensus.turned(place.node, shard, now)? {
-            self.durability.elected(group, node);
-            let seconds = now as f64 / 1e9;
-            lines.push(format!("node {node} leads group {group} in term {term} at {seconds:.6}"));
-        }
+        let elected = self.consensus.turned(place.node, shard, now)?;
         self.majority.turned(place.node, shard, &self.consensus)?;
         for group in shard.groups().iter().filter(|group| group.is_serving()) {
             let (id, consensus) = (group.id.0, &self.consensus);
@@ -80,7 +75,7 @@ impl Checks {
                 self.groups.kept(&group.consumer_groups, is_kept, now)?;
             }
         }
-        Ok(lines)
+        Ok(elected)
     }
 
     /// Records were fetched.
