@@ -63,6 +63,9 @@ pub struct ClassicGroupMember {
     pub claimed: Partitions,
 }
 
+/// The hash of no topics there could be.
+const UNKNOWN_TOPICS: u64 = 0;
+
 impl ConsumerGroup {
     /// The same group in the new protocol. Everybody keeps what it has, in an epoch that is the
     /// generation. Who was to give something up by its last assignment may not have heard so:
@@ -111,8 +114,9 @@ impl ConsumerGroup {
             group.emit(&mut records, target);
             group.emit(&mut records, ModernRecord::Current { id: id.clone(), current });
         }
-        let topics_hash = group.resolution.refresh(&group.state, env.now, env.topics);
-        group.emit(&mut records, ModernRecord::Group { epoch, topics_hash });
+        // Targets are computed with the next heartbeat, as for topics that have changed: the leader
+        // may have left something for the next rebalance, when its last owner had given it up.
+        group.emit(&mut records, ModernRecord::Group { epoch, topics_hash: UNKNOWN_TOPICS });
         group.emit(&mut records, ModernRecord::AssignmentEpoch { epoch });
         let group = ConsumerGroup::take_over(group.state, env);
         Ok(Outcome { records, answer: group })
