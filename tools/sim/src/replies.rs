@@ -161,7 +161,9 @@ impl World {
 
     fn lacks_space(&self, node: usize) -> bool {
         let host = &self.hosts[node];
-        host.full_since_start && self.now < host.full_last + FULL_AFTERMATH
+        // A segment that is asked for again may be waited for.
+        let until = host.full_last.max(host.stalled_until).max(host.slow_until);
+        host.full_since_start && self.now < until + FULL_AFTERMATH
     }
 
     /// Whether something that a node's disk was asked for has failed since somebody asked, or may
