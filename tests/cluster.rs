@@ -319,6 +319,43 @@ fn a_node_that_was_removed_sends_those_away_who_want_something_decided() {
     assert_eq!(cluster.try_to_create_topic(leader, "t", 1), ErrorCode::NONE);
 }
 
+/// What the journal cache of a leader that was just started doesn't reach back to, and what the
+/// member, just started as well, doesn't know to be committed.
+#[test]
+fn a_member_whose_last_entries_differ_is_sent_no_more_than_these() {
+    let mut cluster = Cluster::start_with(3, |node, config| {
+        if node > 0 {
+            config.checkpoint_bytes = CHECKPOINT_BYTES;
+        }
+    });
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    assert_eq!(leader, 0, "it takes no checkpoint");
+    let value = [b'x'; 3500];
+    for number in 0..200 {
+        assert_eq!(cluster.produce_value(leader, "t", -1, &value), Outcome::At(number));
+    }
+    cluster.run_ms(200);
+    cluster.cut_off(leader, true);
+    for number in 200..210 {
+        assert_eq!(cluster.produce_value(leader, "t", 3, &value), Outcome::At(number));
+    }
+    cluster.kill(leader);
+    cluster.cut_off(leader, false);
+    cluster.run_ms(2000);
+    let next = cluster.leader();
+    assert_eq!(cluster.produce(next, "t", -1), Outcome::At(200));
+    cluster.kill(3 - next);
+    cluster.kill(next);
+    cluster.restart(next);
+    cluster.restart(leader);
+    cluster.run_ms(12_000);
+    let now = cluster.leader();
+    assert_eq!(cluster.fetch(now, "t", 200), Outcome::At(201));
+    let sent = cluster.snapshot(next).groups[0].catch_up_bytes;
+    assert!(sent < 100_000, "{sent} bytes");
+}
+
 /// What waits there for its disk isn't answered, and a connection asks only so much behind that.
 #[test]
 fn a_disk_that_stands_still_for_minutes_does_not_silence_its_node() {

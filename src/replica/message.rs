@@ -157,6 +157,12 @@ impl Replica {
         lags.filter_map(|(id, progress)| Some((node_of(*id)?, progress.recent_active))).collect()
     }
 
+    /// If this replica leads: the last entry that a member is known to have.
+    pub fn matched(&self, member: NodeId) -> LogIndex {
+        let progress = self.raw.raft.prs().get(raft_id(member)).filter(|_| self.is_leader());
+        LogIndex(progress.map_or(0, |progress| progress.matched))
+    }
+
     /// What Raft would send a member that has all entries up to `previous` and that the log in
     /// memory doesn't reach back to: the entries behind it, read from the journal. `None` if this
     /// replica doesn't lead.

@@ -7,7 +7,7 @@
 //! to where the cache begins, Raft's own messages go on.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::journal::format::{self, EntryHead};
@@ -35,6 +35,8 @@ pub const CATCH_UP_READ: u64 = 1 << 63;
 #[derive(Debug, Default)]
 pub struct CatchUps {
     members: BTreeMap<NodeId, CatchUp>,
+    /// Those that were asked in this term whether they have what is applied here.
+    probed: BTreeSet<NodeId>,
     next_read: u64,
     /// Bytes sent so far.
     pub bytes: u64,
@@ -62,6 +64,8 @@ struct CatchUp {
 enum State {
     /// It has been asked where its journal ends.
     Asked,
+    /// It is to be asked whether it has what is applied here.
+    Probe,
     /// To be read from here, so many bytes.
     Next { at: Position, bytes: usize },
     /// It lacks what isn't here any more: only a snapshot can help it.
@@ -149,6 +153,7 @@ impl<P: Page> Group<P> {
                 work.push(CatchUpWork::Ask { to });
             }
         }
+        work.extend(self.probe(now));
         work.extend(self.read_on(cached_from));
         let trimmed = |(node, up): (&NodeId, &CatchUp)| {
             (up.state == State::Trimmed).then_some((*node, up.reach))
@@ -165,6 +170,7 @@ impl<P: Page> Group<P> {
     fn lead_in_this_term(&mut self) {
         if self.snapshots.lead(self.replica.term()) {
             self.catch_ups.members.clear();
+            self.catch_ups.probed.clear();
         }
     }
 
@@ -238,10 +244,14 @@ impl<P: Page> Group<P> {
     fn hand_to_raft(&mut self, node: NodeId) -> Option<CatchUpWork<P>> {
         let cached_from = self.cached_from();
         let reaches = |sent: Chain| sent.index.0 + 1 >= cached_from.0;
-        let mut sent = self.catch_ups.members.get(&node)?.sent;
+        let up = self.catch_ups.members.get(&node)?;
+        if up.state == State::Probe {
+            return None;
+        }
+        let mut sent = up.sent;
         if reaches(sent) && !self.replica.has_entry(sent.index, sent.term) {
             // Its last entries differ.
-            self.begin_at_applied(node);
+            self.begin_in_common(node);
             sent = self.catch_ups.members.get(&node)?.sent;
         }
         if !reaches(sent) || !self.replica.has_entry(sent.index, sent.term) {
@@ -257,7 +267,7 @@ impl<P: Page> Group<P> {
         let end = up.sent.end;
         if end > self.journal.append_position() {
             // Longer than ours: it differs, and is cut off where it does.
-            return self.begin_at_applied(node);
+            return self.begin_in_common(node);
         }
         let at = self.journal.entry_start(end);
         up.state = match at >= self.journal.start() {
@@ -266,19 +276,46 @@ impl<P: Page> Group<P> {
         };
     }
 
-    fn begin_at_applied(&mut self, node: NodeId) {
-        let Some(up) = self.catch_ups.members.get_mut(&node) else { return };
-        let Some(applied) = up.applied.take() else { return };
-        up.sent = applied;
+    /// Its last entries differ: goes on behind what is applied here, if the member is known to have
+    /// that, too, which it is asked first; or else behind what it has applied itself.
+    fn begin_in_common(&mut self, node: NodeId) {
+        let own = self.applied();
+        let matched = self.replica.matched(node);
+        let CatchUps { members, probed, .. } = &mut self.catch_ups;
+        let Some(up) = members.get_mut(&node) else { return };
+        let Some(applied) = up.applied else { return };
+        let may_have = applied.index < own.index && own.index <= up.reach.last.index;
+        if may_have && matched < own.index && probed.insert(node) {
+            up.state = State::Probe;
+            return;
+        }
+        up.applied = None;
+        up.sent = if may_have && matched >= own.index { own } else { applied };
         (up.is_ours, up.passed) = (true, None);
         self.begin_behind(node);
+    }
+
+    /// Asks members whether they have what is applied here. What they say Raft keeps; they are
+    /// asked for their reach again in a while.
+    fn probe(&mut self, now: Time) -> Vec<CatchUpWork<P>> {
+        let own = self.applied();
+        let mut work = Vec::new();
+        for (node, up) in &mut self.catch_ups.members {
+            if up.state == State::Probe {
+                (up.state, up.heard) = (State::Asked, now);
+                let message = self.replica.append_message(*node, (own.index, own.term), &[]);
+                let message = message.map(Box::new);
+                work.extend(message.map(|message| CatchUpWork::Send { message, entries: None }));
+            }
+        }
+        work
     }
 
     /// Nothing that follows what was sent lies where it should.
     fn missing(&mut self, node: NodeId, at: Position, now: Time) -> Option<CatchUpWork<P>> {
         let up = self.catch_ups.members.get_mut(&node)?;
         if !up.is_ours && up.applied.is_some() {
-            self.begin_at_applied(node);
+            self.begin_in_common(node);
             return None;
         }
         if !up.is_ours || at >= self.applied().end.min(self.journal.flush_position()) {
@@ -393,7 +430,7 @@ impl<P: Page> Group<P> {
                     );
                     return Some(CatchUpWork::Note(LogLevel::Error, line));
                 }
-                self.begin_at_applied(node);
+                self.begin_in_common(node);
                 None
             }
         }
