@@ -287,7 +287,7 @@ impl<P: Page> Shard<P> {
             Input::JournalRead { group, read, result } if read.0 & CATCH_UP_READ != 0 => {
                 self.on_catch_up_read(group, read, result.ok(), now);
             }
-            Input::JournalRead { group, read, result } if read.0 & REPAIR_READ != 0 => {
+            Input::JournalRead { read, result, .. } if read.0 & REPAIR_READ != 0 => {
                 self.on_repair_read(read, result.ok(), now);
             }
             Input::JournalRead { group, read, result } => {
