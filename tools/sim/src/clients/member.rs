@@ -42,8 +42,8 @@ pub struct Member {
     leads: Option<Vec<Claim>>,
     /// It leads, and is not to assign: what there is stands.
     skips: bool,
-    /// The partitions there were when it last assigned them.
-    assigned: BTreeSet<PartitionId>,
+    /// The partitions there were when it last assigned them; `None` if it doesn't know.
+    assigned: Option<BTreeSet<PartitionId>>,
     owns: Vec<PartitionId>,
     coordinator: Option<Place>,
     connected_to: Option<Place>,
@@ -107,7 +107,7 @@ impl Member {
             state: State::Joining,
             leads: None,
             skips: false,
-            assigned: BTreeSet::new(),
+            assigned: None,
             owns: Vec::new(),
             coordinator: None,
             connected_to: None,
@@ -354,7 +354,7 @@ impl Member {
         // Others would look at the topics every few minutes. Here they come and go more often.
         let looks = !world.is_loaded() || world.random.chance(2);
         let wants = looks && self.subscribed != topics(world);
-        let lacks = looks && self.leads.is_some() && self.assigned != live_partitions(world);
+        let lacks = looks && self.leads.is_some() && self.assigned != Some(live_partitions(world));
         if lacks || wants && self.may_switch && self.modern.is_none() {
             self.state = State::Joining;
             self.waiting_since = None;
@@ -450,11 +450,11 @@ impl Member {
         let Some(members) = &self.leads else { return assignments };
         if self.skips {
             // It doesn't know what there is, and will assign when it joins again.
-            self.assigned.clear();
+            self.assigned = None;
             return assignments;
         }
-        self.assigned = live_partitions(world);
-        for (n, partition) in self.assigned.iter().enumerate() {
+        let partitions = live_partitions(world);
+        for (n, partition) in partitions.iter().enumerate() {
             let member = &members[n % members.len()].0;
             let holder = members.iter().find(|(_, has)| self.keeps && has.contains(partition));
             // It is given to nobody else before that one has joined again without it.
@@ -462,6 +462,7 @@ impl Member {
                 assignments.entry(member.clone()).or_insert_with(Vec::new).push(*partition);
             }
         }
+        self.assigned = Some(partitions);
         assignments
     }
 
