@@ -12,6 +12,7 @@
 
 use std::collections::BTreeSet;
 
+use raft::StateRole;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
 
 use crate::limits::NODES_MAX;
@@ -204,8 +205,12 @@ impl Replica {
             self.raw.apply_conf_change(&change).expect("one member was added or taken away");
         }
         // A leader hands over before it goes. But one may find its own removal in what the leader
-        // before it left, and Raft would let it lead on, and refuse what it proposes.
-        if self.is_leader() && !members.voters.contains(&self.node) {
+        // before it left, and Raft would let it lead on, and refuse what it proposes. Who stands
+        // for election may learn of a change with a vote: the others have voted as members of
+        // something else, of which it may be none any more.
+        let is_out = self.is_leader() && !members.voters.contains(&self.node);
+        let campaigns = [StateRole::PreCandidate, StateRole::Candidate];
+        if is_out || campaigns.contains(&self.raw.raft.state) {
             self.step_down(self.term());
         }
         let gone = |id: &u64| !members.voters.iter().any(|node| raft_id(*node) == *id);

@@ -109,12 +109,14 @@ fn tell(from: &mut Replica, to: &mut Replica) {
     }
 }
 
+/// One of three.
+fn member(node: u32) -> Replica {
+    let members = Members::formed(vec![NodeId(0), NodeId(1), NodeId(2)]);
+    Replica::new(ReplicaStart { node: NodeId(node), members, ..start() })
+}
+
 /// Two of three, of which the first leads.
 fn led_by_the_first() -> (Replica, Replica) {
-    let member = |node| {
-        let members = Members::formed(vec![NodeId(0), NodeId(1), NodeId(2)]);
-        Replica::new(ReplicaStart { node: NodeId(node), members, ..start() })
-    };
     let (mut leader, mut other) = (member(0), member(1));
     leader.campaign();
     for _ in 0..5 {
@@ -132,6 +134,28 @@ fn a_leader_that_finds_its_own_removal_leads_no_longer() {
     leader.change_members(&Members { version: 1, voters, learners });
     assert!(!leader.is_leader());
     assert_eq!(leader.next_entry(), None);
+}
+
+#[test]
+fn who_finds_its_own_removal_while_it_stands_for_election_is_not_elected() {
+    for rounds in 0..4 {
+        let (mut candidate, mut other) = (member(0), member(1));
+        candidate.campaign();
+        for _ in 0..rounds {
+            tell(&mut candidate, &mut other);
+            tell(&mut other, &mut candidate);
+        }
+        tell(&mut candidate, &mut other);
+        // The other one's vote is a majority without it.
+        for (version, voters) in [(1, vec![NodeId(0), NodeId(1)]), (2, vec![NodeId(1)])] {
+            candidate.change_members(&Members { version, voters, learners: vec![] });
+        }
+        for _ in 0..5 {
+            tell(&mut other, &mut candidate);
+            tell(&mut candidate, &mut other);
+        }
+        assert!(!candidate.is_leader(), "after {rounds} rounds");
+    }
 }
 
 #[test]
