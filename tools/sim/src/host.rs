@@ -45,7 +45,7 @@ pub struct Host {
     pub failed_at: Option<u64>,
     /// Entries in which a bit has flipped, long after they were written.
     pub rotten: Vec<(GroupId, Position)>,
-    /// When one was last written again.
+    /// When one was last written again, or trimmed.
     pub mended_at: u64,
     /// Such entries that are being written again.
     pub mending: BTreeMap<(GroupId, WriteId), Position>,

@@ -96,8 +96,13 @@ impl World {
         self.report.segments_removed += 1;
         let first = segment.0 * self.plan.segment_bytes;
         let gone = first..first + self.plan.segment_bytes;
-        let rotten = &mut self.hosts[node].rotten;
-        rotten.retain(|(of, position)| *of != group || !gone.contains(&position.0));
+        let host = &mut self.hosts[node];
+        let before = host.rotten.len();
+        host.rotten.retain(|(of, position)| *of != group || !gone.contains(&position.0));
+        if host.rotten.len() < before {
+            // Who waits for it hears so soon.
+            host.mended_at = self.now;
+        }
         self.checks.consensus.removed(node, group, gone);
     }
 
