@@ -218,7 +218,8 @@ impl Index {
         let mut settled = Settled {
             landmarks: self.landmarks.range(..landmarks),
             more: Vec::new(),
-            bytes_appended: self.bytes_appended - bytes,
+            // Less, if the partition was deleted and made anew while they were on their way.
+            bytes_appended: self.bytes_appended.saturating_sub(bytes),
             max_timestamp: self.evicted_max_timestamp,
             largest: None,
         };
