@@ -356,6 +356,46 @@ fn a_member_whose_last_entries_differ_is_sent_no_more_than_these() {
     assert!(sent < 100_000, "{sent} bytes");
 }
 
+/// Entries were cut off near the end of a segment, and what came in their place did not fit there.
+#[test]
+fn what_is_left_over_from_before_a_cut_keeps_nobody_from_catching_up() {
+    const SEGMENT_BYTES: u64 = 64 << 10;
+    let mut cluster = Cluster::start_with(5, |_, config| {
+        config.segment_bytes = SEGMENT_BYTES;
+        config.journal_cache_bytes = 16 << 10;
+    });
+    cluster.create_topic("t", 1);
+    assert_eq!(cluster.leader(), 0);
+    let mut produced = 0;
+    while cluster.snapshot(0).groups[0].append % SEGMENT_BYTES != SEGMENT_BYTES - 3 * 4096 {
+        assert_eq!(cluster.produce(0, "t", -1), Outcome::At(produced));
+        produced += 1;
+    }
+    cluster.run_ms(200);
+    cluster.kill(4);
+    cluster.cut_off(0, true);
+    for number in produced..produced + 3 {
+        assert_eq!(cluster.produce(0, "t", 3), Outcome::At(number));
+    }
+    cluster.kill(0);
+    cluster.cut_off(0, false);
+    cluster.run_ms(2000);
+    // Behind the entry with which it begins there are two blocks, and this takes three.
+    let other = cluster.leader();
+    assert_eq!(cluster.produce_value(other, "t", -1, &[b'x'; 9000]), Outcome::At(produced));
+    cluster.restart(0);
+    cluster.run_ms(12_000);
+    assert_eq!(cluster.leader(), 0);
+    for number in produced + 1..produced + 20 {
+        assert_eq!(cluster.produce(0, "t", -1), Outcome::At(number));
+    }
+    cluster.restart(4);
+    cluster.run_ms(12_000);
+    assert_eq!(cluster.said(0, "differs"), 0);
+    cluster.assert_tails_agree();
+    assert_eq!(cluster.snapshot(4).groups[0].apply, cluster.snapshot(0).groups[0].apply);
+}
+
 /// What waits there for its disk isn't answered, and a connection asks only so much behind that.
 #[test]
 fn a_disk_that_stands_still_for_minutes_does_not_silence_its_node() {

@@ -55,6 +55,8 @@ struct CatchUp {
     is_ours: bool,
     /// Where nothing was found that follows `sent`: the end of a segment, or damage.
     passed: Option<Position>,
+    /// Whether something else was found there.
+    left_over: bool,
     /// The last entry of each message on its way.
     in_flight: VecDeque<LogIndex>,
     heard: Time,
@@ -87,6 +89,7 @@ impl CatchUp {
             reach: Reach::default(),
             is_ours: false,
             passed: None,
+            left_over: false,
             in_flight: VecDeque::new(),
             heard: now,
         }
@@ -367,6 +370,26 @@ impl<P: Page> Group<P> {
         work
     }
 
+    /// What comes next did not fit there, so it begins the next segment; unless this was its start.
+    /// Something else may be `left_over` in its place, that was cut off once.
+    fn pass(
+        &mut self,
+        node: NodeId,
+        at: Position,
+        left_over: bool,
+        now: Time,
+    ) -> Option<CatchUpWork<P>> {
+        let up = self.catch_ups.members.get_mut(&node)?;
+        let next = self.journal.next_segment_start(at);
+        if self.journal.is_segment_start(at) || next >= self.journal.flush_position() {
+            let first = up.passed.unwrap_or(at);
+            return self.missing(node, first, now);
+        }
+        (up.passed, up.left_over) = (Some(at), left_over);
+        up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
+        None
+    }
+
     fn try_later(&mut self, node: NodeId, now: Time) {
         if let Some(up) = self.catch_ups.members.get_mut(&node) {
             up.state = State::Resting;
@@ -402,21 +425,13 @@ impl<P: Page> Group<P> {
                 up.state = State::Next { at, bytes: next_read(Some(needed)) };
                 None
             }
-            Found::Nothing | Found::Larger(_) => {
-                // It did not fit there, so it begins the next segment; unless this was its start.
-                let next = self.journal.next_segment_start(at);
-                let is_start =
-                    self.journal.entry_start(Position(at.0 - at.0 % self.journal.segment_bytes()))
-                        == at;
-                if is_start || next >= self.journal.flush_position() {
-                    let first = up.passed.unwrap_or(at);
-                    return self.missing(node, first, now);
-                }
-                up.passed = Some(at);
-                up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
-                None
+            Found::Nothing | Found::Larger(_) => self.pass(node, at, false, now),
+            Found::Differs
+                if up.is_ours && up.passed.is_none() && !self.journal.is_segment_start(at) =>
+            {
+                self.pass(node, at, true, now)
             }
-            Found::Differs if up.passed.is_some() => {
+            Found::Differs if up.passed.is_some() && !up.left_over => {
                 let at = up.passed.take().unwrap_or(at);
                 self.missing(node, at, now)
             }

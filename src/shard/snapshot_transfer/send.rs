@@ -517,19 +517,16 @@ impl<P: Page> Group<P> {
                 sending.stage = Stage::Next { at, bytes: needed };
                 None
             }
-            Found::Nothing | Found::Larger(_) => {
+            Found::Nothing | Found::Larger(_) | Found::Differs => {
                 // It did not fit there, so it begins the next segment; unless this was its start.
+                // What differs is left over from before a cut.
                 let next = self.journal.next_segment_start(at);
-                let is_start =
-                    self.journal.entry_start(Position(at.0 - at.0 % self.journal.segment_bytes()))
-                        == at;
-                if is_start || next >= until.end {
+                if self.journal.is_segment_start(at) || next >= until.end {
                     return self.damaged(node, now);
                 }
                 sending.stage = Stage::Next { at: next, bytes: READ_CHUNK_BYTES };
                 None
             }
-            Found::Differs => self.damaged(node, now),
         }
     }
 
