@@ -8,10 +8,8 @@
 //! refused.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use hutong::coordinator::modern::ModernState;
-use hutong::coordinator::modern::member::Member;
 use hutong::coordinator::{Store, StoredGroup};
 
 use crate::checkers::name;
@@ -30,8 +28,9 @@ pub struct Groups {
     /// When each group was last seen without members, or in an epoch before one that it had been
     /// in. From then on later epochs come anew.
     anew_at: BTreeMap<String, u64>,
-    /// By group whose coordinator assigns: its members when it was last looked at.
-    members: BTreeMap<String, Vec<Rc<str>>>,
+    /// By group whose coordinator assigns, or has done so: its members' names when it was last
+    /// looked at.
+    members: BTreeMap<String, Vec<String>>,
     /// Groups with members, and whether the coordinator assigns there.
     is_modern: BTreeMap<String, bool>,
     /// How often that has changed while there were members.
@@ -224,9 +223,9 @@ impl Groups {
                 continue;
             };
             let is_modern = stored.modern().is_some();
-            if let Some(state) = stored.modern() {
+            if is_modern || self.members.contains_key(group) {
                 let known = self.members.entry(group.clone()).or_default();
-                forget_the_gone(given, state, known);
+                forget_the_gone(given, stored, known);
             }
             let before = self.is_modern.insert(group.clone(), is_modern);
             self.switches += u64::from(before.is_some_and(|before| before != is_modern));
@@ -333,17 +332,22 @@ impl Groups {
 
 /// Members that are gone have nothing. Epochs that only they knew come again if all that are left
 /// are classic ones, be it only until the next comes: of that nothing is to be seen from outside.
-fn forget_the_gone(given: &mut Generations, state: &ModernState, known: &mut Vec<Rc<str>>) {
-    let members = state.members();
-    if known.iter().eq(members.keys()) {
+fn forget_the_gone(given: &mut Generations, stored: &StoredGroup, known: &mut Vec<String>) {
+    if known.iter().eq(owners(stored)) {
         return;
     }
-    *known = members.keys().cloned().collect();
-    let name = |(id, member): (&Rc<str>, &Member)| {
-        member.profile.instance_id.as_ref().unwrap_or(id).to_string()
-    };
-    let owners: BTreeSet<String> = members.iter().map(name).collect();
-    given.values_mut().for_each(|given| given.retain(|owner, _| owners.contains(owner)));
+    *known = owners(stored).map(str::to_owned).collect();
+    let owners: BTreeSet<&str> = owners(stored).collect();
+    given.values_mut().for_each(|given| given.retain(|owner, _| owners.contains(&owner[..])));
+}
+
+/// The names of a group's members, by which they own partitions.
+fn owners(stored: &StoredGroup) -> impl Iterator<Item = &str> {
+    let classic = stored.classic().into_iter().flat_map(|classic| &classic.members);
+    let classic = classic.map(|member| member.instance_id.as_deref().unwrap_or(&member.id));
+    let modern = stored.modern().into_iter().flat_map(ModernState::members);
+    let modern = modern.map(|(id, member)| member.profile.instance_id.as_deref().unwrap_or(&**id));
+    classic.chain(modern)
 }
 
 fn epoch(stored: &StoredGroup) -> i32 {
