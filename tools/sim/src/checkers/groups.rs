@@ -53,9 +53,35 @@ pub struct Groups {
 struct Doubt {
     group: String,
     partition: PartitionId,
+    /// A leader gave it. It may not have known what a member has that came too late to join: a
+    /// static one stays a member. What a leader gives later then is a new beginning.
+    by_leader: bool,
     since: u64,
     /// Both, and whether they heard that all is well when they asked later.
     members: [(String, bool); 2],
+}
+
+/// What a member is told that it shall own.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    pub partitions: &'a [PartitionId],
+    /// By a member that leads, as in the classic protocol; otherwise by the coordinator.
+    pub by_leader: bool,
+}
+
+impl Doubt {
+    /// Whether one of both is told that it shall not have what a leader gave to the other, or that
+    /// it shall by a later leader's word, which the other hasn't heard yet.
+    fn is_answered(&mut self, member: &str, told: Option<Given<'_>>, now: u64) -> bool {
+        let is_one = self.members.iter().any(|(of, _)| of == member);
+        let Some(told) = told.filter(|_| is_one && self.by_leader) else { return false };
+        let is_given = told.partitions.contains(&self.partition);
+        if is_given && told.by_leader {
+            self.since = now;
+            self.members.iter_mut().for_each(|(_, is_well)| *is_well = false);
+        }
+        !is_given || told.by_leader
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -158,7 +184,7 @@ impl Groups {
         &mut self,
         group: &str,
         member: &str,
-        owns: Option<&[PartitionId]>,
+        owns: Option<Given<'_>>,
         (asked_at, now): (u64, u64),
         leads: bool,
     ) -> Result<(), String> {
@@ -168,6 +194,9 @@ impl Groups {
             .iter_mut()
             .filter(|doubt| leads && doubt.group == group && asked_at > doubt.since);
         for doubt in later {
+            if doubt.is_answered(member, owns, now) {
+                continue;
+            }
             for (of, is_well) in &mut doubt.members {
                 *is_well |= of == member;
             }
@@ -183,16 +212,18 @@ impl Groups {
         self.assignments += 1;
         let members = self.held.entry(group.to_string()).or_default();
         let mut held = members.remove(member).unwrap_or_default();
-        for partition in owns.iter().filter(|partition| !held.contains(*partition)) {
+        let new = owns.partitions.iter().filter(|partition| !held.contains(*partition));
+        for partition in new {
             let others = members.iter().filter(|(_, theirs)| theirs.contains(partition));
             self.doubts.extend(others.map(|(other, _)| Doubt {
                 group: group.to_string(),
                 partition: *partition,
+                by_leader: owns.by_leader,
                 since: now,
                 members: [(other.clone(), false), (member.to_string(), false)],
             }));
         }
-        held.extend(owns);
+        held.extend(owns.partitions);
         members.insert(member.to_string(), held);
         Ok(())
     }
@@ -392,4 +423,52 @@ pub fn stable(views: &[View<'_>], partitions: &BTreeSet<PartitionId>) -> Result<
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: PartitionId = ([1; 16], 0);
+    const ALL: &[PartitionId] = &[HERE];
+
+    /// One has it, and then another is given it: by a leader, or by the coordinator.
+    fn given_twice(by_leader: bool) -> Groups {
+        let mut groups = Groups::default();
+        let given = Given { partitions: ALL, by_leader };
+        groups.beaten("g", "one", Some(given), (1, 2), true).expect("nobody has it");
+        groups.beaten("g", "other", Some(given), (3, 4), true).expect("the one may be expelled");
+        groups
+    }
+
+    #[test]
+    fn both_have_it_if_both_hear_that_all_is_well() {
+        for by_leader in [false, true] {
+            let mut groups = given_twice(by_leader);
+            groups.beaten("g", "other", None, (5, 6), true).expect("the one may be expelled");
+            let found = groups.beaten("g", "one", None, (7, 8), true);
+            assert!(found.expect_err("both have it").contains("belongs to"));
+        }
+    }
+
+    #[test]
+    fn what_a_later_leader_gives_is_a_new_beginning() {
+        let mut groups = given_twice(true);
+        let given = |partitions| Given { partitions, by_leader: true };
+        groups.beaten("g", "other", None, (5, 6), true).expect("the one may be late");
+        groups.beaten("g", "one", Some(given(&[])), (7, 8), true).expect("it shall give it up");
+        groups.beaten("g", "one", Some(given(ALL)), (9, 10), true).expect("the other may be late");
+        groups.beaten("g", "one", None, (11, 12), true).expect("the other may be late");
+        let found = groups.beaten("g", "other", None, (13, 14), true);
+        assert!(found.expect_err("both have it").contains("belongs to"));
+    }
+
+    #[test]
+    fn the_coordinator_gives_nothing_before_it_is_given_up() {
+        let mut groups = given_twice(false);
+        groups.beaten("g", "other", None, (5, 6), true).expect("the one may be expelled");
+        let nothing = Given { partitions: &[], by_leader: false };
+        let found = groups.beaten("g", "one", Some(nothing), (7, 8), true);
+        assert!(found.expect_err("it was too early").contains("belongs to"));
+    }
 }
