@@ -71,6 +71,8 @@ pub enum What {
     Sync {
         by: Speaker,
         generation: i32,
+        /// A member leads, and assigns.
+        is_led: bool,
     },
     Heartbeat {
         by: Speaker,
@@ -125,6 +127,8 @@ pub enum Reply {
         code: i16,
         member: String,
         generation: i32,
+        /// A member leads, and assigns; otherwise the coordinator does.
+        is_led: bool,
         /// All of them, with what each says that it has, if this one leads.
         members: Option<Vec<Claim>>,
         skips: bool,

@@ -8,6 +8,7 @@ use kafka_protocol::messages::{
     LeaveGroupResponse, OffsetCommitResponse, OffsetFetchResponse, SyncGroupResponse,
 };
 
+use crate::checkers::groups::Given;
 use crate::clients::group_requests::{assigned, claim};
 use crate::clients::member::BOTH;
 use crate::connection::{Asked, Claim, PartitionId, Reply, Speaker, What};
@@ -53,9 +54,9 @@ impl World {
                 let joined: JoinGroupResponse = wire::response(version, frame)?;
                 self.joined(asked, &joined)
             }
-            What::Sync { by, generation } => {
+            What::Sync { by, generation, is_led } => {
                 let synced: SyncGroupResponse = wire::response(version, frame)?;
-                self.synced(place, asked, (by, *generation), &synced)
+                self.synced(place, asked, (by, *generation, *is_led), &synced)
             }
             What::Heartbeat { by } => {
                 let response: HeartbeatResponse = wire::response(version, frame)?;
@@ -93,19 +94,20 @@ impl World {
         allow(asked, code, &[ELSEWHERE, OUT_OF_STEP, TO_NEW_MEMBERS])?;
         let member = joined.member_id.to_string();
         let leads = code == 0 && *joined.leader == *member;
+        let is_led = !joined.leader.is_empty();
         let members =
             joined.members.iter().map(|one| claim(&self.topics, &one.member_id, &one.metadata));
         let members = members.collect::<Result<Vec<Claim>, String>>()?;
         let members = leads.then_some(members);
         let (generation, skips) = (joined.generation_id, joined.skip_assignment);
-        Ok(Reply::Joined { code, member, generation, members, skips })
+        Ok(Reply::Joined { code, member, generation, is_led, members, skips })
     }
 
     fn synced(
         &mut self,
         place: Place,
         asked: &Asked,
-        (by, generation): (&Speaker, i32),
+        (by, generation, by_leader): (&Speaker, i32, bool),
         synced: &SyncGroupResponse,
     ) -> Result<Reply, String> {
         let code = synced.error_code;
@@ -116,7 +118,8 @@ impl World {
             owns = assigned(&self.topics, &bytes)?;
             if by.group.starts_with(BOTH) {
                 self.checks.groups.in_epoch(by, generation, &owns, asked.sent_at)?;
-                self.is_well(place, asked, by, Some(&owns))?;
+                let given = Given { partitions: &owns, by_leader };
+                self.is_well(place, asked, by, Some(given))?;
             } else {
                 self.checks.groups.synced(&by.group, generation, &by.owner, &owns)?;
             }
@@ -149,7 +152,8 @@ impl World {
             if let Some(owns) = &owns {
                 self.checks.groups.in_epoch(&by, epoch, owns, asked.sent_at)?;
             }
-            self.is_well(place, asked, &by, owns.as_deref())?;
+            let given = owns.as_deref().map(|partitions| Given { partitions, by_leader: false });
+            self.is_well(place, asked, &by, given)?;
         }
         Ok(Reply::Beaten { code, member, epoch, owns })
     }
@@ -160,7 +164,7 @@ impl World {
         place: Place,
         asked: &Asked,
         by: &Speaker,
-        owns: Option<&[PartitionId]>,
+        owns: Option<Given<'_>>,
     ) -> Result<(), String> {
         let leads = self.leads_since(place, &by.group, asked.sent_at);
         let times = (asked.sent_at, self.now);

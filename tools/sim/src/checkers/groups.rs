@@ -8,10 +8,8 @@
 //! refused.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use hutong::coordinator::modern::ModernState;
-use hutong::coordinator::modern::member::Member;
 use hutong::coordinator::{Store, StoredGroup};
 
 use crate::checkers::name;
@@ -30,8 +28,9 @@ pub struct Groups {
     /// When each group was last seen without members, or in an epoch before one that it had been
     /// in. From then on later epochs come anew.
     anew_at: BTreeMap<String, u64>,
-    /// By group whose coordinator assigns: its members when it was last looked at.
-    members: BTreeMap<String, Vec<Rc<str>>>,
+    /// By group whose coordinator assigns, or has done so: its members' names when it was last
+    /// looked at.
+    members: BTreeMap<String, Vec<String>>,
     /// Groups with members, and whether the coordinator assigns there.
     is_modern: BTreeMap<String, bool>,
     /// How often that has changed while there were members.
@@ -54,9 +53,35 @@ pub struct Groups {
 struct Doubt {
     group: String,
     partition: PartitionId,
+    /// A leader gave it. It may not have known what a member has that came too late to join: a
+    /// static one stays a member. What a leader gives later then is a new beginning.
+    by_leader: bool,
     since: u64,
     /// Both, and whether they heard that all is well when they asked later.
     members: [(String, bool); 2],
+}
+
+/// What a member is told that it shall own.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    pub partitions: &'a [PartitionId],
+    /// By a member that leads, as in the classic protocol; otherwise by the coordinator.
+    pub by_leader: bool,
+}
+
+impl Doubt {
+    /// Whether one of both is told that it shall not have what a leader gave to the other, or that
+    /// it shall by a later leader's word, which the other hasn't heard yet.
+    fn is_answered(&mut self, member: &str, told: Option<Given<'_>>, now: u64) -> bool {
+        let is_one = self.members.iter().any(|(of, _)| of == member);
+        let Some(told) = told.filter(|_| is_one && self.by_leader) else { return false };
+        let is_given = told.partitions.contains(&self.partition);
+        if is_given && told.by_leader {
+            self.since = now;
+            self.members.iter_mut().for_each(|(_, is_well)| *is_well = false);
+        }
+        !is_given || told.by_leader
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -159,7 +184,7 @@ impl Groups {
         &mut self,
         group: &str,
         member: &str,
-        owns: Option<&[PartitionId]>,
+        owns: Option<Given<'_>>,
         (asked_at, now): (u64, u64),
         leads: bool,
     ) -> Result<(), String> {
@@ -169,6 +194,9 @@ impl Groups {
             .iter_mut()
             .filter(|doubt| leads && doubt.group == group && asked_at > doubt.since);
         for doubt in later {
+            if doubt.is_answered(member, owns, now) {
+                continue;
+            }
             for (of, is_well) in &mut doubt.members {
                 *is_well |= of == member;
             }
@@ -184,16 +212,18 @@ impl Groups {
         self.assignments += 1;
         let members = self.held.entry(group.to_string()).or_default();
         let mut held = members.remove(member).unwrap_or_default();
-        for partition in owns.iter().filter(|partition| !held.contains(*partition)) {
+        let new = owns.partitions.iter().filter(|partition| !held.contains(*partition));
+        for partition in new {
             let others = members.iter().filter(|(_, theirs)| theirs.contains(partition));
             self.doubts.extend(others.map(|(other, _)| Doubt {
                 group: group.to_string(),
                 partition: *partition,
+                by_leader: owns.by_leader,
                 since: now,
                 members: [(other.clone(), false), (member.to_string(), false)],
             }));
         }
-        held.extend(owns);
+        held.extend(owns.partitions);
         members.insert(member.to_string(), held);
         Ok(())
     }
@@ -224,9 +254,9 @@ impl Groups {
                 continue;
             };
             let is_modern = stored.modern().is_some();
-            if let Some(state) = stored.modern() {
+            if is_modern || self.members.contains_key(group) {
                 let known = self.members.entry(group.clone()).or_default();
-                forget_the_gone(given, state, known);
+                forget_the_gone(given, stored, known);
             }
             let before = self.is_modern.insert(group.clone(), is_modern);
             self.switches += u64::from(before.is_some_and(|before| before != is_modern));
@@ -333,17 +363,22 @@ impl Groups {
 
 /// Members that are gone have nothing. Epochs that only they knew come again if all that are left
 /// are classic ones, be it only until the next comes: of that nothing is to be seen from outside.
-fn forget_the_gone(given: &mut Generations, state: &ModernState, known: &mut Vec<Rc<str>>) {
-    let members = state.members();
-    if known.iter().eq(members.keys()) {
+fn forget_the_gone(given: &mut Generations, stored: &StoredGroup, known: &mut Vec<String>) {
+    if known.iter().eq(owners(stored)) {
         return;
     }
-    *known = members.keys().cloned().collect();
-    let name = |(id, member): (&Rc<str>, &Member)| {
-        member.profile.instance_id.as_ref().unwrap_or(id).to_string()
-    };
-    let owners: BTreeSet<String> = members.iter().map(name).collect();
-    given.values_mut().for_each(|given| given.retain(|owner, _| owners.contains(owner)));
+    *known = owners(stored).map(str::to_owned).collect();
+    let owners: BTreeSet<&str> = owners(stored).collect();
+    given.values_mut().for_each(|given| given.retain(|owner, _| owners.contains(&owner[..])));
+}
+
+/// The names of a group's members, by which they own partitions.
+fn owners(stored: &StoredGroup) -> impl Iterator<Item = &str> {
+    let classic = stored.classic().into_iter().flat_map(|classic| &classic.members);
+    let classic = classic.map(|member| member.instance_id.as_deref().unwrap_or(&member.id));
+    let modern = stored.modern().into_iter().flat_map(ModernState::members);
+    let modern = modern.map(|(id, member)| member.profile.instance_id.as_deref().unwrap_or(&**id));
+    classic.chain(modern)
 }
 
 fn epoch(stored: &StoredGroup) -> i32 {
@@ -388,4 +423,52 @@ pub fn stable(views: &[View<'_>], partitions: &BTreeSet<PartitionId>) -> Result<
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: PartitionId = ([1; 16], 0);
+    const ALL: &[PartitionId] = &[HERE];
+
+    /// One has it, and then another is given it: by a leader, or by the coordinator.
+    fn given_twice(by_leader: bool) -> Groups {
+        let mut groups = Groups::default();
+        let given = Given { partitions: ALL, by_leader };
+        groups.beaten("g", "one", Some(given), (1, 2), true).expect("nobody has it");
+        groups.beaten("g", "other", Some(given), (3, 4), true).expect("the one may be expelled");
+        groups
+    }
+
+    #[test]
+    fn both_have_it_if_both_hear_that_all_is_well() {
+        for by_leader in [false, true] {
+            let mut groups = given_twice(by_leader);
+            groups.beaten("g", "other", None, (5, 6), true).expect("the one may be expelled");
+            let found = groups.beaten("g", "one", None, (7, 8), true);
+            assert!(found.expect_err("both have it").contains("belongs to"));
+        }
+    }
+
+    #[test]
+    fn what_a_later_leader_gives_is_a_new_beginning() {
+        let mut groups = given_twice(true);
+        let given = |partitions| Given { partitions, by_leader: true };
+        groups.beaten("g", "other", None, (5, 6), true).expect("the one may be late");
+        groups.beaten("g", "one", Some(given(&[])), (7, 8), true).expect("it shall give it up");
+        groups.beaten("g", "one", Some(given(ALL)), (9, 10), true).expect("the other may be late");
+        groups.beaten("g", "one", None, (11, 12), true).expect("the other may be late");
+        let found = groups.beaten("g", "other", None, (13, 14), true);
+        assert!(found.expect_err("both have it").contains("belongs to"));
+    }
+
+    #[test]
+    fn the_coordinator_gives_nothing_before_it_is_given_up() {
+        let mut groups = given_twice(false);
+        groups.beaten("g", "other", None, (5, 6), true).expect("the one may be expelled");
+        let nothing = Given { partitions: &[], by_leader: false };
+        let found = groups.beaten("g", "one", Some(nothing), (7, 8), true);
+        assert!(found.expect_err("it was too early").contains("belongs to"));
+    }
 }

@@ -101,12 +101,12 @@ pub fn join(
 }
 
 /// SyncGroup. The leader brings what each member is to own. `life` is this one's for the checks,
-/// `keeps` whether it keeps what it has.
+/// `keeps` whether it keeps what it has, `is_led` whether a member assigns.
 pub fn sync(
     world: &mut World,
     connection: u64,
     who: &Identity,
-    (life, keeps): (&str, bool),
+    (life, keeps, is_led): (&str, bool, bool),
     assignments: &BTreeMap<String, Vec<PartitionId>>,
 ) {
     let assignments = assignments.iter().map(|(member, partitions)| {
@@ -122,7 +122,7 @@ pub fn sync(
         .with_protocol_type(Some(StrBytes::from_static_str("consumer")))
         .with_protocol_name(Some(protocol(keeps)))
         .with_assignments(assignments.collect());
-    let what = What::Sync { by: who.speaker(life), generation: who.generation };
+    let what = What::Sync { by: who.speaker(life), generation: who.generation, is_led };
     world.ask(connection, (14, 5), what, None, &request);
 }
 

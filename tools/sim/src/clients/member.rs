@@ -38,6 +38,8 @@ pub struct Member {
     session: u64,
     rebalance: u64,
     state: State,
+    /// A member leads its generation, and assigns.
+    is_led: bool,
     /// The members of its generation, if it leads.
     leads: Option<Vec<Claim>>,
     /// It leads, and is not to assign: what there is stands.
@@ -105,6 +107,7 @@ impl Member {
             session: random.pick(&[6, 8, 10]) * SECOND,
             rebalance: random.pick(&[1, 3, 8]) * SECOND,
             state: State::Joining,
+            is_led: false,
             leads: None,
             skips: false,
             assigned: None,
@@ -324,7 +327,7 @@ impl Member {
             }
             State::Syncing => {
                 let assignments = self.assign(world);
-                let says = (&self.life()[..], self.keeps);
+                let says = (&self.life()[..], self.keeps, self.is_led);
                 group_requests::sync(world, id, &self.who, says, &assignments);
             }
             State::Finding => {
@@ -471,9 +474,10 @@ impl Member {
         self.waiting_since = None;
         match reply {
             Reply::Coordinator(place) => self.coordinator = place,
-            Reply::Joined { code: 0, member, generation, members, skips } => {
+            Reply::Joined { code: 0, member, generation, is_led, members, skips } => {
                 self.who.id = member;
                 self.who.generation = generation;
+                self.is_led = is_led;
                 self.leads = members;
                 self.skips = skips;
                 self.state = State::Syncing;
