@@ -435,7 +435,7 @@ fn a_node_that_was_removed_answers_what_waited_for_room_on_its_disk() {
         let outcome = cluster.produce_value(leader, "t", -1, &[b'x'; 3500]);
         assert_eq!(outcome, Outcome::At(number));
     }
-    let mut fewest = |cluster: &mut Cluster| {
+    let fewest = |cluster: &mut Cluster| {
         let counts = (0..100).map(|_| {
             cluster.run_ms(1);
             cluster.snapshot(leader).peer_requests

@@ -15,10 +15,6 @@ const SEGMENT_BYTES_SMALL: u64 = 12 << 20;
 /// Smaller still, where batches are small: a node that is away for seconds lacks whole segments.
 const SEGMENT_BYTES_TINY: u64 = 3 << 20;
 
-/// Whether members of both protocols share groups, and change over. What that finds is in
-/// `docs/reliability.md`, "Not yet".
-pub const GROUPS_MIX: bool = false;
-
 /// One run's circumstances.
 #[derive(Clone, Debug)]
 pub struct Plan {

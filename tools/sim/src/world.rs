@@ -19,7 +19,7 @@ use crate::lie::Lie;
 use crate::membership::Operations;
 use crate::network::Network;
 use crate::node::{holds, node_ids};
-use crate::plan::{GROUPS_MIX, MS, Plan, SECOND};
+use crate::plan::{MS, Plan, SECOND};
 use crate::random::Random;
 use crate::topics::Topics;
 use crate::trace::Trace;
@@ -76,12 +76,10 @@ impl World {
     pub fn new(options: &Options) -> World {
         let mut random = Random::new(options.seed);
         let mut plan = Plan::new(&mut random, options.nodes);
-        plan.mixed_groups = match options.lie {
+        if options.lie == Lie::SaysAllIsWell {
             // Where it is seen.
-            Lie::SaysAllIsWell => 2,
-            _ if GROUPS_MIX => plan.mixed_groups,
-            _ => 0,
-        };
+            plan.mixed_groups = 2;
+        }
         let mut trace = Trace::new(options.print);
         let seed = options.seed;
         trace.event(0, &[seed], || format!("seed {seed}: {plan:?}"));
