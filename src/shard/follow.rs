@@ -124,7 +124,7 @@ impl<P: Page> Group<P> {
         reply: ReplyTo,
     ) -> Option<ReceivedAnswer> {
         let refused = ReceivedAnswer { to: reply, term: incoming.term(), index: LogIndex(0) };
-        if self.is_filling() || self.following.closed {
+        if self.is_filling() {
             return Some(refused);
         }
         if !incoming.brings_entries() {
@@ -134,7 +134,7 @@ impl<P: Page> Group<P> {
             return Some(refused);
         }
         let following = &mut self.following;
-        if following.waiting_bytes + payload.len() > PEER_QUEUE_BYTES_MAX {
+        if following.closed || following.waiting_bytes + payload.len() > PEER_QUEUE_BYTES_MAX {
             return Some(refused);
         }
         following.waiting_bytes += payload.len();
