@@ -11,6 +11,10 @@ use crate::model::position::Position;
 use crate::model::time::Time;
 use crate::shard::output::Part;
 
+/// A connection is given up over which nothing came for so long, though something was asked, or
+/// over which nothing could be asked for so long, as an answer is missing.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
 /// What was asked, for when the answer comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -116,15 +120,22 @@ impl<P> Link<P> {
         true
     }
 
-    /// How long nothing more could be asked, as an answer is missing.
-    pub fn is_full_for(&mut self, now: Time) -> Duration {
+    /// Why it is to be closed, if it is: the end of a sentence about who is there.
+    pub fn why_given_up(&mut self, now: Time) -> Option<String> {
         match self.outstanding.is_full() {
-            true => now.since(*self.full_since.get_or_insert(now)),
-            false => {
-                self.full_since = None;
-                Duration::ZERO
-            }
+            true => _ = self.full_since.get_or_insert(now),
+            false => self.full_since = None,
         }
+        if !self.outstanding.is_empty() && now.since(self.last_heard) > SILENCE_MAX {
+            return Some(format!("has been silent for {SILENCE_MAX:?}"));
+        }
+        let is_full = self.full_since.is_some_and(|since| now.since(since) > SILENCE_MAX);
+        is_full.then(|| {
+            format!(
+                "has not answered one of the last {PEER_REQUESTS_MAX} requests: it is connected to \
+                 anew"
+            )
+        })
     }
 
     /// Whether the socket is so far behind that nothing more is sent for now.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::duplex::{Frame, Frames, Kind};
-use crate::limits::{FRAME_BYTES_MAX, PEER_REQUESTS_MAX};
+use crate::limits::FRAME_BYTES_MAX;
 use crate::metadata::Layout;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION, GroupId, NodeId, ShardId};
 use crate::model::position::{LogIndex, Position, Term};
@@ -36,9 +36,6 @@ pub mod repair_wire;
 pub mod snapshot_wire;
 pub mod visit;
 pub mod wire;
-
-/// A connection over which nothing came for so long, though something was asked, is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Who was heard so lately is still there.
 const ALIVE: Duration = Duration::from_millis(300);
@@ -353,27 +350,12 @@ impl<P> Peers<P> {
         for connection in std::mem::take(&mut self.gone) {
             self.forget(connection, now);
         }
-        let silent: Vec<ConnectionId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| {
-                !link.outstanding.is_empty() && now.since(link.last_heard) > SILENCE_MAX
-            })
-            .map(|(connection, _)| *connection)
-            .collect();
-        for connection in silent {
-            self.note(format!("{} has been silent for {SILENCE_MAX:?}", self.who(connection)));
-            self.close(connection, now);
-        }
-        let full = self.links.iter_mut().filter_map(|(connection, link)| {
-            (link.is_full_for(now) > SILENCE_MAX).then_some(*connection)
+        let given_up = self.links.iter_mut().filter_map(|(connection, link)| {
+            let why = link.why_given_up(now)?;
+            Some((*connection, why))
         });
-        for connection in full.collect::<Vec<_>>() {
-            self.note(format!(
-                "{} has not answered one of the last {PEER_REQUESTS_MAX} requests: it is \
-                 connected to anew",
-                self.who(connection)
-            ));
+        for (connection, why) in given_up.collect::<Vec<_>>() {
+            self.note(format!("{} {why}", self.who(connection)));
             self.close(connection, now);
         }
         while let Some(place) = self.dials.due(now) {
