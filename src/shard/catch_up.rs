@@ -260,8 +260,7 @@ impl<P: Page> Group<P> {
         if !reaches(sent) || !self.replica.has_entry(sent.index, sent.term) {
             return None;
         }
-        let message = self.replica.append_message(node, (sent.index, sent.term), &[])?;
-        Some(CatchUpWork::Send { message: Box::new(message), entries: None })
+        self.append_nothing(node, sent)
     }
 
     /// Goes on behind the last entry that a member has, if that is still here.
@@ -301,17 +300,20 @@ impl<P: Page> Group<P> {
     /// Asks members whether they have what is applied here. What they say Raft keeps; they are
     /// asked for their reach again in a while.
     fn probe(&mut self, now: Time) -> Vec<CatchUpWork<P>> {
-        let own = self.applied();
-        let mut work = Vec::new();
+        let mut nodes = Vec::new();
         for (node, up) in &mut self.catch_ups.members {
             if up.state == State::Probe {
                 (up.state, up.heard) = (State::Asked, now);
-                let message = self.replica.append_message(*node, (own.index, own.term), &[]);
-                let message = message.map(Box::new);
-                work.extend(message.map(|message| CatchUpWork::Send { message, entries: None }));
+                nodes.push(*node);
             }
         }
-        work
+        nodes.into_iter().filter_map(|node| self.append_nothing(node, self.applied())).collect()
+    }
+
+    /// An append without entries has a member say whether it has an entry.
+    fn append_nothing(&self, node: NodeId, behind: Chain) -> Option<CatchUpWork<P>> {
+        let message = self.replica.append_message(node, (behind.index, behind.term), &[])?;
+        Some(CatchUpWork::Send { message: Box::new(message), entries: None })
     }
 
     /// Nothing that follows what was sent lies where it should.
