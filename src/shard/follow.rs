@@ -54,6 +54,13 @@ pub struct ReceivedAnswer {
     pub index: LogIndex,
 }
 
+impl ReceivedAnswer {
+    /// Nothing was taken, whatever term it is.
+    pub fn nothing(to: ReplyTo) -> ReceivedAnswer {
+        ReceivedAnswer { to, term: Term(0), index: LogIndex(0) }
+    }
+}
+
 /// A leader's message that waits for the writer, with the bytes of its entries.
 #[derive(Debug)]
 struct Waiting {

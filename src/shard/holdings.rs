@@ -16,7 +16,7 @@ use crate::journal::page::Page;
 use crate::journal::source::{GroupFiles, SegmentSource};
 use crate::metadata::{Command, Layout};
 use crate::model::ids::{GroupId, NodeId, SegmentId};
-use crate::model::position::{LogIndex, Position, Term};
+use crate::model::position::{Position, Term};
 use crate::model::time::{Now, Time};
 use crate::replica::Members;
 use crate::shard::checkpoint::Checkpoint;
@@ -271,7 +271,7 @@ impl<P: Page> Shard<P> {
     /// on which one is missing can ask no more after a while.
     fn answer_for(&mut self, mut removed: Group<P>) {
         for to in removed.following.abandon() {
-            self.answer_received(ReceivedAnswer { to, term: Term(0), index: LogIndex(0) });
+            self.answer_received(ReceivedAnswer::nothing(to));
         }
         for to in removed.give_up_filling() {
             self.answer_standing(to, Standing::Absent);

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use crate::journal::page::Page;
 use crate::metadata::Layout;
 use crate::model::ids::{GroupId, NodeId, ReadId, ShardId, shard_of_group};
-use crate::model::position::{LogIndex, Term};
 use crate::model::time::{Now, Time};
 use crate::replica::{Incoming, Outgoing};
 use crate::shard::catch_up::CatchUpWork;
@@ -184,10 +183,9 @@ impl<P: Page> Shard<P> {
         let mut rest = &message[..];
         let incoming = Incoming::decode(from, &mut rest);
         let payload = message.slice_ref(rest);
-        let refused = ReceivedAnswer { to: reply, term: Term(0), index: LogIndex(0) };
         let answer = match (self.groups.get_mut(group), incoming) {
             (Some(group), Ok(incoming)) => group.on_peer_message(incoming, payload, reply),
-            _ => Some(refused),
+            _ => Some(ReceivedAnswer::nothing(reply)),
         };
         if let Some(answer) = answer {
             self.answer_received(answer);

@@ -4,16 +4,15 @@ use bytes::Bytes;
 
 use crate::journal::page::Page;
 use crate::model::ids::{GroupId, NodeId};
-use crate::model::position::{LogIndex, Position, Term};
+use crate::model::position::Position;
 use crate::model::time::{Now, Time};
 use crate::shard::Shard;
 use crate::shard::control::CATALOG_GROUP;
-use crate::shard::follow::ReplyTo;
+use crate::shard::follow::{ReceivedAnswer, ReplyTo};
 use crate::shard::input::IoFailure;
 use crate::shard::open;
 use crate::shard::output::{LogLevel, Output};
 use crate::shard::peers::snapshot_wire::{Offer, PartHead, Standing};
-use crate::shard::peers::wire;
 use crate::shard::snapshot_transfer::fill::FillWork;
 
 impl<P: Page> Shard<P> {
@@ -117,9 +116,7 @@ impl<P: Page> Shard<P> {
         for work in work {
             match work {
                 FillWork::Answer { to, standing } => self.answer_standing(to, standing),
-                FillWork::Refuse { to } => {
-                    self.peers.answer(to, |out| wire::put_received(Term(0), LogIndex(0), out));
-                }
+                FillWork::Refuse { to } => self.answer_received(ReceivedAnswer::nothing(to)),
                 FillWork::WriteVote { write, at, page } => {
                     self.outputs.push_back(Output::WriteVote { group, write, at, page });
                 }
