@@ -57,7 +57,6 @@ impl World {
     /// in the last seconds, or that didn't serve.
     fn away_from(&self, node: usize) -> Vec<usize> {
         let since = self.now.saturating_sub(2 * SECOND);
-        let silent = |from, to| self.network.silent_until(from, to, since).is_some();
         let serves = |host: &Host| {
             let mut shards = host.node.iter().flat_map(|process| &process.shards);
             host.is_ready() && host.is_up() && shards.all(|shard| shard.ready_at <= since)
@@ -67,7 +66,7 @@ impl World {
             let is_there = serves(host) && host.paused_until <= since;
             !host.is_gone
                 && *other != node
-                && (!is_there || silent(node, *other) || silent(*other, node))
+                && (!is_there || self.network.are_apart(node, *other, since))
         };
         (0..self.hosts.len()).filter(is_away).collect()
     }

@@ -86,6 +86,12 @@ impl Network {
         self.silent.get(&(from, to)).copied().filter(|until| *until > now)
     }
 
+    /// Whether one of two nodes can't reach the other at `now`, or couldn't at some time since.
+    pub fn are_apart(&self, one: usize, other: usize, now: u64) -> bool {
+        let silent = |from, to| self.silent_until(from, to, now).is_some();
+        silent(one, other) || silent(other, one)
+    }
+
     /// Connections that are there.
     fn open(&self) -> Vec<u64> {
         self.links.keys().copied().collect()

@@ -167,11 +167,10 @@ impl World {
 
     /// Whether a node can ask another one now.
     fn is_heard(&self, node: usize, other: usize) -> bool {
-        let silent = |from, to| self.network.silent_until(from, to, self.now).is_some();
         let host = &self.hosts[other];
         let is_there = host.is_up() || (host.awaits_others && !host.is_gone);
         let answers = is_there && host.paused_until <= self.now;
-        answers && !silent(node, other) && !silent(other, node)
+        answers && !self.network.are_apart(node, other, self.now)
     }
 
     /// Faults stopped long ago, and every journal was gone through since: nothing is damaged that

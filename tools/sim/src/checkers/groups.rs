@@ -106,14 +106,12 @@ impl Groups {
         self.assignments += 1;
         let generations = self.given.entry(group.to_string()).or_default();
         let given = generations.entry(generation).or_default();
-        for (other, theirs) in given.iter().filter(|(other, _)| *other != owner) {
-            if let Some(shared) = partitions.iter().find(|partition| theirs.contains(*partition)) {
-                return Err(format!(
-                    "groups: in generation {generation} of {group}, {} belongs to {other} and to \
-                     {owner}",
-                    name(shared)
-                ));
-            }
+        if let Some((other, shared)) = shared(given, owner, partitions) {
+            return Err(format!(
+                "groups: in generation {generation} of {group}, {} belongs to {other} and to \
+                 {owner}",
+                name(shared)
+            ));
         }
         let mine: BTreeSet<PartitionId> = partitions.iter().copied().collect();
         let before = given.entry(owner.to_string()).or_insert_with(|| mine.clone());
@@ -143,15 +141,13 @@ impl Groups {
         }
         let epochs = self.given.entry(by.group.clone()).or_default();
         let given = epochs.entry(epoch).or_default();
-        for (other, theirs) in given.iter().filter(|(other, _)| **other != by.owner) {
-            if let Some(shared) = partitions.iter().find(|partition| theirs.contains(*partition)) {
-                return Err(format!(
-                    "groups: in epoch {epoch} of {}, {} belongs to {other} and to {}",
-                    by.group,
-                    name(shared),
-                    by.owner
-                ));
-            }
+        if let Some((other, shared)) = shared(given, &by.owner, partitions) {
+            return Err(format!(
+                "groups: in epoch {epoch} of {}, {} belongs to {other} and to {}",
+                by.group,
+                name(shared),
+                by.owner
+            ));
         }
         given.entry(by.owner.clone()).or_default().extend(partitions);
         Ok(())
@@ -379,6 +375,19 @@ fn owners(stored: &StoredGroup) -> impl Iterator<Item = &str> {
     let modern = stored.modern().into_iter().flat_map(ModernState::members);
     let modern = modern.map(|(id, member)| member.profile.instance_id.as_deref().unwrap_or(&**id));
     classic.chain(modern)
+}
+
+/// Who else was given one of these partitions, and which.
+fn shared<'a>(
+    given: &'a BTreeMap<String, BTreeSet<PartitionId>>,
+    owner: &str,
+    partitions: &'a [PartitionId],
+) -> Option<(&'a str, &'a PartitionId)> {
+    let mut others = given.iter().filter(|(other, _)| *other != owner);
+    others.find_map(|(other, theirs)| {
+        let shared = partitions.iter().find(|partition| theirs.contains(*partition))?;
+        Some((other.as_str(), shared))
+    })
 }
 
 fn epoch(stored: &StoredGroup) -> i32 {
