@@ -130,8 +130,8 @@ fn answer_all(mut stream: TcpStream, shared: &Shared) -> Result<()> {
                 put_hello_answer(&answer, &mut payload);
             }
             Request::Journal(question) if is_welcome => match question {
-                // What is committed isn't known before the group is open.
-                JournalQuestion::Entry(_) => {}
+                // What is committed isn't known before the group is open, and it leads nobody.
+                JournalQuestion::Entry(_) | JournalQuestion::Led(..) => {}
                 JournalQuestion::Sums(_) => put_sums(Err(NoSums::Busy), &mut payload),
                 JournalQuestion::Held(place) => {
                     let found = held(&mut source, shared.segment_bytes, place);

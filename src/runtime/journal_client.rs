@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::model::ids::{GroupId, ShardId, shard_of_group};
+use crate::model::position::Term;
 use crate::runtime::node_connection::NodeConnection;
 use crate::shard::peers::repair_wire::{
     self, JournalPlace, JournalQuestion, NoSums, NotHeld, Sums,
@@ -95,13 +96,13 @@ impl JournalClient {
         bail!("{} has had too much to do to answer: try again later", self.address)
     }
 
-    /// The entry that follows a place and is known to be committed, byte for byte; `None` if the
-    /// node doesn't have it.
+    /// The entry that follows a place, byte for byte, and is known to be committed; or any that
+    /// follows, if the node leads the group in this term or a later one. `None` if there is none.
     ///
     /// # Errors
     /// A sentence, if it can't be asked.
-    pub fn entry(&mut self, place: JournalPlace) -> Result<Option<Vec<u8>>> {
-        let question = Request::Journal(JournalQuestion::Entry(place));
+    pub fn led(&mut self, place: JournalPlace, term: Term) -> Result<Option<Vec<u8>>> {
+        let question = Request::Journal(JournalQuestion::Led(place, term));
         let answer = ask(self.connection(place.group)?, &question)?;
         Ok(Some(answer).filter(|answer| !answer.is_empty()))
     }

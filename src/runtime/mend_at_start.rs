@@ -12,6 +12,7 @@ use std::time::Duration;
 use flume::RecvTimeoutError;
 
 use crate::journal::source::GroupFiles;
+use crate::model::position::Term;
 use crate::runtime::answer_at_start::Answers;
 use crate::runtime::data_dir::segment_path;
 use crate::runtime::journal_client::JournalClient;
@@ -137,8 +138,8 @@ fn mend(
 }
 
 impl OtherNode for JournalClient {
-    fn committed(&mut self, place: JournalPlace) -> Result<Option<Vec<u8>>, String> {
-        self.entry(place).map_err(|error| format!("{error:#}"))
+    fn led(&mut self, place: JournalPlace, term: Term) -> Result<Option<Vec<u8>>, String> {
+        JournalClient::led(self, place, term).map_err(|error| format!("{error:#}"))
     }
 
     fn held(&mut self, place: JournalPlace) -> Result<Result<Vec<u8>, NotHeld>, String> {

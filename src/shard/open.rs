@@ -253,8 +253,9 @@ pub fn damage_at_start(
     let recovered = recover(config.node, segment_bytes, files, applied, source, visit);
     let Err(RecoverError::Damaged { later: proof, .. }) = recovered else { return None };
     let (group, segments) = (files.group, files.segments.clone());
-    let truncation = VoteFile::decode(&files.vote).ok().and_then(|file| file.truncation);
-    Some(DamageAtStart { group, segments, segment_bytes, believed, proof, truncation })
+    let VoteFile { vote, truncation, .. } = VoteFile::decode(&files.vote).ok()?;
+    let term = vote.term;
+    Some(DamageAtStart { group, segments, segment_bytes, believed, proof, term, truncation })
 }
 
 /// Where replay begins: at the checkpoint, or at the very beginning.

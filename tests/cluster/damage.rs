@@ -326,3 +326,85 @@ fn what_nobody_else_has_is_waited_for_and_what_was_never_committed_is_let_go_of(
     let leader = cluster.leader();
     assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(9));
 }
+
+#[test]
+fn a_leader_that_needs_who_is_damaged_gives_it_what_it_can_not_commit_without() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let old = cluster.leader();
+    assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
+    cluster.run_ms(100);
+    cluster.cut_off(old, true);
+    // On its own disk only.
+    for offset in 1..6 {
+        assert_eq!(cluster.produce(old, "t", 3), Outcome::At(offset));
+    }
+    let position = cluster.position_of(old, 3);
+    cluster.kill(old);
+    cluster.rot(old, position, 60);
+    // One is elected, and who voted for it is gone before anything is committed.
+    let others = [(old + 1) % 3, (old + 2) % 3];
+    let elected = |cluster: &Cluster| others.into_iter().find(|node| cluster.is_elected(*node));
+    let new = loop {
+        cluster.run_ms(1);
+        if let Some(new) = elected(&cluster) {
+            break new;
+        }
+    };
+    let third = others[usize::from(new == others[0])];
+    cluster.kill(third);
+    cluster.run_ms(20);
+    assert!(cluster.is_elected(new) && !cluster.leads(new), "it has no majority");
+    assert!(matches!(cluster.mend_at_start(old, new), Some(Ok(Mended::Entries(1..)))));
+    assert_eq!(cluster.mend_at_start(old, new), None);
+    cluster.cut_off(old, false);
+    cluster.restart(old);
+    cluster.run_ms(3000);
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(1));
+    // More than was given up.
+    for offset in 1..9 {
+        assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(offset));
+    }
+    cluster.restart(third);
+    cluster.run_ms(2000);
+    cluster.assert_journals_agree();
+}
+
+#[test]
+fn a_leader_that_was_replaced_has_nothing_for_who_knows_a_later_term() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let old = cluster.leader();
+    assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
+    cluster.run_ms(100);
+    cluster.cut_off(old, true);
+    // On its own disk only.
+    for offset in 1..4 {
+        assert_eq!(cluster.produce(old, "t", 3), Outcome::At(offset));
+    }
+    let others = [(old + 1) % 3, (old + 2) % 3];
+    let new = loop {
+        cluster.run_ms(1);
+        if let Some(new) = others.into_iter().find(|node| cluster.leads(*node)) {
+            break new;
+        }
+    };
+    for offset in 1..6 {
+        assert_eq!(cluster.produce(new, "t", -1), Outcome::At(offset));
+    }
+    let position = cluster.position_of(new, 3);
+    cluster.kill(new);
+    cluster.rot(new, position, 60);
+    assert!(!cluster.opens(new));
+    assert!(cluster.is_elected(old), "it doesn't know that it was replaced");
+    assert_eq!(cluster.mend_at_start(new, old), Some(Ok(Mended::Nothing)));
+    let third = others[usize::from(new == others[0])];
+    assert_eq!(cluster.mend_at_start(new, third), Some(Ok(Mended::Entries(1))));
+    cluster.cut_off(old, false);
+    cluster.restart(new);
+    cluster.run_ms(3000);
+    cluster.assert_journals_agree();
+    let leader = cluster.leader();
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(6));
+}

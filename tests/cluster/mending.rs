@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hutong::duplex::{Kind, Serial, put};
 use hutong::journal::page::MemoryPage;
 use hutong::model::ids::ConnectionId;
+use hutong::model::position::Term;
 use hutong::shard::Shard;
 use hutong::shard::input::Input;
 use hutong::shard::open::damage_at_start;
@@ -26,11 +27,11 @@ impl Asked<'_> {
 }
 
 impl OtherNode for Asked<'_> {
-    fn committed(&mut self, place: JournalPlace) -> Result<Option<Vec<u8>>, String> {
+    fn led(&mut self, place: JournalPlace, term: Term) -> Result<Option<Vec<u8>>, String> {
         if !self.cluster.runs(self.node) {
             return Ok(None);
         }
-        let answer = self.ask(JournalQuestion::Entry(place));
+        let answer = self.ask(JournalQuestion::Led(place, term));
         Ok((!answer.is_empty()).then(|| answer.to_vec()))
     }
 

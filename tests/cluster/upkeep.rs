@@ -118,6 +118,13 @@ impl Cluster {
         self.nodes[node].shard.is_some()
     }
 
+    /// Whether a node was elected by the others and has heard of no later leader, though it may not
+    /// serve.
+    pub fn is_elected(&self, node: usize) -> bool {
+        let shard = self.nodes[node].shard.as_ref();
+        shard.is_some_and(|shard| shard.groups().iter().all(|group| group.replica.is_leader()))
+    }
+
     /// The one node that leads, if there is one.
     pub fn leader_if_any(&self) -> Option<usize> {
         (0..self.nodes.len()).find(|node| self.leads(*node))

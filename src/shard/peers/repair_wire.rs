@@ -11,6 +11,7 @@ use crate::shard::peers::wire::{NotUnderstood, Reader};
 const ENTRY: u8 = 16;
 const SUMS: u8 = 17;
 const HELD: u8 = 18;
+const LED: u8 = 19;
 
 /// A place in a group's journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +30,9 @@ pub enum JournalQuestion {
     Entry(JournalPlace),
     /// The entry that follows, committed or not.
     Held(JournalPlace),
+    /// The entry that follows and is known to be committed; or any that follows, of a node that
+    /// leads the group in this term or a later one.
+    Led(JournalPlace, Term),
     /// The checksums of the entries that follow.
     Sums(JournalPlace),
 }
@@ -58,22 +62,24 @@ pub struct Sums {
 
 /// Whether a request of this kind is a question about a journal.
 pub fn is_question(kind: u8) -> bool {
-    matches!(kind, ENTRY | SUMS | HELD)
+    matches!(kind, ENTRY | SUMS | HELD | LED)
 }
 
 impl JournalQuestion {
     /// Appends the request's payload.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let (kind, place) = match self {
-            JournalQuestion::Entry(place) => (ENTRY, place),
-            JournalQuestion::Held(place) => (HELD, place),
-            JournalQuestion::Sums(place) => (SUMS, place),
+        let (kind, place, term) = match self {
+            JournalQuestion::Entry(place) => (ENTRY, place, None),
+            JournalQuestion::Held(place) => (HELD, place, None),
+            JournalQuestion::Led(place, term) => (LED, place, Some(term)),
+            JournalQuestion::Sums(place) => (SUMS, place, None),
         };
         out.push(kind);
         out.extend(place.group.0.to_le_bytes());
         out.extend(place.at.0.to_le_bytes());
         out.push(u8::from(place.previous_crc.is_some()));
         out.extend(place.previous_crc.unwrap_or(0).to_le_bytes());
+        out.extend(term.into_iter().flat_map(|term| term.0.to_le_bytes()));
     }
 
     /// The question in the rest of a payload that begins with `kind`.
@@ -85,6 +91,7 @@ impl JournalQuestion {
         let (group, at) = (GroupId(reader.u32()?), Position(reader.u64()?));
         let known = reader.u8()?;
         let crc = reader.u32()?;
+        let term = if kind == LED { Term(reader.u64()?) } else { Term(0) };
         reader.end()?;
         let previous_crc = match known {
             0 => None,
@@ -95,6 +102,7 @@ impl JournalQuestion {
         match kind {
             ENTRY => Ok(JournalQuestion::Entry(place)),
             HELD => Ok(JournalQuestion::Held(place)),
+            LED => Ok(JournalQuestion::Led(place, term)),
             SUMS => Ok(JournalQuestion::Sums(place)),
             _ => Err(NotUnderstood),
         }
@@ -216,6 +224,7 @@ mod tests {
         for question in [
             JournalQuestion::Entry(place()),
             JournalQuestion::Held(place()),
+            JournalQuestion::Led(place(), Term(1 << 40)),
             JournalQuestion::Sums(place()),
             JournalQuestion::Sums(unknown),
         ] {
@@ -229,7 +238,7 @@ mod tests {
             bytes.push(0);
             assert_eq!(Request::decode(&bytes), Err(NotUnderstood));
             bytes.pop();
-            let flag = bytes.len() - 5;
+            let flag = 1 + 4 + 8;
             bytes[flag] = 2;
             assert_eq!(Request::decode(&bytes), Err(NotUnderstood));
         }

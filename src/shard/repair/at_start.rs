@@ -10,9 +10,11 @@
 //! node may give it that has it, also one that waits to be mended itself (`held`).
 //!
 //! It may be that what lies here around the damage was never committed: this node led once, and
-//! nobody else had it. Then the others have something else in its place, and go back to where both
-//! are the same. The first entry that follows there, and is known to be committed, is written over
-//! what was here, and recovery lets go of the rest, which is of an earlier term.
+//! nobody else had it. Then the others have something else in its place, which follows where both
+//! are the same. It is taken if it is known to be committed, or from a leader in a term that isn't
+//! before the last this node knows: whoever runs gives up for that leader what it doesn't have. So
+//! a leader needs no majority for it, which it may not have before this node is open. What follows
+//! is written over what was here, and recovery lets go of the rest, which is of an earlier term.
 //!
 //! It may also be that the others have let go of it. Then the group is opened without its journal,
 //! and waits for a snapshot (`snapshot_transfer`); but not before one of them leads it, so that
@@ -47,17 +49,20 @@ pub struct DamageAtStart {
     pub believed: Vec<Believed>,
     /// Where the entry lies that proves that something else lay before it.
     pub proof: Position,
+    /// The last term that this node has promised to know of.
+    pub term: Term,
     /// The last time that a leader had entries cut off here, if ever.
     pub truncation: Option<Truncation>,
 }
 
 /// Another node, as it is asked for what is damaged here.
 pub trait OtherNode {
-    /// The entry that follows a place and is known to be committed there, if any.
+    /// The entry that follows a place and is known to be committed there, if any; or any that
+    /// follows, if the node leads the group in this term or a later one.
     ///
     /// # Errors
     /// A sentence, if the node can't be asked.
-    fn committed(&mut self, place: JournalPlace) -> Result<Option<Vec<u8>>, String>;
+    fn led(&mut self, place: JournalPlace, term: Term) -> Result<Option<Vec<u8>>, String>;
 
     /// The entry that follows a place there, committed or not.
     ///
@@ -102,7 +107,7 @@ impl DamageAtStart {
         let run = match self.what_lay_here(source, other)? {
             Ok(run) => run,
             Err(NotHeld::Trimmed) => return Ok(Mended::Trimmed),
-            Err(NotHeld::Nothing) => return self.take_committed(source, other, write),
+            Err(NotHeld::Nothing) => return self.take_led(source, other, write),
         };
         for (position, bytes) in &run {
             let (segment, byte) = layout(self.segment_bytes).locate(*position);
@@ -138,9 +143,9 @@ impl DamageAtStart {
         }
     }
 
-    /// Writes what is committed elsewhere over what was never committed here, or in the place of
-    /// what is damaged in several places.
-    fn take_committed(
+    /// Writes what is committed elsewhere, or what a leader has, over what was never committed here,
+    /// or in the place of what is damaged in several places.
+    fn take_led(
         &mut self,
         source: &mut dyn SegmentSource,
         other: &mut dyn OtherNode,
@@ -173,25 +178,29 @@ impl DamageAtStart {
         if let Some(found) = self.ask_behind(last, other)? {
             return Ok(Some(found));
         }
-        // It has what follows the first of these, and not what follows the last, if it has any.
-        let (mut same, mut none) = (0, last);
-        while same < none {
-            let at = (same + none) / 2;
-            let Some((position, bytes)) = self.ask_behind(at, other)? else {
-                none = at;
-                continue;
-            };
+        // It has what follows the first of these, if it has any. What is damaged there it has not,
+        // too, so the way goes from the last one back: by ever longer steps to one that it has, and
+        // from there one by one.
+        let mut step = 1;
+        let mut first = last;
+        while first > 0 {
+            first = last.saturating_sub(step);
+            step *= 2;
+            if self.ask_behind(first, other)?.is_some() {
+                break;
+            }
+        }
+        for at in (first..last).rev() {
+            let Some((position, bytes)) = self.ask_behind(at, other)? else { continue };
             let (there, here) = (Entry::of_page(&bytes, position), self.believed[at + 1]);
             if there.crc == here.crc {
-                same = at + 1;
-                continue;
+                return Ok(None);
             }
-            if there.header.term <= here.term {
+            if there.header.term == here.term {
                 return Err(format!(
-                    "its journal has another entry at position {position}, of term {}, and here \
-                     one of term {} lies there: compare the nodes with 'hutong journal verify \
-                     --against'",
-                    there.header.term, here.term
+                    "its journal has another entry at position {position} than lies here, and \
+                     both are of term {}: compare the nodes with 'hutong journal verify --against'",
+                    here.term
                 ));
             }
             self.believed.truncate(at + 1);
@@ -200,14 +209,15 @@ impl DamageAtStart {
         Ok(None)
     }
 
-    /// The committed entry that a node has behind one that is believed, and where it lies.
+    /// The entry that a node has behind one that is believed, and where it lies; see
+    /// [`OtherNode::led`].
     fn ask_behind(
         &self,
         at: usize,
         other: &mut dyn OtherNode,
     ) -> Result<Option<(Position, Vec<u8>)>, String> {
         let last = &self.believed[at];
-        let Some(bytes) = other.committed(self.place_behind(last))? else { return Ok(None) };
+        let Some(bytes) = other.led(self.place_behind(last), self.term)? else { return Ok(None) };
         Ok(Some((self.position_of(last, &bytes)?, bytes)))
     }
 

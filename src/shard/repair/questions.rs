@@ -4,7 +4,7 @@ use super::look::{Look, Looked};
 use super::{Reading, limit};
 use crate::journal::page::Page;
 use crate::limits::{JOURNAL_QUESTIONS_MAX, READ_CHUNK_BYTES, SCRUB_READ_BYTES};
-use crate::model::position::Position;
+use crate::model::position::{Position, Term};
 use crate::shard::Shard;
 use crate::shard::follow::ReplyTo;
 use crate::shard::group::Group;
@@ -18,6 +18,8 @@ use crate::shard::peers::repair_wire::{
 pub(super) enum Wanted {
     /// The entry that follows, of those that are committed.
     Entry,
+    /// The same; or of all that are on this disk, if this node leads in that term or a later one.
+    Led(Term),
     /// The entry that follows, of all that are on this disk.
     Held,
     /// The checksums of those that follow.
@@ -29,9 +31,16 @@ impl Wanted {
     pub(super) fn limit<P: Page>(self, group: &Group<P>) -> Position {
         match self {
             Wanted::Held => group.journal.flush_position(),
-            Wanted::Entry | Wanted::Sums => limit(group),
+            Wanted::Led(term) if leads_since(group, term) => group.journal.flush_position(),
+            Wanted::Entry | Wanted::Led(_) | Wanted::Sums => limit(group),
         }
     }
+}
+
+/// Whether this node leads a group in that term or a later one, so that its journal is what those
+/// follow who know of no later term.
+pub fn leads_since<P: Page>(group: &Group<P>, term: Term) -> bool {
+    group.replica.is_leader() && group.replica.term() >= term
 }
 
 /// Whether what follows a place was trimmed here, and this node is the one that can give a
@@ -50,6 +59,7 @@ impl<P: Page> Shard<P> {
         let (mut place, wanted) = match question {
             JournalQuestion::Entry(place) => (place, Wanted::Entry),
             JournalQuestion::Held(place) => (place, Wanted::Held),
+            JournalQuestion::Led(place, term) => (place, Wanted::Led(term)),
             JournalQuestion::Sums(place) => (place, Wanted::Sums),
         };
         let sums = wanted == Wanted::Sums;
@@ -82,7 +92,7 @@ impl<P: Page> Shard<P> {
     fn refuse_question(&mut self, reply: ReplyTo, wanted: Wanted, why: NoSums) {
         self.peers.answer(reply, |out| match wanted {
             Wanted::Sums => put_sums(Err(why), out),
-            Wanted::Entry | Wanted::Held => {}
+            Wanted::Entry | Wanted::Led(_) | Wanted::Held => {}
         });
     }
 
@@ -118,7 +128,7 @@ impl<P: Page> Shard<P> {
                 let entry = &page.bytes()[..heads[0].entry_bytes()];
                 match wanted {
                     Wanted::Held => put_held(Ok(entry), out),
-                    Wanted::Entry | Wanted::Sums => out.extend(entry),
+                    Wanted::Entry | Wanted::Led(_) | Wanted::Sums => out.extend(entry),
                 }
             });
         }

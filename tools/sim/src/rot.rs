@@ -12,11 +12,11 @@ use std::iter::empty;
 use hutong::journal::format::Entry;
 use hutong::journal::page::MemoryPage;
 use hutong::model::ids::{GroupId, SegmentId, WriteId, shard_of_group};
-use hutong::model::position::Position;
+use hutong::model::position::{Position, Term};
 use hutong::shard::open::damage_at_start;
 use hutong::shard::peers::repair_wire::{JournalPlace, NotHeld};
 use hutong::shard::repair::at_start::{DamageAtStart, Mended, OtherNode, held};
-use hutong::shard::repair::questions::gives_snapshot;
+use hutong::shard::repair::questions::{gives_snapshot, leads_since};
 
 use crate::disk::Disk;
 use crate::events::Event;
@@ -228,8 +228,8 @@ struct Asked<'a> {
 }
 
 impl OtherNode for Asked<'_> {
-    fn committed(&mut self, place: JournalPlace) -> Result<Option<Vec<u8>>, String> {
-        Ok(entry_behind(self.host, place))
+    fn led(&mut self, place: JournalPlace, term: Term) -> Result<Option<Vec<u8>>, String> {
+        Ok(entry_led(self.host, place, term))
     }
 
     fn held(&mut self, place: JournalPlace) -> Result<Result<Vec<u8>, NotHeld>, String> {
@@ -252,12 +252,17 @@ impl OtherNode for Asked<'_> {
     }
 }
 
-/// What a node that runs answers when it is asked for the committed entry behind a place.
-fn entry_behind(host: &Host, place: JournalPlace) -> Option<Vec<u8>> {
-    let (start, end) = reach(host, place.group)?;
+/// What a node that runs answers when it is asked for the entry behind a place that is committed,
+/// or that it leads by.
+fn entry_led(host: &Host, place: JournalPlace, term: Term) -> Option<Vec<u8>> {
+    let (start, mut end) = reach(host, place.group)?;
     let node = host.node.as_ref()?;
     let shard = &node.shards[usize::from(node.shard_of(place.group))].shard;
-    let journal = &shard.groups().get(place.group)?.journal;
+    let group = shard.groups().get(place.group)?;
+    let journal = &group.journal;
+    if leads_since(group, term) {
+        end = journal.flush_position();
+    }
     let at = journal.entry_start(place.at);
     [at, journal.next_segment_start(at)].into_iter().filter(|at| *at >= start).find_map(|at| {
         let bytes = host.disk.entry(place.group, at)?;

@@ -227,9 +227,9 @@ impl SegmentSource for Rig {
     }
 }
 
-/// A node that knows of nothing that it is committed.
+/// A node that knows of nothing that it is committed, and leads nobody.
 impl OtherNode for Rig {
-    fn committed(&mut self, _: JournalPlace) -> Result<Option<Vec<u8>>, String> {
+    fn led(&mut self, _: JournalPlace, _: Term) -> Result<Option<Vec<u8>>, String> {
         Ok(None)
     }
 
@@ -253,6 +253,7 @@ fn at_a_start_the_entry_that_follows_is_put_where_it_lay() {
             segment_bytes: SEGMENT_BYTES,
             believed: [begin].into_iter().chain(before).collect(),
             proof: rig.entries[entry + 1].0,
+            term: Term(1),
             truncation: None,
         };
         let mut written = Vec::new();
