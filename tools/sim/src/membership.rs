@@ -16,7 +16,7 @@ use crate::connection::{Reply, What};
 use crate::events::Event;
 use crate::host::Host;
 use crate::lie::Lie;
-use crate::node::{BASE_PORT, holds};
+use crate::node::{BASE_PORT, holds, node_ids};
 use crate::plan::SECOND;
 use crate::world::{Phase, World};
 
@@ -114,7 +114,9 @@ impl World {
         let (member, drained) = (pick(&members), pick(&draining));
         match self.random.below(10) {
             0..3 => spare.map(add),
-            3..5 if layout.count_members() > MEMBERS_MIN => Some(self.remove(member?)),
+            3..5 if layout.count_members() > MEMBERS_MIN => {
+                member.filter(|node| !self.strands(*node)).map(|node| self.remove(node))
+            }
             5..7 if draining.is_empty() => Some(Change::Drain { node: member?, drains: true }),
             5..7 => Some(Change::Drain { node: drained?, drains: false }),
             7..9 => {
@@ -148,6 +150,25 @@ impl World {
             held.any(Group::is_serving)
         });
         all_led && !self.hosts.iter().any(has_it) && (self.is_loaded() || !holds_some)
+    }
+
+    /// Whether a node of the cluster would know nobody of those that stay in it if this one were
+    /// removed, as it was away when the others came: it would believe none of them.
+    fn strands(&self, removed: NodeId) -> bool {
+        let stays = |node: &NodeId| {
+            let number = node.0 as usize;
+            *node != removed && self.belongs(number) && !self.hosts[number].is_used_up
+        };
+        let mut others = self.layout().nodes.keys().filter(|node| **node != removed);
+        others.any(|node| {
+            let Host { disk, is_used_up, .. } = &self.hosts[node.0 as usize];
+            let known = disk.known_nodes();
+            let known: Vec<NodeId> = match known.is_empty() {
+                true => node_ids(&self.plan),
+                false => known.iter().map(|known| known.node).collect(),
+            };
+            !is_used_up && !known.iter().any(|known| known != node && stays(known))
+        })
     }
 
     /// Somebody is about to add a node: its process waits until it belongs to the cluster.
