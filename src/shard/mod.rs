@@ -80,11 +80,7 @@ pub mod producer_ids;
 pub mod replay;
 pub mod snapshot_transfer;
 
-pub mod behind;
-pub mod chunks;
 pub mod fetch;
-pub mod list_offsets;
-pub mod reader;
 pub mod repair;
 
 pub mod admin;

@@ -18,7 +18,7 @@ use crate::model::time::Now;
 use crate::shard::Shard;
 use crate::shard::admin::Admin;
 use crate::shard::connections::Ticket;
-use crate::shard::list_offsets;
+use crate::shard::fetch::list_offsets;
 use crate::shard::output::{LogLevel, Output};
 use crate::shard::peers::wire;
 

@@ -143,8 +143,8 @@ impl DamageAtStart {
         }
     }
 
-    /// Writes what is committed elsewhere, or what a leader has, over what was never committed here,
-    /// or in the place of what is damaged in several places.
+    /// Writes what is committed elsewhere, or what a leader has, over what was never committed
+    /// here, or in the place of what is damaged in several places.
     fn take_led(
         &mut self,
         source: &mut dyn SegmentSource,

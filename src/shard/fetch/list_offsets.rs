@@ -21,8 +21,8 @@ use crate::model::position::{Offset, Term};
 use crate::model::time::Time;
 use crate::partition::Partition;
 use crate::shard::connections::{Connections, Ticket};
+use crate::shard::fetch::reader::Goal;
 use crate::shard::fetch::{Fetches, JobPart, Parts, check_leader, place};
-use crate::shard::reader::Goal;
 
 /// The timestamps that name a place instead of a time.
 const LATEST: i64 = -1;

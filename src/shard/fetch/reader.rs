@@ -9,7 +9,7 @@ use crate::model::ids::PartitionKey;
 use crate::model::position::{Offset, Position};
 use crate::partition::Partition;
 use crate::partition::index::Place;
-use crate::shard::chunks::{Chunks, Then};
+use crate::shard::fetch::chunks::{Chunks, Then};
 use crate::shard::group::Group;
 
 /// What a reader is after.

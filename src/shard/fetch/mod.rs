@@ -1,15 +1,12 @@
-//! Fetch: batches for consumers, from the cache or from disk; long polls wait here.
+//! Fetch: batches for consumers, from the cache or from disk.
 //!
 //! A fetch is a *job*: one reader for each partition. Those that find all in the journal cache are
 //! done one after the other; the others go through chunks of the journal together (`behind`). A job
-//! that found too little is parked until a partition it asked for has grown enough, or its time is
-//! up.
-//! ListOffsets by timestamp is a job, too: it must look into batches.
+//! that found too little is parked (`long_poll`). ListOffsets by timestamp is a job, too: it must
+//! look into batches.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
-use bytes::Bytes;
 use kafka_protocol::messages::FetchRequest;
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -17,28 +14,32 @@ use slab::Slab;
 use crate::journal::page::Page;
 use crate::kafka::api::FETCH_INDEX;
 use crate::kafka::error_code::ErrorCode;
-use crate::kafka::fetch::{FETCH_TOPIC_IDS_FROM, FetchPartitionHeader, FetchResponseEncoder};
+use crate::kafka::fetch::FetchResponseEncoder;
 use crate::kafka::header::RequestHeader;
-use crate::kafka::leader_hint::NodeEndpoint;
-use crate::limits::{
-    FETCH_RESPONSE_BYTES_MAX, FETCH_RESPONSE_BYTES_SHORT, FETCH_WAIT_MS_MAX, SHARD_UNSENT_BYTES_MAX,
-};
 use crate::metadata::{Catalog, PartitionPlacement, Topic};
-use crate::model::ids::{ConnectionId, GroupId, PartitionKey, ReadId, TopicId};
+use crate::model::ids::{GroupId, PartitionKey, ReadId};
 use crate::model::position::{Offset, Position};
 use crate::model::time::Time;
-use crate::partition::Partition;
-use crate::shard::behind::Behind;
-use crate::shard::chunks::{Chunks, For};
 use crate::shard::cluster::Cluster;
 use crate::shard::connections::{Connections, Ticket};
+use crate::shard::fetch::chunks::{Chunks, For};
+use crate::shard::fetch::job::{Asked, Job, JobPart, Purpose};
+use crate::shard::fetch::list_offsets::ListOffsets;
+use crate::shard::fetch::reader::{Cursor, Goal, PartitionReader, Step};
+use crate::shard::fetch::response::fetch_response;
 use crate::shard::groups::Groups;
 use crate::shard::input::IoFailure;
-use crate::shard::list_offsets::ListOffsets;
 use crate::shard::metrics::FetchMetrics;
 use crate::shard::output::{LogLevel, Output, Part};
-use crate::shard::reader::{Cursor, Goal, PartitionReader, Piece, Step};
 use crate::shard::repair::{FoundBy, Repairs};
+
+mod behind;
+mod chunks;
+mod job;
+pub mod list_offsets;
+mod long_poll;
+mod reader;
+mod response;
 
 /// All jobs of a shard.
 #[derive(Debug)]
@@ -68,80 +69,6 @@ pub struct Parts<'a, P> {
     pub connections: &'a mut Connections<P>,
     pub repairs: &'a mut Repairs,
     pub outputs: &'a mut VecDeque<Output<P>>,
-}
-
-/// A request that reads partitions.
-#[derive(Debug)]
-pub struct Job<P> {
-    pub ticket: Ticket,
-    pub header: RequestHeader,
-    purpose: Purpose,
-    pub parts: Vec<JobPart<P>>,
-    /// The first part that hasn't begun.
-    at: usize,
-    /// Bytes of all parts: added up as it goes, for a fetch may name 10,000 partitions.
-    taken: usize,
-    behind: Behind,
-    /// Parts that wait for a damaged entry.
-    lacking: usize,
-    parked: bool,
-}
-
-#[derive(Debug)]
-enum Purpose {
-    Fetch(Fetch),
-    ListOffsets(ListOffsets),
-}
-
-/// What a fetch asks for as a whole.
-#[derive(Debug)]
-struct Fetch {
-    topics: Vec<(String, TopicId, usize)>,
-    bytes_max: usize,
-    bytes_min: usize,
-    deadline: Time,
-    /// How many more bytes must be committed before it is worth another look.
-    missing: i64,
-}
-
-/// One partition of a job.
-#[derive(Debug)]
-pub struct JobPart<P> {
-    pub partition: i32,
-    pub group: Option<GroupId>,
-    pub error: ErrorCode,
-    pub reader: Option<PartitionReader<P>>,
-    /// The damaged place that it waits for.
-    lacks: Option<Position>,
-    /// The last one that it waited for.
-    lacked: Option<Position>,
-    asked: Asked,
-}
-
-impl<P> JobPart<P> {
-    /// The first offset that it reads.
-    pub fn from(&self) -> Offset {
-        self.asked.offset
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    key: PartitionKey,
-    offset: Offset,
-    bytes_max: usize,
-}
-
-impl<P> Job<P> {
-    fn new(
-        ticket: Ticket,
-        header: RequestHeader,
-        purpose: Purpose,
-        parts: Vec<JobPart<P>>,
-    ) -> Job<P> {
-        let behind = Behind::default();
-        Job { ticket, header, purpose, parts, at: 0, taken: 0, behind, lacking: 0, parked: false }
-    }
 }
 
 impl<P> Default for Fetches<P> {
@@ -180,7 +107,7 @@ impl<P: Page> Fetches<P> {
             parts.connections.traffic.error(FETCH_INDEX, code);
             return parts.connections.answer_parts(ticket, vec![Part::Bytes(bytes.into())]);
         }
-        let job = self.job_of(now, ticket, header, request, parts);
+        let job = Job::of_fetch(now, ticket, header, request, parts);
         let id = self.jobs.insert(job);
         self.run(id, now, parts);
     }
@@ -196,85 +123,12 @@ impl<P: Page> Fetches<P> {
         parts: &mut Parts<'_, P>,
     ) {
         parts.connections.hold(ticket);
-        let job_parts = lookups
-            .into_iter()
-            .map(|(placement, goal, offset)| JobPart {
-                partition: 0,
-                group: Some(placement.group),
-                error: ErrorCode::NONE,
-                reader: Some(PartitionReader::new(placement.key, goal, offset, None)),
-                lacks: None,
-                lacked: None,
-                asked: Asked { key: placement.key, offset, bytes_max: usize::MAX },
-            })
-            .collect();
+        let of_lookup = |(placement, goal, offset)| JobPart::of_lookup(placement, goal, offset);
+        let job_parts = lookups.into_iter().map(of_lookup).collect();
         let purpose = Purpose::ListOffsets(request);
         let job = Job::new(ticket, header, purpose, job_parts);
         let id = self.jobs.insert(job);
         self.run(id, now, parts);
-    }
-
-    fn job_of(
-        &self,
-        now: Time,
-        ticket: Ticket,
-        header: RequestHeader,
-        request: &FetchRequest,
-        parts: &Parts<'_, P>,
-    ) -> Job<P> {
-        let by_id = header.api_version >= FETCH_TOPIC_IDS_FROM;
-        let mut topics = Vec::with_capacity(request.topics.len());
-        let mut job_parts = Vec::new();
-        for asked in &request.topics {
-            let id = TopicId(*asked.topic_id.as_bytes());
-            let topic = if by_id {
-                parts.catalog.topic_by_id(&id)
-            } else {
-                parts.catalog.topic(asked.topic.as_bytes())
-            };
-            topics.push((asked.topic.to_string(), id, asked.partitions.len()));
-            for wanted in &asked.partitions {
-                let missing = if by_id && topic.is_none() {
-                    ErrorCode::UNKNOWN_TOPIC_ID
-                } else {
-                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-                };
-                let placement = topic.and_then(|topic| place(topic, wanted.partition));
-                let epoch = wanted.current_leader_epoch;
-                let error = match placement {
-                    Some(placement) => check_leader(placement, epoch, parts),
-                    None => missing,
-                };
-                job_parts.push(JobPart {
-                    partition: wanted.partition,
-                    group: placement.map(|placement| placement.group),
-                    error,
-                    reader: None,
-                    lacks: None,
-                    lacked: None,
-                    asked: Asked {
-                        key: placement.map_or(PartitionKey(0), |placement| placement.key),
-                        offset: Offset(wanted.fetch_offset),
-                        bytes_max: usize::try_from(wanted.partition_max_bytes).unwrap_or(0),
-                    },
-                });
-            }
-        }
-        // Clients that don't read hold what they were given: the more that is, the less there is
-        // for each response, so that their number doesn't count.
-        let crowded = parts.connections.unsent_bytes() > SHARD_UNSENT_BYTES_MAX;
-        let allowed = if crowded { FETCH_RESPONSE_BYTES_SHORT } else { FETCH_RESPONSE_BYTES_MAX };
-        let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(allowed);
-        let wait_ms = request.max_wait_ms.clamp(0, FETCH_WAIT_MS_MAX) as u64;
-        let purpose = Purpose::Fetch(Fetch {
-            topics,
-            bytes_max,
-            // More than a response may hold would never come together.
-            bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
-            deadline: now + Duration::from_millis(wait_ms),
-            missing: 0,
-        });
-        Job::new(ticket, header, purpose, job_parts)
     }
 
     /// Goes on with a job until it is answered, parked, or waits for the disk.
@@ -388,13 +242,13 @@ impl<P: Page> Fetches<P> {
         }
     }
 
-    /// So that the next fetch goes on where this one ended.
     /// A group's journal was cut off.
     pub fn on_truncated(&mut self, group: GroupId, cut: Position) {
         self.chunks.truncate(group, cut);
         self.cursors.clear();
     }
 
+    /// So that the next fetch goes on where this one ended.
     fn keep_cursor(&mut self, id: usize, at: usize) {
         let part = &self.jobs[id].parts[at];
         if let Some((offset, cursor)) = part.reader.as_ref().and_then(PartitionReader::cursor) {
@@ -532,87 +386,6 @@ impl<P: Page> Fetches<P> {
         }
     }
 
-    fn park(&mut self, id: usize) {
-        let job = &mut self.jobs[id];
-        job.parked = true;
-        for part in &mut job.parts {
-            part.reader = None;
-            part.lacks = None;
-            self.parked_on.entry(part.asked.key).or_default().push(id);
-        }
-        if let Purpose::Fetch(fetch) = &job.purpose {
-            self.deadlines.insert((fetch.deadline, id));
-        }
-    }
-
-    fn unpark(&mut self, id: usize) {
-        let job = &mut self.jobs[id];
-        job.parked = false;
-        (job.at, job.taken, job.lacking) = (0, 0, 0);
-        job.behind = Behind::default();
-        for part in &job.parts {
-            if let Some(parked) = self.parked_on.get_mut(&part.asked.key) {
-                parked.retain(|other| *other != id);
-                if parked.is_empty() {
-                    self.parked_on.remove(&part.asked.key);
-                }
-            }
-        }
-        if let Purpose::Fetch(fetch) = &job.purpose {
-            self.deadlines.remove(&(fetch.deadline, id));
-        }
-    }
-
-    /// A partition has grown.
-    pub fn on_committed(&mut self, key: PartitionKey, bytes: u32) {
-        let Some(parked) = self.parked_on.get(&key) else { return };
-        for id in parked {
-            if let Purpose::Fetch(fetch) = &mut self.jobs[*id].purpose {
-                let waited = fetch.missing > 0;
-                fetch.missing -= i64::from(bytes);
-                if waited && fetch.missing <= 0 {
-                    self.ready.push(*id);
-                }
-            }
-        }
-    }
-
-    /// Goes on with the parked jobs that may have enough, and with those whose time is up.
-    pub fn advance(&mut self, now: Time, parts: &mut Parts<'_, P>) {
-        let mut ready = std::mem::take(&mut self.ready);
-        while let Some((deadline, id)) = self.deadlines.first().copied()
-            && deadline <= now
-        {
-            self.unpark(id);
-            self.run(id, now, parts);
-        }
-        for id in ready.drain(..) {
-            if self.jobs.get(id).is_some_and(|job| job.parked) {
-                self.unpark(id);
-                self.run(id, now, parts);
-            }
-        }
-        self.ready = ready;
-    }
-
-    /// A client is gone: its long poll, if it has one, is dropped.
-    pub fn on_connection_closed(&mut self, connection: ConnectionId) {
-        let parked = self
-            .deadlines
-            .iter()
-            .map(|(_, id)| *id)
-            .find(|id| self.jobs[*id].ticket.connection == connection);
-        if let Some(id) = parked {
-            self.unpark(id);
-            self.jobs.remove(id);
-        }
-    }
-
-    /// When the next long poll's time is up.
-    pub fn next_deadline(&self) -> Option<Time> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
-    }
-
     /// Jobs under way, long polls included.
     pub fn jobs(&self) -> usize {
         self.jobs.len()
@@ -644,100 +417,5 @@ pub fn check_leader<P: Page>(
         epoch if epoch >= 0 && epoch < own => ErrorCode::FENCED_LEADER_EPOCH,
         epoch if epoch > own => ErrorCode::UNKNOWN_LEADER_EPOCH,
         _ => ErrorCode::NONE,
-    }
-}
-
-fn fetch_response<P: Page>(job: &Job<P>, fetch: &Fetch, parts: &Parts<'_, P>) -> Vec<Part<P>> {
-    let (version, correlation_id) = (job.header.api_version, job.header.correlation_id);
-    let topics = fetch.topics.len();
-    let code = ErrorCode::NONE;
-    let mut encoder = FetchResponseEncoder::begin(version, correlation_id, 0, code, 0, topics);
-    let mut hints: Vec<NodeEndpoint<'_>> = Vec::new();
-    let mut rest = job.parts.iter();
-    for (name, id, count) in &fetch.topics {
-        encoder.topic(name, id.0, *count);
-        for part in rest.by_ref().take(*count) {
-            let header = partition_header(part, parts);
-            hints.extend(parts.cluster.hint(header.current_leader));
-            encoder.partition(&header);
-        }
-    }
-    hints.sort_unstable_by_key(|hint| hint.node_id);
-    hints.dedup();
-    let frame = encoder.finish(&hints);
-    let bytes = Bytes::from(frame.bytes);
-    let mut response = Response { parts: Vec::new(), tail: Vec::new() };
-    let mut at = 0;
-    for splice in frame.splices {
-        response.bytes(&bytes[at..splice.at]);
-        at = splice.at;
-        let reader = job.parts[splice.partition_index].reader.as_ref();
-        for piece in reader.map_or(&[][..], |reader| &reader.pieces) {
-            response.piece(piece);
-        }
-    }
-    response.bytes(&bytes[at..]);
-    response.finish()
-}
-
-fn partition_header<P: Page>(part: &JobPart<P>, parts: &Parts<'_, P>) -> FetchPartitionHeader {
-    let partition: Option<&Partition> = part
-        .group
-        .and_then(|group| parts.groups.get(group))
-        .and_then(|group| group.partitions.by_key(part.asked.key));
-    let mut header = FetchPartitionHeader::failed(part.partition, part.error);
-    if let Some(partition) = partition {
-        header.high_watermark = partition.high_watermark().0;
-        header.last_stable_offset = partition.high_watermark().0;
-        header.log_start_offset = partition.log_start().0;
-    }
-    match part.error {
-        ErrorCode::NONE => {
-            header.records_bytes = part.reader.as_ref().map_or(0, |reader| reader.bytes);
-        }
-        ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH => {
-            header.current_leader = part.group.and_then(|group| parts.cluster.leader(group));
-        }
-        _ => {}
-    }
-    header
-}
-
-/// A response in the making: large pieces of pages go out as they are, small ones are copied, as
-/// that costs less than sending them one by one.
-struct Response<P> {
-    parts: Vec<Part<P>>,
-    tail: Vec<u8>,
-}
-
-/// Pieces below this size are copied.
-const COPY_BELOW_BYTES: usize = 4096;
-
-impl<P: Page> Response<P> {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
-    }
-
-    fn piece(&mut self, piece: &Piece<P>) {
-        if piece.end - piece.start < COPY_BELOW_BYTES {
-            return self.bytes(&piece.page.bytes()[piece.start..piece.end]);
-        }
-        self.settle();
-        self.parts.push(Part::Page {
-            page: piece.page.clone(),
-            start: piece.start,
-            end: piece.end,
-        });
-    }
-
-    fn settle(&mut self) {
-        if !self.tail.is_empty() {
-            self.parts.push(Part::Bytes(std::mem::take(&mut self.tail).into()));
-        }
-    }
-
-    fn finish(mut self) -> Vec<Part<P>> {
-        self.settle();
-        self.parts
     }
 }
