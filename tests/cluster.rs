@@ -677,3 +677,27 @@ fn checkpoints_are_taken_everywhere_while_the_writer_goes_on() {
 fn add(node: u32) -> Change {
     Change::Add { node: NodeId(node), host: node.to_string(), port: 9092 }
 }
+
+/// Who waits for records where none will be written asks the new leader at once, which it is told.
+#[test]
+fn a_long_poll_is_sent_on_when_another_node_leads() {
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let old = cluster.leader();
+    assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
+    cluster.run_ms(100);
+    let waiting = cluster.send_fetch(old, "t", 1, 60_000);
+    cluster.run_ms(500);
+    assert_eq!(cluster.fetched(old, waiting, 1), None);
+    let new = (old + 1) % 3;
+    let transfer = Change::Transfer { group: GroupId(0), to: NodeId(new as u32) };
+    cluster.change(old, transfer).expect("it is transferred");
+    cluster.run_ms(1000);
+    assert!(cluster.leads(new));
+    let moved = cluster.fetched(old, waiting, 1).expect("an answer");
+    assert_eq!(moved, Outcome::Elsewhere(new));
+    let waiting = cluster.send_fetch(new, "t", 1, 60_000);
+    cluster.run_ms(100);
+    assert_eq!(cluster.produce(new, "t", -1), Outcome::At(1));
+    assert_eq!(cluster.fetched(new, waiting, 1), Some(Outcome::At(2)));
+}

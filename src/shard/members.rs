@@ -227,6 +227,9 @@ impl<P: Page> Shard<P> {
 
     pub(super) fn learn_leader(&mut self, group: GroupId, leader: Leader) {
         if self.cluster.learn(group, leader) {
+            if leader.node != self.cluster.node() {
+                self.fetches.on_led_elsewhere(group);
+            }
             for to in self.cluster.other_shards() {
                 let message = ShardMessage::Leads { group, leader };
                 self.outputs.push_back(Output::SendShard { to, message });

@@ -647,6 +647,24 @@ impl Cluster {
 
     /// Fetches all there is from an offset.
     pub fn fetch(&mut self, node: usize, topic: &str, from: i64) -> Outcome {
+        let connection = self.send_fetch(node, topic, from, 0);
+        for _ in 0..100 {
+            self.run_ms(1);
+            if let Some(outcome) = self.fetched(node, connection, from) {
+                return outcome;
+            }
+        }
+        Outcome::Nothing
+    }
+
+    /// Asks for what there is from an offset; if there is nothing, the node is to wait so long.
+    pub fn send_fetch(
+        &mut self,
+        node: usize,
+        topic: &str,
+        from: i64,
+        wait_ms: i32,
+    ) -> ConnectionId {
         let partition = FetchPartition::default()
             .with_current_leader_epoch(-1)
             .with_fetch_offset(from)
@@ -655,20 +673,26 @@ impl Cluster {
             .with_topic(TopicName(StrBytes::from_string(topic.into())))
             .with_partitions(vec![partition]);
         let request = FetchRequest::default()
+            .with_max_wait_ms(wait_ms)
+            .with_min_bytes(1)
             .with_max_bytes(1 << 20)
             .with_session_epoch(-1)
             .with_topics(vec![topic]);
-        let (_, answer) = self.ask(node, 1, 12, &request);
-        let Some(mut frame) = answer else { return Outcome::Nothing };
+        self.send(node, 12, &request)
+    }
+
+    /// What came of it, if it is answered.
+    pub fn fetched(&mut self, node: usize, connection: ConnectionId, from: i64) -> Option<Outcome> {
+        let mut frame = self.take_answer(node, connection)?;
         ResponseHeader::decode(&mut frame, FetchResponse::header_version(12)).expect("a header");
         let response = FetchResponse::decode(&mut frame, 12).expect("a response");
         let part = &response.responses[0].partitions[0];
         let records = part.records.clone().unwrap_or_default();
         let last = record_batch::batches(&records).last();
-        match ErrorCode(part.error_code) {
+        Some(match ErrorCode(part.error_code) {
             ErrorCode::NONE => Outcome::At(last.map_or(from, |(_, batch)| batch.last_offset() + 1)),
             code => failed(code, part.current_leader.leader_id.0),
-        }
+        })
     }
 
     /// Lets so much time pass at once, as if all nodes had been paused.

@@ -1,8 +1,9 @@
 //! Long polls: fetches that found too little wait until a partition they asked for has grown
-//! enough, or their time is up.
+//! enough, is led by another node, or their time is up.
 
 use crate::journal::page::Page;
-use crate::model::ids::{ConnectionId, PartitionKey};
+use crate::kafka::error_code::ErrorCode;
+use crate::model::ids::{ConnectionId, GroupId, PartitionKey};
 use crate::model::time::Time;
 use crate::shard::fetch::behind::Behind;
 use crate::shard::fetch::job::Purpose;
@@ -53,6 +54,18 @@ impl<P: Page> Fetches<P> {
                     self.ready.push(*id);
                 }
             }
+        }
+    }
+
+    /// Another node leads a group: who waits here for more of it asks there.
+    pub fn on_led_elsewhere(&mut self, group: GroupId) {
+        for (_, id) in &self.deadlines {
+            let parts = self.jobs[*id].parts.iter_mut();
+            let mut moved = parts.filter(|part| part.group == Some(group)).peekable();
+            if moved.peek().is_some() {
+                self.ready.push(*id);
+            }
+            moved.for_each(|part| part.error = ErrorCode::NOT_LEADER_OR_FOLLOWER);
         }
     }
 
