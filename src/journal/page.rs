@@ -27,9 +27,9 @@ pub struct MemoryPage(std::rc::Rc<[u8]>);
 
 impl Page for MemoryPage {
     fn build(bytes: usize, fill: impl FnOnce(&mut [u8])) -> Self {
-        let mut memory = vec![0; bytes];
-        fill(&mut memory);
-        MemoryPage(memory.into())
+        let mut memory: std::rc::Rc<[u8]> = std::iter::repeat_n(0, bytes).collect();
+        fill(std::rc::Rc::get_mut(&mut memory).expect("nobody else has it"));
+        MemoryPage(memory)
     }
 
     fn bytes(&self) -> &[u8] {

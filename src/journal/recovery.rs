@@ -288,10 +288,7 @@ struct Window<'a> {
 /// not read all the space that was made ahead.
 const QUIET_BYTES_MAX: u64 = 3 * ENTRY_BYTES_MAX as u64;
 /// So much is looked at of the beginning of each segment behind that.
-const SEGMENT_LOOK_BYTES: u64 = WINDOW_BYTES;
-
-/// Enough that a disk reads at full speed: a source may read several parts of it at a time.
-const WINDOW_BYTES: u64 = 8 << 20;
+const SEGMENT_LOOK_BYTES: u64 = 8 << 20;
 
 impl<'a> Window<'a> {
     fn new(files: &JournalFiles<'_>, source: &'a mut dyn SegmentSource) -> Window<'a> {
@@ -316,7 +313,8 @@ impl<'a> Window<'a> {
         let wanted_end = (position.0 + bytes).min(segment_end);
         let held = self.from.0..self.from.0 + self.bytes.len() as u64;
         if !(held.contains(&position.0) && wanted_end <= held.end) {
-            let length = bytes.max(WINDOW_BYTES).min(segment_end - position.0);
+            let window_bytes = self.source.window_bytes();
+            let length = bytes.max(window_bytes).min(segment_end - position.0);
             self.bytes.resize(length as usize, 0);
             self.from = position;
             let at = position.0 % self.segment_bytes;

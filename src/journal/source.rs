@@ -15,6 +15,12 @@ pub trait SegmentSource {
         at: u64,
         into: &mut [u8],
     ) -> Result<(), String>;
+
+    /// How many bytes are best read at a time, where many are to be read: whole blocks. By default
+    /// so many that a disk reads at full speed, several parts of them at a time.
+    fn window_bytes(&self) -> u64 {
+        8 << 20
+    }
 }
 
 /// What was found on disk of one group.

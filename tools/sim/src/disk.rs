@@ -683,4 +683,9 @@ impl SegmentSource for Disk {
         file.read(at, into);
         Ok(())
     }
+
+    /// No more than what stays in a CPU's cache: most of it is zeros.
+    fn window_bytes(&self) -> u64 {
+        256 << 10
+    }
 }
