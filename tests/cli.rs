@@ -1,6 +1,6 @@
 //! The program as people and scripts meet it: help, sentences, exit codes.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 
 fn hutong(args: &[&str]) -> Output {
@@ -95,8 +95,9 @@ fn no_command_shows_help_on_standard_error() {
 #[test]
 fn an_unreachable_broker_is_named() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    // Nobody listens there, and nobody else gets that port as long as this has it.
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let address = client.local_addr().unwrap().to_string();
     for args in [
         ["topic", "list", "--bootstrap", &address].as_slice(),
         &["topic", "describe", "a", "--bootstrap", &address],

@@ -180,8 +180,9 @@ fn a_closed_connection_and_silence_are_told_apart() {
 #[test]
 fn nobody_there_names_the_address() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    // Nobody listens there, and nobody else gets that port as long as this has it.
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let port = client.local_addr().unwrap().port();
     let at = Endpoint { host: "127.0.0.1".to_owned(), port };
     let error = ask(&at, TIMEOUT).unwrap_err().to_string();
     assert!(error.starts_with(&format!("can't reach 127.0.0.1:{port}: ")), "{error}");

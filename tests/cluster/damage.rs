@@ -287,8 +287,9 @@ fn a_node_that_knows_of_no_leader_gives_what_it_has_all_the_same() {
     assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
 }
 
-#[test]
-fn what_nobody_else_has_is_waited_for_and_what_was_never_committed_is_let_go_of() {
+/// Three nodes. One that led is cut off and stopped, and damaged in the midst of five entries that
+/// no other has, behind one record that all have.
+fn damaged_in_what_nobody_else_has() -> (Cluster, usize) {
     let mut cluster = Cluster::start(3);
     cluster.create_topic("t", 1);
     let old = cluster.leader();
@@ -302,6 +303,12 @@ fn what_nobody_else_has_is_waited_for_and_what_was_never_committed_is_let_go_of(
     let position = cluster.position_of(old, 3);
     cluster.kill(old);
     cluster.rot(old, position, 60);
+    (cluster, old)
+}
+
+#[test]
+fn what_nobody_else_has_is_waited_for_and_what_was_never_committed_is_let_go_of() {
+    let (mut cluster, old) = damaged_in_what_nobody_else_has();
     assert!(!cluster.opens(old));
     let others = [(old + 1) % 3, (old + 2) % 3];
     let mended = cluster.mend_at_start(old, others[0]);
@@ -329,19 +336,7 @@ fn what_nobody_else_has_is_waited_for_and_what_was_never_committed_is_let_go_of(
 
 #[test]
 fn a_leader_that_needs_who_is_damaged_gives_it_what_it_can_not_commit_without() {
-    let mut cluster = Cluster::start(3);
-    cluster.create_topic("t", 1);
-    let old = cluster.leader();
-    assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
-    cluster.run_ms(100);
-    cluster.cut_off(old, true);
-    // On its own disk only.
-    for offset in 1..6 {
-        assert_eq!(cluster.produce(old, "t", 3), Outcome::At(offset));
-    }
-    let position = cluster.position_of(old, 3);
-    cluster.kill(old);
-    cluster.rot(old, position, 60);
+    let (mut cluster, old) = damaged_in_what_nobody_else_has();
     // One is elected, and who voted for it is gone before anything is committed.
     let others = [(old + 1) % 3, (old + 2) % 3];
     let elected = |cluster: &Cluster| others.into_iter().find(|node| cluster.is_elected(*node));

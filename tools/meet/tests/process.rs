@@ -1,7 +1,7 @@
 //! The program as people and scripts meet it: one process, two, and its complaints.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -129,7 +129,9 @@ fn addresses_that_do_not_work_are_told() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     assert_sentence(&meet(&["--wait", &address]), 1, &["can't wait", &address, "in use"]);
-    drop(taken);
+    // Nobody waits there, and nobody else gets that port as long as this has it.
+    let visitor = TcpStream::connect(taken.local_addr().unwrap()).unwrap();
+    let address = visitor.local_addr().unwrap().to_string();
     assert_sentence(&meet(&["--visit", &address]), 1, &["can't reach", &address, "--wait"]);
     assert_sentence(&meet(&["--visit", "here"]), 2, &["--visit here", "127.0.0.1:7001"]);
     assert_sentence(&meet(&["--wait", "127.0.0.1:99999"]), 2, &["--wait 127.0.0.1:99999"]);
