@@ -49,7 +49,8 @@ pub struct DamageAtStart {
     pub believed: Vec<Believed>,
     /// Where the entry lies that proves that something else lay before it.
     pub proof: Position,
-    /// The last term that this node has promised to know of.
+    /// The last term that this node has promised to know of: it has acknowledged nothing of a later
+    /// one.
     pub term: Term,
     /// The last time that a leader had entries cut off here, if ever.
     pub truncation: Option<Truncation>,
