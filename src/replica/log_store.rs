@@ -57,8 +57,14 @@ pub struct LogStore {
     base_index: u64,
     base_term: u64,
     base_end: Position,
+    /// Where each term begins in what is compacted, as far as it was in memory: the first is that
+    /// of the oldest entry, whose term may have begun before.
+    terms: VecDeque<(u64, u64)>,
     entries: VecDeque<Stored>,
 }
+
+/// Terms remembered of what is compacted.
+const TERMS_MAX: usize = 1024;
 
 impl LogStore {
     /// A log that begins behind `base`.
@@ -82,6 +88,7 @@ impl LogStore {
             base_index: base_index.0,
             base_term: base_term.0,
             base_end,
+            terms: VecDeque::from([(base_index.0, base_term.0)]),
             entries,
         }
     }
@@ -120,6 +127,12 @@ impl LogStore {
     pub fn compact(&mut self, index: u64) {
         while self.base_index < index {
             let Some(first) = self.entries.pop_front() else { return };
+            if first.entry.term != self.base_term {
+                self.terms.push_back((first.entry.index, first.entry.term));
+            }
+            if self.terms.len() > TERMS_MAX {
+                self.terms.pop_front();
+            }
             self.base_index = first.entry.index;
             self.base_term = first.entry.term;
             self.base_end = first.descriptor.expect("what is applied has a place").end();
@@ -140,6 +153,19 @@ impl LogStore {
             return Some(Term(self.base_term));
         }
         self.stored(index.0).map(|stored| Term(stored.entry.term))
+    }
+
+    /// Whether the log is known to have had an entry of this term at this index, whether it is in
+    /// memory or not. There can be only one: a term has one leader. What is older than all that was
+    /// ever in memory is known only of the term that this began with: then it was that term's
+    /// leader who made both, and put the one before the other.
+    pub fn has_had(&self, index: LogIndex, term: Term) -> bool {
+        if index.0 > self.base_index {
+            return self.term_at(index) == Some(term);
+        }
+        let later = self.terms.partition_point(|(first, _)| *first <= index.0);
+        let known = self.terms.get(later.saturating_sub(1));
+        known.is_some_and(|(_, known)| *known == term.0)
     }
 
     fn stored(&self, index: u64) -> Option<&Stored> {
@@ -214,4 +240,53 @@ impl Storage for LogStore {
 fn recovered_entry(index: u64, term: Term, descriptor: &Descriptor) -> Entry {
     let context = Bytes::from(descriptor.encode());
     Entry { index, term: term.0, context, ..Entry::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log with an entry of a block for each of these terms behind `base`.
+    fn log(base: (u64, u64), terms: &[u64]) -> LogStore {
+        let place = |number: usize| Descriptor {
+            position: Position(4096 * (1 + number as u64)),
+            bytes: 4096,
+            crc: number as u32,
+        };
+        let entries = terms.iter().enumerate().map(|(at, term)| (Term(*term), place(at)));
+        let base = (LogIndex(base.0), Term(base.1), Position(4096));
+        LogStore::new(HardState::default(), ConfState::default(), base, entries.collect())
+    }
+
+    #[test]
+    fn what_the_log_has_had_is_known_as_far_as_it_was_in_memory() {
+        let terms = [3, 3, 5, 5, 5, 8];
+        for compacted in [0, 1, 2, 3, 5, 6] {
+            let mut log = log((10, 3), &terms);
+            log.compact(10 + compacted);
+            for (index, term) in (11..).zip(terms) {
+                for asked in 0..10 {
+                    let has_had = log.has_had(LogIndex(index), Term(asked));
+                    assert_eq!(has_had, asked == term, "{index}, {asked}, {compacted}");
+                }
+            }
+            assert!(!log.has_had(LogIndex(17), Term(8)), "nothing is there yet");
+            assert!(log.has_had(LogIndex(10), Term(3)) && !log.has_had(LogIndex(10), Term(2)));
+            // Whoever has one of term 3 there has it from the leader who made ours of term 3.
+            assert!(log.has_had(LogIndex(9), Term(3)));
+            assert!(!log.has_had(LogIndex(9), Term(2)), "it may be or not");
+        }
+    }
+
+    #[test]
+    fn old_terms_are_forgotten_and_never_mistaken() {
+        let terms: Vec<u64> = (1..=2 * TERMS_MAX as u64).collect();
+        let mut log = log((0, 0), &terms);
+        log.compact(terms.len() as u64);
+        assert_eq!(log.terms.len(), TERMS_MAX);
+        assert!(
+            log.has_had(LogIndex(2000), Term(2000)) && !log.has_had(LogIndex(2000), Term(1999))
+        );
+        assert!(!log.has_had(LogIndex(5), Term(5)) && !log.has_had(LogIndex(5), Term(4)));
+    }
 }

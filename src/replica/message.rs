@@ -139,6 +139,12 @@ impl Replica {
         self.raw.store().term_at(index) == Some(term)
     }
 
+    /// Whether the log is known to have, or to have had before it was trimmed, this entry. Not all
+    /// is known of what is older than the process.
+    pub fn has_had_entry(&self, index: LogIndex, term: Term) -> bool {
+        self.raw.store().has_had(index, term)
+    }
+
     /// The last entry in the log.
     pub fn last_index(&self) -> LogIndex {
         LogIndex(self.raw.store().last())

@@ -233,7 +233,15 @@ impl<P: Page> Group<P> {
         up.applied = Some(reach.applied);
         up.reach = reach;
         up.sent = reach.last;
-        self.begin_behind(from);
+        let Reach { last, applied } = reach;
+        // Behind what isn't ours there may lie here what is left over of the same other leader's,
+        // at a segment's end: it would follow, too.
+        if last == applied || self.replica.has_had_entry(last.index, last.term) {
+            up.is_ours = true;
+            self.begin_behind(from);
+        } else {
+            self.begin_in_common(from);
+        }
         let Some(message) = self.hand_to_raft(from) else { return self.catch_up(now) };
         if let Some(up) = self.catch_ups.members.get_mut(&from) {
             up.state = State::Asked;
