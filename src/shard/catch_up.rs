@@ -128,10 +128,11 @@ pub enum CatchUpWork<P> {
         head: PartHead,
         part: Part<P>,
     },
-    /// The entry that follows the one of this checksum, which ends here, is damaged.
+    /// The entry that follows the one of this checksum, which ends here, is damaged; without a
+    /// checksum, the one that lies here.
     Damaged {
         at: Position,
-        previous_crc: u32,
+        previous_crc: Option<u32>,
     },
     Note(LogLevel, String),
 }
@@ -338,7 +339,7 @@ impl<P: Page> Group<P> {
         }
         let up = self.catch_ups.members.get_mut(&node)?;
         up.state = State::Damaged;
-        Some(CatchUpWork::Damaged { at, previous_crc: up.sent.crc })
+        Some(CatchUpWork::Damaged { at, previous_crc: Some(up.sent.crc) })
     }
 
     /// A member has taken in a message. Returns whether it was one of those sent here.

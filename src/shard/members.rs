@@ -94,8 +94,8 @@ impl<P: Page> Shard<P> {
                 }
                 CatchUpWork::Damaged { at, previous_crc } => {
                     let own = self.groups.at(index);
-                    let (crc, outputs) = (Some(previous_crc), &mut self.outputs);
-                    self.repairs.damaged(own, at, crc, FoundBy::CatchUp, outputs);
+                    let outputs = &mut self.outputs;
+                    self.repairs.damaged(own, at, previous_crc, FoundBy::CatchUp, outputs);
                 }
                 CatchUpWork::Note(level, line) => {
                     let line = format!("group {group}: {line}");

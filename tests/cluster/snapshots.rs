@@ -288,14 +288,17 @@ fn a_node_whose_damage_lies_where_the_others_have_trimmed_gets_a_snapshot() {
 
 #[test]
 fn what_has_rotted_is_mended_before_it_is_sent() {
-    let mut cluster = cluster(3);
-    let leader = while_one_is_away(&mut cluster, 3);
-    let segment = cluster.first_segment(leader) + 2;
-    cluster.rot_in(leader, segment, 3);
-    cluster.restart(0);
-    assert_brought_up(&mut cluster);
-    let counted = cluster.snapshot(leader).repairs;
-    assert_eq!((counted.damaged, counted.repaired), (1, 1));
+    // In its midst, and where it begins, before which nothing is known.
+    for (segment, entry) in [(2, 3), (0, 0)] {
+        let mut cluster = cluster(3);
+        let leader = while_one_is_away(&mut cluster, 3);
+        let segment = cluster.first_segment(leader) + segment;
+        cluster.rot_in(leader, segment, entry);
+        cluster.restart(0);
+        assert_brought_up(&mut cluster);
+        let counted = cluster.snapshot(leader).repairs;
+        assert_eq!((counted.damaged, counted.repaired), (1, 1));
+    }
 }
 
 #[test]

@@ -542,14 +542,9 @@ impl<P: Page> Group<P> {
         sending.stage = Stage::Damaged(now);
         self.snapshots.kept = None;
         let sending = self.snapshots.members.get(&node)?;
-        if sending.sent.index.0 > 0 {
-            return Some(CatchUpWork::Damaged { at, previous_crc: sending.sent.crc });
-        }
-        let line = format!(
-            "the journal can't be read at position {at}, where it begins, so node {node} can't get \
-             a snapshot from here: compare the nodes with 'hutong journal verify --against'"
-        );
-        Some(CatchUpWork::Note(LogLevel::Error, line))
+        // Of where the journal begins, nothing is known that comes before.
+        let previous_crc = (sending.sent.index.0 > 0).then_some(sending.sent.crc);
+        Some(CatchUpWork::Damaged { at, previous_crc })
     }
 
     /// What was damaged is whole again: it is sent.
