@@ -56,7 +56,7 @@ pub fn mend_at_start(
     // Until this returns.
     let mut answers = None;
     for files in groups.iter_mut() {
-        let mut told = None;
+        let (mut told, mut mended) = (None, None);
         while !files.wants_snapshot
             && let Some(mut damage) = damage_at_start(config, files, &mut source)
         {
@@ -71,12 +71,15 @@ pub fn mend_at_start(
             }
             answers.get_or_insert_with(|| Answers::begin(config, dir, socket));
             match mend(config, &others, dir, &mut damage, &mut source, is_first) {
-                Mended::Entries(_) => outcome = AtStart::Mended,
+                Mended::Entries(_) if mended.replace(position) != Some(position) => {
+                    outcome = AtStart::Mended;
+                }
                 Mended::Trimmed => {
                     files.wants_snapshot = true;
                     outcome = AtStart::Mended;
                 }
-                Mended::Nothing => {
+                // What was just mended there was no help: no reason to try without a rest.
+                Mended::Entries(_) | Mended::Nothing => {
                     if running.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
                         return AtStart::Stopping;
                     }

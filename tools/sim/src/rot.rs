@@ -101,15 +101,17 @@ impl World {
             return Ok(Some(given_up));
         }
         for group in self.hosts[node].disk.groups_here().collect::<Vec<_>>() {
+            let mut mended = None;
             loop {
                 let Host { disk, shards, .. } = &mut self.hosts[node];
                 let shard = shard_of_group(group, *shards);
                 let config = config(&self.plan, node, *shards, shard, 0);
                 let files = disk.group_files(group);
                 let Some(mut damage) = damage_at_start(&config, &files, disk) else { break };
+                let position = damage.position();
                 match self.mend_some(node, &mut damage)? {
-                    Mended::Entries(_) => {}
-                    Mended::Nothing => return Ok(None),
+                    Mended::Entries(_) if mended.replace(position) != Some(position) => {}
+                    Mended::Entries(_) | Mended::Nothing => return Ok(None),
                     Mended::Trimmed => {
                         self.report.given_up += 1;
                         given_up.insert(group);
