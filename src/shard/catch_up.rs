@@ -45,14 +45,12 @@ pub struct CatchUps {
 #[derive(Debug)]
 struct CatchUp {
     state: State,
-    /// The last entry that was sent, or that the member has.
+    /// The last entry that was sent, or that the member has: one of ours.
     sent: Chain,
     /// Where to begin if its last entry isn't ours.
     applied: Option<Chain>,
     /// What it said when it was asked.
     reach: Reach,
-    /// Whether `sent` is known to be one of ours.
-    is_ours: bool,
     /// Where nothing was found that follows `sent`: the end of a segment, or damage.
     passed: Option<Position>,
     /// Whether something else was found there.
@@ -87,7 +85,6 @@ impl CatchUp {
             sent: Chain::default(),
             applied: None,
             reach: Reach::default(),
-            is_ours: false,
             passed: None,
             left_over: false,
             in_flight: VecDeque::new(),
@@ -238,7 +235,6 @@ impl<P: Page> Group<P> {
         // Behind what isn't ours there may lie here what is left over of the same other leader's,
         // at a segment's end: it would follow, too.
         if last == applied || self.replica.has_had_entry(last.index, last.term) {
-            up.is_ours = true;
             self.begin_behind(from);
         } else {
             self.begin_in_common(from);
@@ -302,7 +298,7 @@ impl<P: Page> Group<P> {
         }
         up.applied = None;
         up.sent = if may_have && matched >= own.index { own } else { applied };
-        (up.is_ours, up.passed) = (true, None);
+        up.passed = None;
         self.begin_behind(node);
     }
 
@@ -327,12 +323,7 @@ impl<P: Page> Group<P> {
 
     /// Nothing that follows what was sent lies where it should.
     fn missing(&mut self, node: NodeId, at: Position, now: Time) -> Option<CatchUpWork<P>> {
-        let up = self.catch_ups.members.get_mut(&node)?;
-        if !up.is_ours && up.applied.is_some() {
-            self.begin_in_common(node);
-            return None;
-        }
-        if !up.is_ours || at >= self.applied().end.min(self.journal.flush_position()) {
+        if at >= self.applied().end.min(self.journal.flush_position()) {
             // Overtaken: begins anew.
             self.try_later(node, now);
             return None;
@@ -424,7 +415,7 @@ impl<P: Page> Group<P> {
                 let previous = (up.sent.index, up.sent.term);
                 let message = self.replica.append_message(node, previous, &entries)?;
                 up.in_flight.push_back(last.index);
-                (up.is_ours, up.passed) = (true, None);
+                up.passed = None;
                 up.sent = last;
                 let next = self.journal.entry_start(last.end);
                 up.state = State::Next { at: next, bytes: next_read(cut_off) };
@@ -437,9 +428,7 @@ impl<P: Page> Group<P> {
                 None
             }
             Found::Nothing | Found::Larger(_) => self.pass(node, at, false, now),
-            Found::Differs
-                if up.is_ours && up.passed.is_none() && !self.journal.is_segment_start(at) =>
-            {
+            Found::Differs if up.passed.is_none() && !self.journal.is_segment_start(at) => {
                 self.pass(node, at, true, now)
             }
             Found::Differs if up.passed.is_some() && !up.left_over => {
