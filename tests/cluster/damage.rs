@@ -287,19 +287,38 @@ fn a_node_that_knows_of_no_leader_gives_what_it_has_all_the_same() {
     assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
 }
 
-/// Three nodes. One that led is cut off and stopped, and damaged in the midst of five entries that
-/// no other has, behind one record that all have.
-fn damaged_in_what_nobody_else_has() -> (Cluster, usize) {
+/// The first of these of which that is so, once there is one.
+fn first_that(
+    cluster: &mut Cluster,
+    nodes: [usize; 2],
+    is_so: fn(&Cluster, usize) -> bool,
+) -> usize {
+    loop {
+        cluster.run_ms(1);
+        if let Some(node) = nodes.into_iter().find(|node| is_so(cluster, *node)) {
+            return node;
+        }
+    }
+}
+
+/// Three nodes that have one record. The one that leads is cut off, and writes so many more, which
+/// are on its own disk only.
+fn cut_off_with(records: i64) -> (Cluster, usize) {
     let mut cluster = Cluster::start(3);
     cluster.create_topic("t", 1);
     let old = cluster.leader();
     assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
     cluster.run_ms(100);
     cluster.cut_off(old, true);
-    // On its own disk only.
-    for offset in 1..6 {
+    for offset in 1..=records {
         assert_eq!(cluster.produce(old, "t", 3), Outcome::At(offset));
     }
+    (cluster, old)
+}
+
+/// The same, stopped and damaged in the midst of five records that no other node has.
+fn damaged_in_what_nobody_else_has() -> (Cluster, usize) {
+    let (mut cluster, old) = cut_off_with(5);
     let position = cluster.position_of(old, 3);
     cluster.kill(old);
     cluster.rot(old, position, 60);
@@ -339,13 +358,7 @@ fn a_leader_that_needs_who_is_damaged_gives_it_what_it_can_not_commit_without() 
     let (mut cluster, old) = damaged_in_what_nobody_else_has();
     // One is elected, and who voted for it is gone before anything is committed.
     let others = [(old + 1) % 3, (old + 2) % 3];
-    let elected = |cluster: &Cluster| others.into_iter().find(|node| cluster.is_elected(*node));
-    let new = loop {
-        cluster.run_ms(1);
-        if let Some(new) = elected(&cluster) {
-            break new;
-        }
-    };
+    let new = first_that(&mut cluster, others, Cluster::is_elected);
     let third = others[usize::from(new == others[0])];
     cluster.kill(third);
     cluster.run_ms(20);
@@ -368,23 +381,9 @@ fn a_leader_that_needs_who_is_damaged_gives_it_what_it_can_not_commit_without() 
 
 #[test]
 fn a_leader_that_was_replaced_has_nothing_for_who_knows_a_later_term() {
-    let mut cluster = Cluster::start(3);
-    cluster.create_topic("t", 1);
-    let old = cluster.leader();
-    assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
-    cluster.run_ms(100);
-    cluster.cut_off(old, true);
-    // On its own disk only.
-    for offset in 1..4 {
-        assert_eq!(cluster.produce(old, "t", 3), Outcome::At(offset));
-    }
+    let (mut cluster, old) = cut_off_with(3);
     let others = [(old + 1) % 3, (old + 2) % 3];
-    let new = loop {
-        cluster.run_ms(1);
-        if let Some(new) = others.into_iter().find(|node| cluster.leads(*node)) {
-            break new;
-        }
-    };
+    let new = first_that(&mut cluster, others, Cluster::leads);
     for offset in 1..6 {
         assert_eq!(cluster.produce(new, "t", -1), Outcome::At(offset));
     }
