@@ -135,6 +135,26 @@ fn what_only_a_lost_leader_had_is_cut_off() {
     cluster.assert_journals_agree();
 }
 
+/// A start doesn't wait for all groups for ever: what comes later is served as well.
+#[test]
+fn a_lone_node_says_that_it_leads_a_group_its_disk_kept_from_the_start() {
+    let mut cluster = Cluster::start(1);
+    cluster.change(0, Change::AddGroups { count: 1, copies: 0 }).expect("it is added");
+    cluster.run_ms(1000);
+    for topic in ["a", "b"] {
+        cluster.create_topic(topic, 1);
+        assert_eq!(cluster.produce(0, topic, -1), Outcome::At(0));
+    }
+    cluster.kill(0);
+    cluster.stall_group(0, Some(GroupId(1)));
+    cluster.restart(0);
+    cluster.run_ms(10_000);
+    assert_eq!(cluster.led_partitions(0), 1);
+    cluster.stall_group(0, None);
+    cluster.run_ms(1000);
+    assert_eq!(cluster.led_partitions(0), 2);
+}
+
 #[test]
 fn a_node_that_comes_back_catches_up() {
     let mut cluster = Cluster::start(3);

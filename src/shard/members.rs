@@ -328,9 +328,6 @@ impl<P: Page> Shard<P> {
 
     /// Looks at who leads a group now, and tells it.
     pub(super) fn follow_leader(&mut self, index: usize) {
-        if !self.cluster.has_others() {
-            return;
-        }
         let id = self.groups.at(index).id;
         let group = self.groups.at(index);
         let (node, term) = (self.cluster.node(), group.replica.term());

@@ -11,12 +11,10 @@ use crate::model::position::Position;
 use crate::model::time::{Now, Time};
 use crate::shard::append;
 use crate::shard::checkpoint;
-use crate::shard::cluster::Leader;
 use crate::shard::connections::Connections;
 use crate::shard::control::CommandWaiter;
 use crate::shard::group::{Group, GroupEvent};
 use crate::shard::input::IoFailure;
-use crate::shard::message::ShardMessage;
 use crate::shard::output::{LogLevel, Output};
 use crate::shard::peers::wire;
 use crate::shard::produce::{Produce, ProduceOutcome};
@@ -368,16 +366,6 @@ impl<P: Page> Shard<P> {
     }
 
     fn start(&mut self, now: Time) {
-        let alone = !self.cluster.has_others();
-        for group in self.groups.iter().filter(|group| alone && group.is_serving()) {
-            let leader = Leader { node: self.cluster.node(), term: group.replica.term() };
-            if self.cluster.learn(group.id, leader) {
-                for to in self.cluster.other_shards() {
-                    let message = ShardMessage::Leads { group: group.id, leader };
-                    self.outputs.push_back(Output::SendShard { to, message });
-                }
-            }
-        }
         let catalog = self.groups.iter().find(|group| holds_catalog(group.id));
         if catalog.is_some_and(Group::is_current) && !self.control.has_catalog() {
             self.control.publish(&self.cluster, &mut self.groups, &mut self.outputs);

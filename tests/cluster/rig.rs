@@ -60,6 +60,8 @@ struct Node {
     /// Those of groups that were added.
     more: BTreeMap<GroupId, Disk>,
     disk_stalls: bool,
+    /// A group whose journal writes alone wait.
+    stalled: Option<GroupId>,
     /// How long a read of the journal takes, and those that are out, with when they are done.
     read_ms: u64,
     reads: VecDeque<(u64, Input<MemoryPage>)>,
@@ -93,6 +95,7 @@ impl Node {
             disk: Disk::default(),
             more: BTreeMap::new(),
             disk_stalls: false,
+            stalled: None,
             read_ms: 0,
             reads: VecDeque::new(),
             left: BTreeMap::new(),
@@ -385,6 +388,10 @@ impl Cluster {
         }
         for write in std::mem::take(&mut this.writes) {
             if let Output::WriteJournal { group, write, segment, at, page } = write {
+                if this.stalled == Some(group) {
+                    this.writes.push_back(Output::WriteJournal { group, write, segment, at, page });
+                    continue;
+                }
                 this.disk_of(group).write(segment, at, page.bytes());
                 this.inputs.push_back(Input::JournalWritten { group, write, result: Ok(()) });
             }

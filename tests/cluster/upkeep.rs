@@ -17,8 +17,9 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::{
-    DeleteRecordsRequest, DeleteRecordsResponse, GroupId as ConsumerGroupId, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ResponseHeader, TopicName,
+    DeleteRecordsRequest, DeleteRecordsResponse, GroupId as ConsumerGroupId, MetadataRequest,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, HeaderVersion, StrBytes};
 
@@ -128,6 +129,30 @@ impl Cluster {
     /// The one node that leads, if there is one.
     pub fn leader_if_any(&self) -> Option<usize> {
         (0..self.nodes.len()).find(|node| self.leads(*node))
+    }
+
+    /// How many partitions have a leader, by what a node tells clients.
+    pub fn led_partitions(&mut self, node: usize) -> usize {
+        let request = MetadataRequest::default().with_topics(None);
+        let connection = self.send(node, 12, &request);
+        let answer = self.answer::<MetadataRequest>(node, connection, 12, 100).expect("an answer");
+        let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.filter(|partition| partition.leader_id.0 >= 0).count()
+    }
+
+    /// Has the journal writes of one group wait on a node, or of none.
+    pub fn stall_group(&mut self, node: usize, group: Option<GroupId>) {
+        self.nodes[node].stalled = group;
+    }
+
+    /// The first of these of which that is so, once there is one.
+    pub fn first_that(&mut self, nodes: [usize; 2], is_so: fn(&Cluster, usize) -> bool) -> usize {
+        loop {
+            self.run_ms(1);
+            if let Some(node) = nodes.into_iter().find(|node| is_so(self, *node)) {
+                return node;
+            }
+        }
     }
 
     /// How often a node has logged a line with this in it.
