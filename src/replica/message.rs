@@ -128,8 +128,8 @@ impl Replica {
         }
     }
 
-    /// Follows nobody in particular from here on.
-    pub(super) fn step_down(&mut self, term: Term) {
+    /// Follows nobody in particular from here on, in this term or a later one.
+    pub fn step_down(&mut self, term: Term) {
         self.raw.raft.become_follower(term.0, INVALID_ID);
         self.after_call();
     }

@@ -40,6 +40,8 @@ pub struct CatchUps {
     next_read: u64,
     /// Bytes sent so far.
     pub bytes: u64,
+    /// Where an entry is damaged here that isn't known to be committed.
+    damaged: Option<Position>,
 }
 
 #[derive(Debug)]
@@ -97,6 +99,16 @@ impl CatchUps {
     /// A member can't be talked to: when it comes back it is asked anew.
     pub fn forget(&mut self, member: NodeId) {
         self.members.remove(&member);
+    }
+
+    /// Whether there is damage at this position or behind it that keeps this node from leading.
+    pub fn is_damaged_behind(&self, position: Position) -> bool {
+        self.damaged.is_some_and(|at| at >= position)
+    }
+
+    /// What lay at this position and behind it is gone.
+    pub fn cut(&mut self, position: Position) {
+        self.damaged = self.damaged.filter(|at| *at < position);
     }
 }
 
@@ -323,14 +335,32 @@ impl<P: Page> Group<P> {
 
     /// Nothing that follows what was sent lies where it should.
     fn missing(&mut self, node: NodeId, at: Position, now: Time) -> Option<CatchUpWork<P>> {
-        if at >= self.applied().end.min(self.journal.flush_position()) {
-            // Overtaken: begins anew.
-            self.try_later(node, now);
-            return None;
-        }
+        let (applied, flushed) = (self.applied().end, self.journal.flush_position());
         let up = self.catch_ups.members.get_mut(&node)?;
+        if at >= applied.min(flushed) {
+            // Overtaken, or damaged: begins anew.
+            let is_damaged = at < flushed && !up.left_over;
+            self.try_later(node, now);
+            return is_damaged.then(|| self.give_way(at)).flatten();
+        }
         up.state = State::Damaged;
         Some(CatchUpWork::Damaged { at, previous_crc: Some(up.sent.crc) })
+    }
+
+    /// An entry is damaged that isn't known to be committed, and a member needs it. It isn't asked
+    /// for: what others have in its place may be another one. If a majority has it, one of them
+    /// can lead; and if none has, nobody needs it. So when this is seen a second time, this node
+    /// leads no more, and doesn't stand again before the entry is committed, or cut off.
+    fn give_way(&mut self, at: Position) -> Option<CatchUpWork<P>> {
+        if self.catch_ups.damaged.replace(at) != Some(at) {
+            return None;
+        }
+        self.replica.step_down(self.replica.term());
+        let line = format!(
+            "the entry at position {at}, which isn't known to be committed, is damaged here, and \
+             others need it: this node leads the group no more, so that another one can"
+        );
+        Some(CatchUpWork::Note(LogLevel::Error, line))
     }
 
     /// A member has taken in a message. Returns whether it was one of those sent here.

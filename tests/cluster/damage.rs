@@ -287,20 +287,6 @@ fn a_node_that_knows_of_no_leader_gives_what_it_has_all_the_same() {
     assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
 }
 
-/// The first of these of which that is so, once there is one.
-fn first_that(
-    cluster: &mut Cluster,
-    nodes: [usize; 2],
-    is_so: fn(&Cluster, usize) -> bool,
-) -> usize {
-    loop {
-        cluster.run_ms(1);
-        if let Some(node) = nodes.into_iter().find(|node| is_so(cluster, *node)) {
-            return node;
-        }
-    }
-}
-
 /// Three nodes that have one record. The one that leads is cut off, and writes so many more, which
 /// are on its own disk only.
 fn cut_off_with(records: i64) -> (Cluster, usize) {
@@ -358,7 +344,7 @@ fn a_leader_that_needs_who_is_damaged_gives_it_what_it_can_not_commit_without() 
     let (mut cluster, old) = damaged_in_what_nobody_else_has();
     // One is elected, and who voted for it is gone before anything is committed.
     let others = [(old + 1) % 3, (old + 2) % 3];
-    let new = first_that(&mut cluster, others, Cluster::is_elected);
+    let new = cluster.first_that(others, Cluster::is_elected);
     let third = others[usize::from(new == others[0])];
     cluster.kill(third);
     cluster.run_ms(20);
@@ -380,10 +366,35 @@ fn a_leader_that_needs_who_is_damaged_gives_it_what_it_can_not_commit_without() 
 }
 
 #[test]
+fn a_leader_whose_damage_nobody_else_can_mend_gives_way_to_one_that_can_lead() {
+    let (mut cluster, old) = cut_off_with(5);
+    let others = [(old + 1) % 3, (old + 2) % 3];
+    others.into_iter().for_each(|node| cluster.kill(node));
+    let position = cluster.position_of(old, 3);
+    cluster.kill(old);
+    cluster.cut_off(old, false);
+    cluster.restart(old);
+    // Its start has found all of it whole.
+    cluster.rot(old, position, 60);
+    cluster.restart(others[0]);
+    assert_eq!(cluster.first_that([old, others[0]], Cluster::is_elected), old);
+    cluster.run_ms(1000);
+    assert!(!cluster.leads(old), "it can't commit what it can't send");
+    cluster.restart(others[1]);
+    cluster.run_ms(12_000);
+    assert_eq!(cluster.said(old, "leads the group no more"), 1);
+    let leader = cluster.leader();
+    // What came before the damage was sent, and what lay behind it was never committed.
+    assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(3));
+    cluster.run_ms(200);
+    cluster.assert_tails_agree();
+}
+
+#[test]
 fn a_leader_that_was_replaced_has_nothing_for_who_knows_a_later_term() {
     let (mut cluster, old) = cut_off_with(3);
     let others = [(old + 1) % 3, (old + 2) % 3];
-    let new = first_that(&mut cluster, others, Cluster::leads);
+    let new = cluster.first_that(others, Cluster::leads);
     for offset in 1..6 {
         assert_eq!(cluster.produce(new, "t", -1), Outcome::At(offset));
     }
