@@ -6,6 +6,8 @@ mod damage;
 #[path = "cluster/rig.rs"]
 #[allow(dead_code, reason = "consumer groups ask for more: `consumer_protocol.rs`")]
 mod rig;
+#[path = "cluster/segment_end.rs"]
+mod segment_end;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
 

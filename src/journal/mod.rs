@@ -18,7 +18,7 @@ use crate::journal::flush::Flush;
 use crate::journal::format::{EntryHead, EntryHeader, Run, SegmentHeader, entry_bytes};
 use crate::journal::page::Page;
 use crate::journal::segments::Segments;
-use crate::limits::JOURNAL_WRITES_IN_FLIGHT_MAX;
+use crate::limits::{ENTRY_ALIGN_BYTES, JOURNAL_WRITES_IN_FLIGHT_MAX};
 use crate::model::ids::{GroupId, NodeId, SegmentId, WriteId};
 use crate::model::position::{LogIndex, Position, Term};
 use crate::model::time::Wallclock;
@@ -134,10 +134,15 @@ impl<P: Page> Journal<P> {
     /// # Errors
     /// What it has to wait for.
     pub fn room(&self, bytes: usize) -> Result<(), Blocked> {
-        if self.flush.in_flight() >= JOURNAL_WRITES_IN_FLIGHT_MAX {
+        let free = JOURNAL_WRITES_IN_FLIGHT_MAX - self.flush.in_flight();
+        if free == 0 {
             return Err(Blocked::WritesInFlight);
         }
-        self.segments.place(self.append, bytes as u64).map(|_| ()).ok_or(Blocked::NoSegment)
+        let place = self.segments.place(self.append, bytes as u64).ok_or(Blocked::NoSegment)?;
+        match self.segments.unused_before(self.append, place) {
+            Some(_) if free < 2 => Err(Blocked::WritesInFlight),
+            _ => Ok(()),
+        }
     }
 
     /// Appends one entry to the cache and asks for its write. `fill` writes the data of all
@@ -264,6 +269,9 @@ impl<P: Page> Journal<P> {
     }
 
     fn push(&mut self, position: Position, index: LogIndex, crc: u32, page: P) -> Appended {
+        if let Some(unused) = self.segments.unused_before(self.append, position) {
+            self.clear(unused);
+        }
         let end = Position(position.0 + page.bytes().len() as u64);
         let write = self.flush.begin(end);
         let (segment, at) = self.segments.locate(position);
@@ -274,6 +282,18 @@ impl<P: Page> Journal<P> {
         self.last_crc = crc;
         self.prepare_segments();
         Appended { position, end, crc }
+    }
+
+    /// Writes zeros where the unused rest of a segment begins.
+    ///
+    /// What was cut off there may follow the last entry by its checksum just as well as what goes
+    /// to the next segment does, and may be of the later term: recovery could not tell which came
+    /// last. The entry that goes to the next segment counts as flushed only when this is done too.
+    fn clear(&mut self, unused: Position) {
+        let write = self.flush.begin(unused);
+        let (segment, at) = self.segments.locate(unused);
+        let page = P::build(ENTRY_ALIGN_BYTES, |into| into.fill(0));
+        self.outputs.push_back(JournalOutput::Write { write, segment, at, page });
     }
 
     /// Writes an entry again, in its place, that is on this disk no longer as it was once.

@@ -1,7 +1,8 @@
 //! Which segment files there are, where in them an entry goes, and which come next.
 //!
 //! Segments have one size, are laid end to end in the space of positions, and each begins with a
-//! header. An entry never crosses from one to the next; what is left over stays unused.
+//! header. An entry never crosses from one to the next; what is left over stays unused, and begins
+//! with zeros.
 
 use crate::journal::format::SEGMENT_HEADER_BYTES;
 use crate::limits::SEGMENTS_AHEAD;
@@ -37,6 +38,13 @@ impl Segments {
             Position((segment.0 + 1) * self.segment_bytes + SEGMENT_HEADER_BYTES)
         };
         (position.0 / self.segment_bytes < self.end).then_some(position)
+    }
+
+    /// Where the rest of a segment begins that stays unused, if any, as the entry that could have
+    /// been at `append` lies at `position`.
+    pub fn unused_before(&self, append: Position, position: Position) -> Option<Position> {
+        let (segment, at) = self.locate(append);
+        (at != 0 && segment != self.locate(position).0).then_some(append)
     }
 
     /// The segment to make now, if one is wanted and none is being made.

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use hutong::duplex::{Kind, Serial, put};
 use hutong::journal::page::MemoryPage;
-use hutong::model::ids::ConnectionId;
-use hutong::model::position::Term;
+use hutong::journal::source::SegmentSource;
+use hutong::model::ids::{ConnectionId, GroupId, SegmentId};
+use hutong::model::position::{Position, Term};
 use hutong::shard::Shard;
 use hutong::shard::input::Input;
 use hutong::shard::open::damage_at_start;
@@ -12,7 +13,7 @@ use hutong::shard::peers::repair_wire::{self, JournalPlace, JournalQuestion, Not
 use hutong::shard::peers::wire::{Hello, Request};
 use hutong::shard::repair::at_start::{Mended, OtherNode, held};
 
-use super::Cluster;
+use super::{BLOCK, Cluster, Node};
 
 /// A node as it is asked by one that can't be opened. One that doesn't run waits for the same.
 struct Asked<'a> {
@@ -46,6 +47,13 @@ impl OtherNode for Asked<'_> {
     }
 }
 
+impl Node {
+    fn locate(&self, position: Position) -> (SegmentId, u64) {
+        let bytes = self.config.segment_bytes;
+        (SegmentId(position.0 / bytes), position.0 % bytes)
+    }
+}
+
 impl Cluster {
     /// Before a node is started: writes what another one has in the place of what is damaged behind
     /// its checkpoint. `None` if it has no such damage.
@@ -72,6 +80,27 @@ impl Cluster {
         let this = &mut self.nodes[node];
         let files = vec![this.disk.files()];
         Shard::<MemoryPage>::open(this.config.clone(), files, &mut this.disk, now).is_ok()
+    }
+
+    /// The block that lies at a position on a node's disk.
+    pub fn block(&mut self, node: usize, position: Position) -> Vec<u8> {
+        let this = &mut self.nodes[node];
+        let (segment, at) = this.locate(position);
+        let mut block = vec![0; BLOCK];
+        this.disk.read(GroupId(0), segment, at, &mut block).expect("it reads");
+        block
+    }
+
+    /// Puts a block there.
+    pub fn put_block(&mut self, node: usize, position: Position, block: &[u8]) {
+        let this = &mut self.nodes[node];
+        let (segment, at) = this.locate(position);
+        this.disk.write(segment, at, block);
+    }
+
+    /// Has a node read its journal from the beginning.
+    pub fn lose_checkpoint(&mut self, node: usize) {
+        self.nodes[node].disk.checkpoint = None;
     }
 
     /// Starts a node that was told that the others have let go of what is damaged there.

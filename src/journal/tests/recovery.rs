@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::format::{Entry, Run, RunKind, SegmentHeader};
+use super::super::format::{ENTRY_HEADER_BYTES, Entry, RUN_BYTES, Run, RunKind, SegmentHeader};
 use super::super::page::{MemoryPage, Page};
 use super::super::recovery::{Chain, JournalFiles, RecoverError, Recovered, recover};
 use super::super::segments::Segments;
@@ -81,6 +81,7 @@ struct Rig {
     disk: Disk,
     writes: Vec<(WriteId, SegmentId, u64, MemoryPage)>,
     index: u64,
+    term: Term,
 }
 
 impl Rig {
@@ -89,7 +90,8 @@ impl Rig {
         let tail = JournalTail { append: START, last_crc: 0 };
         let mut journal = Journal::new(GroupId(3), NODE, segments, tail, 1 << 20);
         journal.prepare_segments();
-        let mut rig = Rig { journal, disk: Disk::default(), writes: Vec::new(), index: 0 };
+        let (disk, writes) = (Disk::default(), Vec::new());
+        let mut rig = Rig { journal, disk, writes, index: 0, term: Term(1) };
         rig.carry();
         rig
     }
@@ -123,7 +125,7 @@ impl Rig {
             max_timestamp: -1,
         };
         let stamp = EntryStamp {
-            term: Term(1),
+            term: self.term,
             index: LogIndex(self.index),
             leader: NODE,
             appended_at: Wallclock(0),
@@ -142,9 +144,25 @@ impl Rig {
     }
 
     fn append_flushed(&mut self, bytes: u32) -> Position {
+        let out = self.writes.len();
         let position = self.append(bytes);
-        self.complete(0);
+        while self.writes.len() > out {
+            self.complete(out);
+        }
         position
+    }
+
+    /// Flushed entries, until a segment has so many blocks left.
+    fn fill_segment_but(&mut self, blocks: u64) {
+        self.append_flushed(9 << 20);
+        loop {
+            let left = SEGMENT_BYTES - self.journal.append_position().0 % SEGMENT_BYTES;
+            let bytes = (left - blocks * 4096).min(9 << 20) as usize;
+            if bytes == 0 {
+                return;
+            }
+            self.append_flushed((bytes - ENTRY_HEADER_BYTES - RUN_BYTES) as u32);
+        }
     }
 }
 
@@ -269,6 +287,54 @@ fn what_a_cut_left_behind_does_not_come_back() {
     let (recovered, seen) = next.disk.recover().unwrap();
     assert_eq!(seen, indexes(1..=2));
     assert_eq!(recovered.tail.append, next.journal.append_position());
+}
+
+#[test]
+fn what_was_cut_off_at_a_segments_end_does_not_come_back() {
+    let mut rig = Rig::new();
+    rig.fill_segment_but(2);
+    let (end, crc) = (rig.journal.append_position(), rig.journal.last_crc);
+    let last = rig.index;
+    // A leader's, in a later term than what is in its place when it is cut off.
+    rig.term = Term(3);
+    let cut = rig.append_flushed(10);
+    assert_eq!(cut, end);
+    rig.journal.truncate(end, crc);
+    rig.journal.release_writes();
+    (rig.index, rig.term) = (last, Term(2));
+    let position = rig.append(9000);
+    assert_eq!(position, rig.journal.next_segment_start(end));
+    // Nothing is known to be on disk while what was cut off may still be there.
+    rig.complete(1);
+    assert_eq!(rig.journal.flush_position(), end);
+    rig.complete(0);
+    assert_eq!(rig.journal.flush_position(), rig.journal.append_position());
+    let (recovered, seen) = rig.disk.recover().unwrap();
+    assert_eq!(seen, indexes(1..=last + 1));
+    assert_eq!(recovered.tail.append, rig.journal.append_position());
+    assert_eq!(recovered.last.term, Term(2));
+}
+
+#[test]
+fn what_closes_a_segment_is_one_of_the_writes_in_flight() {
+    let mut rig = Rig::new();
+    rig.fill_segment_but(8);
+    for _ in 0..7 {
+        rig.append(10);
+    }
+    assert_eq!(rig.journal.room(4096), Ok(()));
+    assert_eq!(rig.journal.room(8192), Err(Blocked::WritesInFlight));
+    rig.complete(0);
+    assert_eq!(rig.journal.room(8192), Ok(()));
+    // Nothing is left of a segment that is full: nothing closes it.
+    rig.append(10);
+    rig.append(10);
+    assert_eq!(rig.journal.room(8192), Err(Blocked::WritesInFlight));
+    rig.complete(0);
+    rig.append(5000);
+    assert_eq!(rig.journal.room(4096), Err(Blocked::WritesInFlight));
+    rig.complete(6);
+    assert!(rig.writes.iter().all(|(_, _, _, page)| page.bytes()[..4] == *b"HTJE"));
 }
 
 #[test]

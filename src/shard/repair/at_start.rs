@@ -110,11 +110,32 @@ impl DamageAtStart {
             Err(NotHeld::Trimmed) => return Ok(Mended::Trimmed),
             Err(NotHeld::Nothing) => return self.take_led(source, other, write),
         };
+        let mut before = self.last().end;
         for (position, bytes) in &run {
-            let (segment, byte) = layout(self.segment_bytes).locate(*position);
-            write(segment, byte, bytes)?;
+            self.put(before, *position, bytes, write)?;
+            before = Position(position.0 + bytes.len() as u64);
         }
         Ok(Mended::Entries(run.len() as u64))
+    }
+
+    /// Writes an entry behind one that ends at `before`. If it lies in the next segment, what is
+    /// left of this one begins with zeros from now on, as a journal writes them: else recovery
+    /// would come upon what was never committed there, and take that.
+    fn put(
+        &self,
+        before: Position,
+        position: Position,
+        bytes: &[u8],
+        write: &mut Write<'_>,
+    ) -> Result<(), String> {
+        let layout = layout(self.segment_bytes);
+        let (segment, byte) = layout.locate(position);
+        write(segment, byte, bytes)?;
+        if let Some(unused) = layout.unused_before(before, position) {
+            let (segment, byte) = layout.locate(unused);
+            write(segment, byte, &[0; ENTRY_ALIGN_BYTES])?;
+        }
+        Ok(())
     }
 
     /// Entries of another node's from the damage on, up to one that is whole here.
@@ -156,8 +177,7 @@ impl DamageAtStart {
         let mut at = position;
         let mut written = 0;
         while self.has_segment(at) {
-            let (segment, byte) = layout(self.segment_bytes).locate(at);
-            write(segment, byte, &bytes)?;
+            self.put(self.last().end, at, &bytes, write)?;
             written += 1;
             let last = believed(&Entry::of_page(&bytes, at));
             self.believed.push(last);

@@ -5,6 +5,8 @@
 //! whatever groups, that a start must read, as they lie behind the last checkpoint, if somebody may
 //! not have them: because they were never committed, or because they are trimmed elsewhere. Such a
 //! node needs a leader among the others, and takes no part in any group until it has been helped.
+//! Until then it gives what it has to nobody but those who wait as well: so nothing rots, either,
+//! that only such a node would have.
 
 use std::collections::BTreeSet;
 use std::iter::empty;
@@ -18,6 +20,7 @@ use hutong::shard::peers::repair_wire::{JournalPlace, NotHeld};
 use hutong::shard::repair::at_start::{DamageAtStart, Mended, OtherNode, held};
 use hutong::shard::repair::questions::{gives_snapshot, leads_since};
 
+use crate::checkers::consensus::is_clear;
 use crate::disk::Disk;
 use crate::events::Event;
 use crate::host::Host;
@@ -68,12 +71,32 @@ impl World {
         let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != node);
         let others = others.map(|(_, host)| host);
         let same = others.clone().filter(|host| host.rotten.contains(&(group, position))).count();
-        let is_read = |host: &Host, of: GroupId, at: Position| at >= host.disk.read_from(of);
-        let needs_others =
-            |host: &&Host| host.rotten.iter().any(|(of, at)| is_read(host, *of, *at));
         let may_lack = self.plan.trims() || !self.checks.consensus.is_committed(group, position);
-        let is_alone = others.filter(needs_others).count() < minority;
-        same < minority && (!may_lack || !is_read(&self.hosts[node], group, position) || is_alone)
+        let waits = may_lack && is_read_at_start(&self.hosts[node], group, position);
+        let is_alone = others.filter(|host| needs_others(host)).count() < minority;
+        same < minority && (!waits || is_alone) && self.is_had_elsewhere(node, group, position)
+    }
+
+    /// Whether, if this entry rots too, somebody who waits for nothing at a start has whatever is
+    /// damaged on one who doesn't: from who waits it gets nothing.
+    fn is_had_elsewhere(&self, node: usize, group: GroupId, position: Position) -> bool {
+        let rots = |of: usize| (of == node).then_some((group, position));
+        let waits = |of: usize| {
+            let host = &self.hosts[of];
+            needs_others(host) || rots(of).is_some_and(|(of, at)| is_read_at_start(host, of, at))
+        };
+        let (wait, rest): (Vec<_>, Vec<_>) = (0..self.hosts.len()).partition(|of| waits(*of));
+        if wait.is_empty() || !self.plan.trims() {
+            return true;
+        }
+        let is_whole = |of: usize, (group, at): (GroupId, Position)| {
+            let others = rest.iter().filter(|other| **other != of);
+            others.map(|other| &self.hosts[*other]).any(|host| host.disk.entry(group, at).is_some())
+        };
+        rest.iter().all(|of| {
+            let damaged = self.hosts[*of].rotten.iter().copied().chain(rots(*of));
+            damaged.into_iter().all(|place| is_whole(*of, place))
+        })
     }
 
     /// An entry was written again.
@@ -162,7 +185,7 @@ impl World {
             host.rotten.retain(|place| *place != (group, *position));
             let page = MemoryPage::from(bytes.clone());
             self.checks.consensus.mended_at_start(node, group, *position, &page)?;
-            self.report.mended += 1;
+            self.report.mended += u64::from(!is_clear(&page));
         }
         Ok(outcome)
     }
@@ -213,6 +236,16 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Whether a start would read this entry.
+fn is_read_at_start(host: &Host, group: GroupId, position: Position) -> bool {
+    position >= host.disk.read_from(group)
+}
+
+/// Whether there is damage that a start would come upon.
+fn needs_others(host: &Host) -> bool {
+    host.rotten.iter().any(|(group, position)| is_read_at_start(host, *group, *position))
 }
 
 /// What of a group a node has for sure, and knows to be committed.

@@ -76,10 +76,11 @@ impl Consensus {
         self.leaders.len() as u64
     }
 
-    /// A node writes an entry, or the copy of several that follow each other.
+    /// A node writes an entry, or the copy of several that follow each other, or zeros where the
+    /// unused rest of a segment begins.
     ///
     /// # Errors
-    /// What it writes is none.
+    /// What it writes is none of these, or clears what is flushed.
     pub fn wrote(
         &mut self,
         node: usize,
@@ -87,6 +88,13 @@ impl Consensus {
         position: Position,
         page: &MemoryPage,
     ) -> Result<(), String> {
+        if is_clear(page) {
+            let flushed = self.flushed.get(&(node, group.0)).copied().unwrap_or(0);
+            if position.0 < flushed {
+                return Err(format!("consensus: node {node} clears {position}, which is flushed"));
+            }
+            return Ok(());
+        }
         let mut rest = page.bytes();
         let mut position = position;
         while !rest.is_empty() {
@@ -148,7 +156,8 @@ impl Consensus {
         ))
     }
 
-    /// A start has written what another node has, in the place of what was damaged.
+    /// A start has written what another node has, in the place of what was damaged, or has cleared
+    /// what was never committed.
     ///
     /// # Errors
     /// It is no entry.
@@ -159,6 +168,9 @@ impl Consensus {
         position: Position,
         page: &MemoryPage,
     ) -> Result<(), String> {
+        if is_clear(page) {
+            return Ok(());
+        }
         let head = EntryHead::read(page.bytes(), position);
         let known = head.and_then(|head| {
             let written = self.written.get(&(node, group.0))?;
@@ -428,4 +440,9 @@ impl Consensus {
         }
         Ok(())
     }
+}
+
+/// Whether a page is what journals begin the unused rest of a segment with.
+pub fn is_clear(page: &MemoryPage) -> bool {
+    page.bytes().iter().all(|byte| *byte == 0)
 }
