@@ -201,12 +201,17 @@ fn a_node_that_was_away_for_long_catches_up_from_the_disk() {
 fn large_entries_are_read_once_for_a_node_that_was_away() {
     // Also if that takes longer than it takes Raft to count who is there.
     for read_ms in [0, 100] {
-        catch_up_by_large_entries(read_ms);
+        catch_up_by_entries_of(700_000, read_ms);
     }
 }
 
-fn catch_up_by_large_entries(read_ms: u64) {
-    let value = vec![7; 700_000];
+#[test]
+fn entries_of_which_a_chunk_holds_a_few_are_read_once_for_a_node_that_was_away() {
+    catch_up_by_entries_of(360_000, 0);
+}
+
+fn catch_up_by_entries_of(bytes: usize, read_ms: u64) {
+    let value = vec![7; bytes];
     let mut cluster = Cluster::start_with(3, |_, config| config.journal_cache_bytes = 64 << 10);
     cluster.create_topic("t", 1);
     let leader = cluster.leader();

@@ -31,7 +31,8 @@ const PATH: &str = "kernel-notes.tmp";
 #[test]
 #[ignore = "a measurement"]
 fn written_before() {
-    for (bytes, in_flight) in [(BLOCK, 1), (BLOCK, 8), (64 << 10, 8)] {
+    for (bytes, in_flight) in [(BLOCK, 1), (BLOCK, 8), (64 << 10, 8), (256 << 10, 8), (1 << 20, 4)]
+    {
         for written in [false, true] {
             let blocks = if written { "written before" } else { "only fallocated" };
             drop(Scratch::new(written, 0, true));

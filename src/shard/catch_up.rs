@@ -205,6 +205,9 @@ impl<P: Page> Group<P> {
             *next_read += 1;
             let read = ReadId(CATCH_UP_READ | *next_read);
             let (segment, byte) = self.journal.locate(at);
+            // Up to where an entry is known to begin: what is cut off would be read twice.
+            let whole = self.journal.chunk_end(at).filter(|_| bytes == READ_CHUNK_BYTES);
+            let bytes = whole.map_or(bytes, |end| (end.0 - at.0) as usize);
             let bytes = bytes.min((self.journal.segment_bytes() - byte) as usize);
             up.state = State::Reading { read, at, bytes };
             work.push(CatchUpWork::Read { read, segment, at: byte, bytes });
