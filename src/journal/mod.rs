@@ -134,7 +134,7 @@ impl<P: Page> Journal<P> {
     /// # Errors
     /// What it has to wait for.
     pub fn room(&self, bytes: usize) -> Result<(), Blocked> {
-        let free = JOURNAL_WRITES_IN_FLIGHT_MAX - self.flush.in_flight();
+        let free = JOURNAL_WRITES_IN_FLIGHT_MAX.saturating_sub(self.flush.in_flight());
         if free == 0 {
             return Err(Blocked::WritesInFlight);
         }

@@ -77,8 +77,8 @@ impl World {
         same < minority && (!waits || is_alone) && self.is_had_elsewhere(node, group, position)
     }
 
-    /// Whether, if this entry rots too, somebody who waits for nothing at a start has whatever is
-    /// damaged on one who doesn't: from who waits it gets nothing.
+    /// Whether, if this entry rots too, all that is damaged on nodes that can start is whole on
+    /// another one that can: from those that would wait they get nothing.
     fn is_had_elsewhere(&self, node: usize, group: GroupId, position: Position) -> bool {
         let rots = |of: usize| (of == node).then_some((group, position));
         let waits = |of: usize| {
