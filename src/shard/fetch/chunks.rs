@@ -189,19 +189,20 @@ impl<P: Page> Chunks<P> {
         outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
     }
 
-    /// A read is done. Returns who waited for it, and what the system said if it has failed.
+    /// A read is done. Returns who waited for it; if it has failed, also where it began and what
+    /// the system said.
     pub fn on_read(
         &mut self,
         group: GroupId,
         read: ReadId,
         result: Result<P, IoFailure>,
-    ) -> (Vec<Reader>, Result<(), IoFailure>) {
+    ) -> (Vec<Reader>, Result<(), (Position, IoFailure)>) {
         let Some(reading) = self.reads.remove(&(group, read)) else {
             return (Vec::new(), Ok(()));
         };
         let page = match result {
             Ok(page) => page,
-            Err(failure) => return (reading.readers, Err(failure)),
+            Err(failure) => return (reading.readers, Err((reading.start, failure))),
         };
         if reading.stale {
             return (reading.readers, Ok(()));

@@ -304,7 +304,12 @@ impl<P: Page> Fetches<P> {
         parts: &mut Parts<'_, P>,
     ) {
         let (readers, done) = self.chunks.on_read(group, read, result);
-        if let Err(failure) = done {
+        // What was trimmed meanwhile nobody needs: whoever wanted it goes on behind it.
+        let start = parts.groups.get(group).map(|group| group.journal.start());
+        let is_there = |position: Position| start.is_some_and(|start| start <= position);
+        if let Err((position, failure)) = done
+            && is_there(position)
+        {
             let line = format!("group {group}: a journal read failed: {failure:?}");
             parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });
             for id in &readers {
