@@ -289,6 +289,23 @@ fn who_looks_for_a_time_that_is_let_go_meanwhile_finds_what_is_left() {
         "2: begins at 400
          1: found at -1",
     );
+    // The file goes before the read reaches it.
+    check(
+        "fill 4000
+         stop
+         written all
+         restart
+         written all
+         connect 2
+         reads held
+         list 1 at=1
+         delete 2 before=3500
+         written all
+         reads done",
+        "stopped
+         2: begins at 3500
+         1: found at 3500",
+    );
 }
 
 #[test]
