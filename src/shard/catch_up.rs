@@ -248,7 +248,7 @@ impl<P: Page> Group<P> {
         up.sent = reach.last;
         let Reach { last, applied } = reach;
         // Behind what isn't ours there may lie here what is left over of the same other leader's,
-        // at a segment's end: it would follow, too.
+        // at a segment's end of before such places were cleared: it would follow, too.
         if last == applied || self.replica.has_had_entry(last.index, last.term) {
             self.begin_behind(from);
         } else {
@@ -344,7 +344,7 @@ impl<P: Page> Group<P> {
             // Overtaken, or damaged: begins anew.
             let is_damaged = at < flushed && !up.left_over;
             self.try_later(node, now);
-            return is_damaged.then(|| self.give_way(at)).flatten();
+            return if is_damaged { self.give_way(at) } else { None };
         }
         up.state = State::Damaged;
         Some(CatchUpWork::Damaged { at, previous_crc: Some(up.sent.crc) })

@@ -305,10 +305,8 @@ impl<P: Page> Fetches<P> {
     ) {
         let (readers, done) = self.chunks.on_read(group, read, result);
         // What was trimmed meanwhile nobody needs: whoever wanted it goes on behind it.
-        let start = parts.groups.get(group).map(|group| group.journal.start());
-        let is_there = |position: Position| start.is_some_and(|start| start <= position);
         if let Err((position, failure)) = done
-            && is_there(position)
+            && parts.groups.get(group).is_some_and(|own| own.journal.start() <= position)
         {
             let line = format!("group {group}: a journal read failed: {failure:?}");
             parts.outputs.push_back(Output::Log { level: LogLevel::Error, line });

@@ -83,7 +83,7 @@ impl World {
         let rots = |of: usize| (of == node).then_some((group, position));
         let waits = |of: usize| {
             let host = &self.hosts[of];
-            needs_others(host) || rots(of).is_some_and(|(of, at)| is_read_at_start(host, of, at))
+            needs_others(host) || of == node && is_read_at_start(host, group, position)
         };
         let (wait, rest): (Vec<_>, Vec<_>) = (0..self.hosts.len()).partition(|of| waits(*of));
         if wait.is_empty() || !self.plan.trims() {
@@ -94,8 +94,8 @@ impl World {
             others.map(|other| &self.hosts[*other]).any(|host| host.disk.entry(group, at).is_some())
         };
         rest.iter().all(|of| {
-            let damaged = self.hosts[*of].rotten.iter().copied().chain(rots(*of));
-            damaged.into_iter().all(|place| is_whole(*of, place))
+            let mut damaged = self.hosts[*of].rotten.iter().copied().chain(rots(*of));
+            damaged.all(|place| is_whole(*of, place))
         })
     }
 
