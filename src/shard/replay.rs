@@ -15,7 +15,8 @@ use crate::shard::group::{AppendedEntry, ControlItem, Grown};
 use crate::shard::partitions::Partitions;
 
 /// Grows the partitions of `entry`, and tells what applying it will do. Runs of partitions that
-/// `is_deleted` knows to be gone for good are passed over.
+/// `is_deleted` knows to be gone for good are passed over. Such a partition goes right then, if it
+/// is still there: a checkpoint would hold it without them, and a start knows less.
 pub fn replay(
     entry: &Entry<'_>,
     partitions: &mut Partitions,
@@ -36,7 +37,7 @@ pub fn replay(
     };
     for (run, data) in entry.runs() {
         match run.kind {
-            RunKind::Records if is_deleted(run.partition) => {}
+            RunKind::Records if is_deleted(run.partition) => partitions.remove(run.partition),
             // A partition that isn't there, or has nothing as it was made anew from a catalog that
             // is behind, and doesn't begin here was deleted, as somebody knew before the leader
             // did; a checkpoint without it lies between.
@@ -105,4 +106,58 @@ fn records(
         },
     );
     Grown { partition: slot, key: run.partition, end: partition.log_end(), bytes: run.bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::format::{EntryHeader, write_entry};
+    use crate::model::ids::NodeId;
+    use crate::model::position::{LogIndex, Position, Term};
+    use crate::model::time::Wallclock;
+
+    const KEY: PartitionKey = PartitionKey(4);
+
+    /// An entry with one record of no bytes at this offset.
+    fn entry_at(offset: i64) -> Vec<u8> {
+        let header = EntryHeader {
+            position: Position(4096),
+            index: LogIndex(offset as u64 + 1),
+            term: Term(1),
+            leader: NodeId(1),
+            previous_crc: 0,
+            flushed: Position(0),
+            appended_at: Wallclock(0),
+            run_count: 1,
+            body_bytes: 0,
+        };
+        let run = Run {
+            kind: RunKind::Records,
+            partition: KEY,
+            base_offset: Offset(offset),
+            last_offset: Offset(offset),
+            bytes: 0,
+            batches: 0,
+            max_timestamp: 0,
+        };
+        let mut bytes = vec![0; 4096];
+        write_entry(&mut bytes, &header, &[run], |_| {});
+        bytes
+    }
+
+    #[test]
+    fn a_deleted_partition_goes_with_the_first_run_that_is_passed_over() {
+        let mut partitions = Partitions::default();
+        let mut replay_at = |offset, deleted: bool| {
+            let bytes = entry_at(offset);
+            let entry = Entry::read(&bytes, Position(4096)).expect("it is whole");
+            let appended = replay(&entry, &mut partitions, Time(0), |_| deleted);
+            (appended.grown.len(), partitions.by_key(KEY).map(Partition::log_end))
+        };
+        assert_eq!(replay_at(0, false), (1, Some(Offset(1))));
+        assert_eq!(replay_at(1, false), (1, Some(Offset(2))));
+        assert_eq!(replay_at(2, true), (0, None));
+        // Who knows less passes over what follows as well.
+        assert_eq!(replay_at(3, false), (0, None));
+    }
 }
