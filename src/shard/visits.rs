@@ -1,6 +1,7 @@
 //! What `hutong cluster` and nodes that want to join ask of a shard.
 
 use crate::journal::page::Page;
+use crate::metadata::Layout;
 use crate::model::ids::NodeId;
 use crate::shard::Shard;
 use crate::shard::control::{CommandDone, CommandWaiter};
@@ -14,7 +15,9 @@ impl<P: Page> Shard<P> {
             Visit::Change(_) if !self.control.has_catalog() => Some(Err(self.starting())),
             Visit::Change(change) => {
                 let is_up = |node| self.cluster.is_up(node);
-                match change.made_to(self.control.catalog.layout(), is_up) {
+                let layout = self.control.catalog.layout();
+                let made = change.made_to(layout, is_up);
+                match made.and_then(|next| self.all_led(layout, next)) {
                     Ok(layout) => {
                         self.propose_layout(layout, CommandWaiter::Visitor(reply));
                         None
@@ -25,6 +28,21 @@ impl<P: Page> Shard<P> {
         };
         if let Some(answer) = answer {
             self.peers.answer(reply, |out| visit::put_answer(&answer, out));
+        }
+    }
+
+    /// The next layout, if each group from which it takes a node has a leader, who brings the
+    /// others to it. A new group has none before a majority of those with which it was made are
+    /// there; if some of these let go of it before they have made it, it would never have one.
+    fn all_led(&self, layout: &Layout, next: Layout) -> Result<Layout, String> {
+        let leaderless =
+            layout.taken_by(&next).find(|group| self.cluster.leading(*group).is_none());
+        match leaderless {
+            None => Ok(next),
+            Some(group) => Err(format!(
+                "group {group} would move, and has no leader yet: wait until 'hutong cluster \
+                 status' tells one, and try again"
+            )),
         }
     }
 

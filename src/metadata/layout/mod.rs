@@ -83,6 +83,15 @@ impl Layout {
         self.groups.get(group.0 as usize).map_or(&[], |place| &place.nodes)
     }
 
+    /// The groups that some node holds by this layout, and not by the next.
+    pub fn taken_by(&self, next: &Layout) -> impl Iterator<Item = GroupId> {
+        let groups = (0..self.groups.len() as u32).map(GroupId);
+        groups.filter(|group| {
+            let after = next.holders(*group);
+            self.holders(*group).iter().any(|node| !after.contains(node))
+        })
+    }
+
     /// Who shall lead a group.
     pub fn first(&self, group: GroupId) -> Option<NodeId> {
         let holders = self.holders(group).iter().copied();

@@ -27,11 +27,12 @@ const GROUPS_MAX: usize = 8;
 /// After so long a question to remove a node that had no answer isn't carried out any more.
 const FORGOTTEN: u64 = 10 * SECOND;
 /// What refusals say that are about the moment, and don't follow from the layout.
-const PASSING: [&str; 4] = [
+const PASSING: [&str; 5] = [
     "doesn't know its cluster yet",
     "has no controller at the moment",
     "were changed by somebody else just now",
     "that is no majority",
+    "has no leader yet",
 ];
 
 /// What the operator has done.
