@@ -17,6 +17,16 @@ impl Replica {
         }
     }
 
+    /// A member was heard that this leader has talked to in `term`, though not by a message of
+    /// Raft's: it counts as one that is there.
+    pub fn hear(&mut self, from: NodeId, term: Term) {
+        let is_now = self.is_leader() && term == self.term();
+        let progress = self.raw.raft.mut_prs().get_mut(raft_id(from)).filter(|_| is_now);
+        if let Some(progress) = progress {
+            progress.recent_active = true;
+        }
+    }
+
     /// The first position after what a majority holds in memory, as far as this leader knows. For
     /// the only voter of its group that is what it has appended.
     pub fn received(&self) -> Option<Position> {

@@ -136,6 +136,7 @@ impl<P: Page> Shard<P> {
             PeerEvent::Received { from, group, term, index } => {
                 if let Some(at) = self.groups.index(group) {
                     let group = self.groups.at_mut(at);
+                    group.on_answer(from, term);
                     group.replica.on_received(from, term, index);
                     if group.on_caught_up(from, index, now.time) {
                         let work = group.catch_up(now.time);

@@ -229,6 +229,12 @@ impl Snapshots {
         }
     }
 
+    /// Whether a member is being filled by what is sent from here.
+    fn is_filling(&self, node: NodeId) -> bool {
+        let member = self.members.get(&node);
+        member.is_some_and(|it| !matches!(it.stage, Stage::Wanting(_) | Stage::Done))
+    }
+
     /// Offers what is at hand to those that it helps.
     fn offer<P>(&mut self, now: Time) -> Vec<CatchUpWork<P>> {
         let mut work = Vec::new();
@@ -253,6 +259,16 @@ impl Snapshots {
 }
 
 impl<P: Page> Group<P> {
+    /// A member has answered a message of this leader's. If it is being filled it takes no part in
+    /// Raft, so Raft doesn't know that it is there. It votes for nobody else, either: a leader that
+    /// has no majority but with it must not give way before it has its snapshot, as there may be
+    /// none after.
+    pub(crate) fn on_answer(&mut self, from: NodeId, term: Term) {
+        if self.snapshots.is_filling(from) {
+            self.replica.hear(from, term);
+        }
+    }
+
     /// Goes on with the members that get a snapshot.
     pub(crate) fn send_snapshots(&mut self, now: Time) -> Vec<CatchUpWork<P>> {
         let journal = &self.journal;
