@@ -148,6 +148,9 @@ pub const REPAIRS_IN_FLIGHT_MAX: usize = 4;
 /// Damaged places of one shard that are remembered. Readers of further ones get an error.
 pub const DAMAGED_PLACES_MAX: usize = 1024;
 
+/// Of these, the ones of one group that a node which isn't open is told of in one answer.
+pub const DAMAGED_PLACES_TOLD_MAX: usize = 64;
+
 /// Questions of other nodes and of tools about the journals of one shard that wait for its disk.
 /// What comes beyond gets no for an answer.
 pub const JOURNAL_QUESTIONS_MAX: usize = 16;

@@ -139,6 +139,9 @@ fn answer_all(mut stream: TcpStream, shared: &Shared) -> Result<()> {
                     put_held(found.ok_or(NotHeld::Nothing), &mut payload);
                 }
             },
+            // Who waits as well asks all others. It has no more use for what is given than for what it
+            // asks for itself.
+            Request::Damaged { .. } | Request::Give { .. } if is_welcome => {}
             _ => bail!("nothing else is answered here"),
         }
         if shared.is_over.load(Ordering::Relaxed) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::model::ids::{GroupId, ShardId, shard_of_group};
+use crate::model::ids::{GroupId, NodeId, ShardId, shard_of_group};
 use crate::model::position::Term;
 use crate::runtime::node_connection::NodeConnection;
 use crate::shard::peers::repair_wire::{
@@ -116,6 +116,25 @@ impl JournalClient {
         let question = Request::Journal(JournalQuestion::Held(place));
         let answer = ask(self.connection(place.group)?, &question)?;
         repair_wire::held(&answer).with_context(|| format!("{address} says nonsense"))
+    }
+
+    /// Where entries of a group are damaged there that no node has which runs.
+    ///
+    /// # Errors
+    /// A sentence, if it can't be asked.
+    pub fn damaged(&mut self, group: GroupId) -> Result<Vec<JournalPlace>> {
+        let address = self.address.clone();
+        let answer = ask(self.connection(group)?, &Request::Damaged { group })?;
+        repair_wire::damaged(&answer).with_context(|| format!("{address} says nonsense"))
+    }
+
+    /// Gives it the entry that follows such a place on `node`, committed or not.
+    ///
+    /// # Errors
+    /// A sentence, if it can't be given.
+    pub fn give(&mut self, node: NodeId, place: JournalPlace, entry: &[u8]) -> Result<()> {
+        ask(self.connection(place.group)?, &Request::Give { node, place, entry })?;
+        Ok(())
     }
 
     fn connection(&mut self, group: GroupId) -> Result<&mut NodeConnection> {

@@ -1,6 +1,6 @@
 //! A shard whose journals are damaged where it must read them at its start: it fetches what is
 //! damaged from other nodes, before it is opened and so before it takes part in anything. Meanwhile
-//! it gives others what they fetch (`answer_at_start`).
+//! it gives others what they fetch (`answer_at_start`), and those that run what they lack.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use flume::RecvTimeoutError;
 
 use crate::journal::source::GroupFiles;
+use crate::model::ids::{GroupId, NodeId};
 use crate::model::position::Term;
 use crate::runtime::answer_at_start::Answers;
 use crate::runtime::data_dir::segment_path;
@@ -19,7 +20,7 @@ use crate::runtime::journal_client::JournalClient;
 use crate::runtime::segment_source::DirSource;
 use crate::shard::open::damage_at_start;
 use crate::shard::peers::repair_wire::{JournalPlace, NotHeld};
-use crate::shard::repair::at_start::{DamageAtStart, Mended, OtherNode};
+use crate::shard::repair::at_start::{DamageAtStart, Mended, OtherNode, RunningNode, give_held};
 use crate::shard::{NodeAddress, ShardConfig};
 
 /// From one round through the other nodes to the next.
@@ -53,6 +54,7 @@ pub fn mend_at_start(
     }
     let mut source = DirSource::new(dir);
     let mut outcome = AtStart::AsItWas;
+    let ids: Vec<GroupId> = groups.iter().map(|files| files.group).collect();
     // Until this returns.
     let mut answers = None;
     for files in groups.iter_mut() {
@@ -80,6 +82,7 @@ pub fn mend_at_start(
                 }
                 // What was just mended there was no help: no reason to try without a rest.
                 Mended::Entries(_) | Mended::Nothing => {
+                    give(config, &others, &ids, &mut source);
                     if running.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
                         return AtStart::Stopping;
                     }
@@ -140,6 +143,20 @@ fn mend(
     outcome
 }
 
+/// Gives all that run what of these groups they lack. Who can't be reached now may be later.
+fn give(config: &ShardConfig, others: &[&NodeAddress], groups: &[GroupId], source: &mut DirSource) {
+    for address in others {
+        let client = JournalClient::connect(&address.host, address.port, &config.cluster_id);
+        let Ok(client) = client else { continue };
+        let mut other = GivenTo { client, by: config.node };
+        for group in groups {
+            if give_held(source, config.segment_bytes, *group, &mut other).is_err() {
+                break;
+            }
+        }
+    }
+}
+
 impl OtherNode for JournalClient {
     fn led(&mut self, place: JournalPlace, term: Term) -> Result<Option<Vec<u8>>, String> {
         JournalClient::led(self, place, term).map_err(|error| format!("{error:#}"))
@@ -147,5 +164,21 @@ impl OtherNode for JournalClient {
 
     fn held(&mut self, place: JournalPlace) -> Result<Result<Vec<u8>, NotHeld>, String> {
         JournalClient::held(self, place).map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// A node that is given something by this one.
+struct GivenTo {
+    client: JournalClient,
+    by: NodeId,
+}
+
+impl RunningNode for GivenTo {
+    fn damaged(&mut self, group: GroupId) -> Result<Vec<JournalPlace>, String> {
+        self.client.damaged(group).map_err(|error| format!("{error:#}"))
+    }
+
+    fn give(&mut self, place: JournalPlace, entry: &[u8]) -> Result<(), String> {
+        self.client.give(self.by, place, entry).map_err(|error| format!("{error:#}"))
     }
 }

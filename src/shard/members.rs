@@ -173,6 +173,8 @@ impl<P: Page> Shard<P> {
                 self.control.on_proposed(proposal, version, cluster, outputs);
             }
             PeerEvent::Asked { question, reply } => self.on_journal_question(question, reply),
+            PeerEvent::AsksDamaged { group, reply } => self.tell_damaged(group, reply),
+            PeerEvent::Given { from, place, entry } => self.take_given(from, place, entry),
             PeerEvent::Entry { from, group, at, bytes } => self.on_entry(from, group, at, bytes),
             PeerEvent::Note(line) => {
                 self.outputs.push_back(Output::Log { level: LogLevel::Warn, line });

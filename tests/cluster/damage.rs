@@ -9,6 +9,8 @@ use crate::rig::{Cluster, Outcome};
 
 const RECORDS: i64 = 60;
 const STORAGE: Outcome = Outcome::Error(ErrorCode::KAFKA_STORAGE_ERROR);
+/// So fast that it goes through all there is at once.
+const SCRUB: u64 = 64 << 20;
 /// From the end of one round of the scrub to the next.
 const SCRUB_PAUSE_MS: u64 = 3_600_000;
 
@@ -143,7 +145,7 @@ fn without_other_nodes_the_damage_is_told_and_mended_once_they_are_back() {
 
 #[test]
 fn the_scrub_finds_what_has_rotted_before_anybody_needs_it() {
-    let mut cluster = filled(64 << 20);
+    let mut cluster = filled(SCRUB);
     let leader = cluster.leader();
     let follower = (leader + 1) % 3;
     cluster.skip_ms(SCRUB_PAUSE_MS);
@@ -172,7 +174,7 @@ fn the_scrub_finds_what_has_rotted_before_anybody_needs_it() {
 
 #[test]
 fn what_was_mended_while_the_scrub_read_it_is_no_end_of_the_scrub() {
-    let mut cluster = filled(64 << 20);
+    let mut cluster = filled(SCRUB);
     let leader = cluster.leader();
     let [first, second] = [20, 21].map(|offset| cluster.position_of(leader, offset));
     cluster.run_ms(3000);
@@ -289,8 +291,10 @@ fn a_node_that_knows_of_no_leader_gives_what_it_has_all_the_same() {
 
 /// Three nodes that have one record. The one that leads is cut off, and writes so many more, which
 /// are on its own disk only.
-fn cut_off_with(records: i64) -> (Cluster, usize) {
-    let mut cluster = Cluster::start(3);
+fn cut_off_with(records: i64, scrub_bytes_per_second: u64) -> (Cluster, usize) {
+    let mut cluster = Cluster::start_with(3, |_, config| {
+        config.scrub_bytes_per_second = scrub_bytes_per_second;
+    });
     cluster.create_topic("t", 1);
     let old = cluster.leader();
     assert_eq!(cluster.produce(old, "t", -1), Outcome::At(0));
@@ -304,7 +308,7 @@ fn cut_off_with(records: i64) -> (Cluster, usize) {
 
 /// The same, stopped and damaged in the midst of five records that no other node has.
 fn damaged_in_what_nobody_else_has() -> (Cluster, usize) {
-    let (mut cluster, old) = cut_off_with(5);
+    let (mut cluster, old) = cut_off_with(5, 0);
     let position = cluster.position_of(old, 3);
     cluster.kill(old);
     cluster.rot(old, position, 60);
@@ -367,7 +371,7 @@ fn a_leader_that_needs_who_is_damaged_gives_it_what_it_can_not_commit_without() 
 
 #[test]
 fn a_leader_whose_damage_nobody_else_can_mend_gives_way_to_one_that_can_lead() {
-    let (mut cluster, old) = cut_off_with(5);
+    let (mut cluster, old) = cut_off_with(5, 0);
     let others = [(old + 1) % 3, (old + 2) % 3];
     others.into_iter().for_each(|node| cluster.kill(node));
     let position = cluster.position_of(old, 3);
@@ -392,7 +396,7 @@ fn a_leader_whose_damage_nobody_else_can_mend_gives_way_to_one_that_can_lead() {
 
 #[test]
 fn a_leader_that_was_replaced_has_nothing_for_who_knows_a_later_term() {
-    let (mut cluster, old) = cut_off_with(3);
+    let (mut cluster, old) = cut_off_with(3, 0);
     let others = [(old + 1) % 3, (old + 2) % 3];
     let new = cluster.first_that(others, Cluster::leads);
     for offset in 1..6 {
@@ -412,4 +416,86 @@ fn a_leader_that_was_replaced_has_nothing_for_who_knows_a_later_term() {
     cluster.assert_journals_agree();
     let leader = cluster.leader();
     assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(6));
+}
+
+#[test]
+fn what_only_a_node_has_that_waits_is_given_to_one_that_runs() {
+    let last = RECORDS - 1;
+    // In the data, so that the damaged entry still says what it was; or in its magic, its checksum,
+    // its position, its chain, so that only what comes behind it may, or that it was the last.
+    for (byte, offsets) in [
+        (150, vec![20, 30, last]),
+        (0, vec![20]),
+        (5, vec![20]),
+        (17, vec![20]),
+        (57, vec![20]),
+        (0, vec![last]),
+        (5, vec![last]),
+    ] {
+        let case = format!("byte {byte} at {offsets:?}");
+        let mut cluster = filled(SCRUB);
+        let runs = cluster.leader();
+        let (waits, away) = ((runs + 1) % 3, (runs + 2) % 3);
+        cluster.kill(waits);
+        cluster.kill(away);
+        for offset in &offsets {
+            let position = cluster.position_of(away, *offset);
+            cluster.rot(runs, Position(position.0 + byte), 1);
+        }
+        // This is what it waits for.
+        let position = cluster.position_of(away, 30);
+        cluster.rot(waits, position, 60);
+        assert!(!cluster.opens(waits));
+        cluster.skip_ms(SCRUB_PAUSE_MS);
+        cluster.run_ms(3000);
+        let damaged = offsets.len() as u64;
+        let had = offsets.iter().filter(|offset| **offset != 30).count() as u64;
+        assert_eq!(repairs(&cluster, runs), (damaged, 0), "{case}");
+        for _ in 0..2 {
+            cluster.give_at_start(waits, runs);
+            cluster.run_ms(100);
+            assert_eq!(repairs(&cluster, runs), (damaged, had), "{case}");
+        }
+        let said = format!("is whole again: node {waits} had it");
+        assert_eq!(cluster.said(runs, &said) as u64, had, "{case}");
+
+        cluster.restart(away);
+        assert_eq!(cluster.mend_at_start(waits, away), Some(Ok(Mended::Entries(1))));
+        cluster.restart(waits);
+        cluster.run_ms(3000);
+        // The others are asked again after a while.
+        cluster.skip_ms(SCRUB_PAUSE_MS);
+        cluster.run_ms(3000);
+        assert_eq!(repairs(&cluster, runs), (damaged, damaged), "{case}");
+        cluster.assert_journals_agree();
+    }
+}
+
+#[test]
+fn what_was_never_committed_is_given_and_not_taken() {
+    // What it was is still said by the damaged entry, or by the one behind it.
+    for byte in [27, 5] {
+        let (mut cluster, old) = cut_off_with(5, SCRUB);
+        let others = [(old + 1) % 3, (old + 2) % 3];
+        let new = cluster.first_that(others, Cluster::leads);
+        for offset in 1..6 {
+            assert_eq!(cluster.produce(new, "t", -1), Outcome::At(offset));
+        }
+        cluster.run_ms(100);
+        // Where the first entry lies that both have written since.
+        let common = cluster.position_of(new, 0);
+        let position = Position(common.0 + cluster.block(new, common).len() as u64);
+        let others = [cluster.block(new, position), cluster.block(old, position)];
+        assert_ne!(others[0][4..8], others[1][4..8]);
+        (0..3).filter(|node| *node != new).for_each(|node| cluster.kill(node));
+        cluster.rot(new, Position(position.0 + byte), 1);
+        let damaged = cluster.block(new, position);
+        cluster.skip_ms(SCRUB_PAUSE_MS);
+        cluster.run_ms(3000);
+        assert_eq!(repairs(&cluster, new), (1, 0), "byte {byte}");
+        cluster.give_at_start(old, new);
+        cluster.run_ms(100);
+        assert_eq!(repairs(&cluster, new), (1, 0), "byte {byte}");
+        assert!(cluster.block(new, position) == damaged, "byte {byte}");
+    }
 }

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use hutong::duplex::{Kind, Serial, put};
 use hutong::journal::page::MemoryPage;
 use hutong::journal::source::SegmentSource;
-use hutong::model::ids::{ConnectionId, GroupId, SegmentId};
+use hutong::model::ids::{ConnectionId, GroupId, NodeId, SegmentId};
 use hutong::model::position::{Position, Term};
 use hutong::shard::Shard;
 use hutong::shard::input::Input;
 use hutong::shard::open::damage_at_start;
 use hutong::shard::peers::repair_wire::{self, JournalPlace, JournalQuestion, NotHeld};
 use hutong::shard::peers::wire::{Hello, Request};
-use hutong::shard::repair::at_start::{Mended, OtherNode, held};
+use hutong::shard::repair::at_start::{Mended, OtherNode, RunningNode, give_held, held};
 
 use super::{BLOCK, Cluster, Node};
 
@@ -19,11 +19,12 @@ use super::{BLOCK, Cluster, Node};
 struct Asked<'a> {
     cluster: &'a mut Cluster,
     node: usize,
+    from: NodeId,
 }
 
 impl Asked<'_> {
     fn ask(&mut self, question: JournalQuestion) -> Bytes {
-        self.cluster.ask_of_journal(self.node, question)
+        self.cluster.ask_as_who_waits(self.node, &Request::Journal(question))
     }
 }
 
@@ -47,6 +48,20 @@ impl OtherNode for Asked<'_> {
     }
 }
 
+impl RunningNode for Asked<'_> {
+    fn damaged(&mut self, group: GroupId) -> Result<Vec<JournalPlace>, String> {
+        let answer = self.cluster.ask_as_who_waits(self.node, &Request::Damaged { group });
+        Ok(repair_wire::damaged(&answer).expect("an answer"))
+    }
+
+    fn give(&mut self, place: JournalPlace, entry: &[u8]) -> Result<(), String> {
+        let request = Request::Give { node: self.from, place, entry };
+        let answer = self.cluster.ask_as_who_waits(self.node, &request);
+        assert_eq!(answer, "");
+        Ok(())
+    }
+}
+
 impl Node {
     fn locate(&self, position: Position) -> (SegmentId, u64) {
         let bytes = self.config.segment_bytes;
@@ -66,12 +81,22 @@ impl Cluster {
             written.push((segment, at, bytes.to_vec()));
             Ok(())
         };
-        let mut asked = Asked { cluster: self, node: from };
+        let own = this.config.node;
+        let mut asked = Asked { cluster: self, node: from, from: own };
         let mended = damage.mend(&mut source, &mut asked, &mut write);
         for (segment, at, bytes) in written {
             self.nodes[node].disk.write(segment, at, &bytes);
         }
         Some(mended)
+    }
+
+    /// A node that doesn't run gives another one what is damaged there.
+    pub fn give_at_start(&mut self, node: usize, to: usize) {
+        let this = &self.nodes[node];
+        let (from, segment_bytes) = (this.config.node, this.config.segment_bytes);
+        let mut source = this.disk.clone();
+        let mut asked = Asked { cluster: self, node: to, from };
+        give_held(&mut source, segment_bytes, GroupId(0), &mut asked).expect("it can be asked");
     }
 
     /// Whether a node would start from what is on its disk.
@@ -108,12 +133,12 @@ impl Cluster {
         self.start_from(node, true);
     }
 
-    /// Asks a node about its journal, as one who is none.
-    fn ask_of_journal(&mut self, node: usize, question: JournalQuestion) -> Bytes {
+    /// Asks a node something, as one that isn't open.
+    fn ask_as_who_waits(&mut self, node: usize, request: &Request<'_>) -> Bytes {
         let connection = self.new_connection(node);
         let hello = Request::Hello(Hello::of_visitor("test"));
         self.ask_as_visitor(node, connection, 0, &hello);
-        let answer = self.ask_as_visitor(node, connection, 1, &Request::Journal(question));
+        let answer = self.ask_as_visitor(node, connection, 1, request);
         self.nodes[node].inputs.push_back(Input::ConnectionClosed { connection });
         answer
     }

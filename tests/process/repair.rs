@@ -32,11 +32,17 @@ fn now_ms() -> i64 {
 
 /// The node that leads the topic's one partition, and a client of it.
 fn leader(nodes: &Nodes) -> (usize, RawClient) {
+    let run: Vec<usize> = (0..nodes.all.len()).filter(|node| nodes.all[*node].runs()).collect();
+    leader_of(nodes, &run)
+}
+
+/// The same, if it is one of some that can be asked.
+fn leader_of(nodes: &Nodes, some: &[usize]) -> (usize, RawClient) {
     let mut found = None;
     wait_until("the topic has a leader", CHANGE_TIMEOUT, || {
-        found = (0..nodes.all.len()).filter(|node| nodes.all[*node].runs()).find_map(|node| {
-            let mut client = RawClient::connect(&nodes.all[node].address());
-            (client.fetch("t", 0, 0).0 == 0).then_some((node, client))
+        found = some.iter().find_map(|node| {
+            let mut client = RawClient::connect(&nodes.all[*node].address());
+            (client.fetch("t", 0, 0).0 == 0).then_some((*node, client))
         });
         found.is_some()
     });
@@ -347,4 +353,44 @@ fn nodes_that_are_all_damaged_after_a_loss_of_power_mend_each_other() {
     assert_eq!(code, 0, "{said}");
     let mut client = leader(&nodes).1;
     assert_eq!(client.fetch("t", 0, 0).1, RECORDS);
+}
+
+#[test]
+fn a_node_that_waits_gives_what_it_has_to_one_that_runs() {
+    let flags = ["--metrics", "127.0.0.1:0", "--scrub-per-second", "64MiB"];
+    let (mut nodes, leads) = filled(&flags);
+    let (waits, runs) = ((leads + 1) % 3, (leads + 2) % 3);
+    wait_until("all have all on disk", CHANGE_TIMEOUT, || {
+        let lag = |of| Scrape::of(&nodes.all[of]).sum("hutong_group_position_bytes", of_applied());
+        lag(waits) == lag(leads) && lag(runs) == lag(leads)
+    });
+    // The one that waits needs 20, which nobody has who runs, and has 25.
+    nodes.all.iter_mut().for_each(Broker::kill);
+    for group in 0..GROUPS {
+        let dir = nodes.all[waits].data_dir().join(format!("group-{group}"));
+        let _ = fs::remove_file(dir.join("checkpoint"));
+    }
+    flip(&find(&nodes.all[waits].data_dir(), 20));
+    let ready = |node: &Broker| node.said().matches("hutong ready:").count();
+    for node in [leads, runs] {
+        nodes.all[node].spawn();
+    }
+    wait_until("both are ready", CHANGE_TIMEOUT, || {
+        [leads, runs].iter().all(|node| ready(&nodes.all[*node]) == 2)
+    });
+    for node in [leads, runs] {
+        let dir = nodes.all[node].data_dir();
+        [20, 25].iter().for_each(|number| flip(&find(&dir, *number)));
+    }
+    let before = ready(&nodes.all[waits]);
+    nodes.all[waits].spawn();
+    // A consumer comes upon it, if the scrub hasn't.
+    wait_until("one is whole again", CHANGE_TIMEOUT, || {
+        let (now, mut client) = leader_of(&nodes, &[leads, runs]);
+        let _ = client.fetch("t", 0, 25);
+        repaired(&nodes.all[now]) == 1.0
+    });
+    let said = format!("is whole again: node {} had it", waits + 1);
+    assert!([leads, runs].iter().any(|node| nodes.all[*node].said().contains(&said)));
+    assert_eq!(ready(&nodes.all[waits]), before, "{}", nodes.all[waits].said());
 }

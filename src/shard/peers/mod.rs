@@ -79,6 +79,10 @@ pub enum PeerEvent {
     Proposed { proposal: u64, version: Option<u64> },
     /// Somebody asks about a journal.
     Asked { question: JournalQuestion, reply: ReplyTo },
+    /// A node that isn't open asks what of a group is damaged here and can't be mended.
+    AsksDamaged { group: GroupId, reply: ReplyTo },
+    /// It gives what it holds at such a place.
+    Given { from: NodeId, place: JournalPlace, entry: Bytes },
     /// A node's answer when it was asked for the entry of a journal that follows what ends at a
     /// position: its bytes, or that it doesn't have it.
     Entry { from: NodeId, group: GroupId, at: Position, bytes: Option<Bytes> },
@@ -540,18 +544,17 @@ impl<P> Peers<P> {
             request => request,
         };
         let link = self.links.get(&connection);
-        if let Request::Journal(question) = request
-            && link.is_some_and(|link| link.visits || link.peer.is_some())
-        {
-            self.events.push(PeerEvent::Asked { question, reply });
+        let from = link.and_then(|link| link.peer);
+        let may_ask = link.is_some_and(|link| link.visits || from.is_some());
+        if may_ask && self.take_question(&request, reply, bytes) {
             return Ok(());
         }
-        let from = link.and_then(|link| link.peer);
         let Some(Peer { place: Place { node: from, .. }, .. }) = from else {
             return Err("it speaks before it says who it is".into());
         };
         match request {
-            Request::Hello(_) | Request::Visit(_) | Request::Journal(_) => {}
+            Request::Hello(_) | Request::Visit(_) => {}
+            Request::Journal(_) | Request::Damaged { .. } | Request::Give { .. } => {}
             Request::Members { group } => self.events.push(PeerEvent::AsksMembers { group, reply }),
             Request::Layout => self.events.push(PeerEvent::AsksLayout { reply }),
             Request::Epoch { epoch } => {
@@ -586,6 +589,21 @@ impl<P> Peers<P> {
             }
         }
         Ok(())
+    }
+
+    /// What tools, and nodes that aren't open, may say as well. Returns whether it was that.
+    fn take_question(&mut self, request: &Request<'_>, reply: ReplyTo, bytes: &Bytes) -> bool {
+        match *request {
+            Request::Journal(question) => self.events.push(PeerEvent::Asked { question, reply }),
+            Request::Damaged { group } => self.events.push(PeerEvent::AsksDamaged { group, reply }),
+            Request::Give { node, place, entry } => {
+                self.answer(reply, |_| {});
+                let entry = wire::share(bytes, entry);
+                self.events.push(PeerEvent::Given { from: node, place, entry });
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn take_answer(

@@ -12,6 +12,8 @@ const ENTRY: u8 = 16;
 const SUMS: u8 = 17;
 const HELD: u8 = 18;
 const LED: u8 = 19;
+pub const DAMAGED: u8 = 20;
+pub const GIVE: u8 = 21;
 
 /// A place in a group's journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +67,30 @@ pub fn is_question(kind: u8) -> bool {
     matches!(kind, ENTRY | SUMS | HELD | LED)
 }
 
+impl JournalPlace {
+    /// Appends its bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.group.0.to_le_bytes());
+        out.extend(self.at.0.to_le_bytes());
+        out.push(u8::from(self.previous_crc.is_some()));
+        out.extend(self.previous_crc.unwrap_or(0).to_le_bytes());
+    }
+
+    /// The next one of some bytes.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<JournalPlace, NotUnderstood> {
+        let (group, at) = (GroupId(reader.u32()?), Position(reader.u64()?));
+        let previous_crc = match (reader.u8()?, reader.u32()?) {
+            (0, _) => None,
+            (1, crc) => Some(crc),
+            _ => return Err(NotUnderstood),
+        };
+        Ok(JournalPlace { group, at, previous_crc })
+    }
+}
+
 impl JournalQuestion {
     /// Appends the request's payload.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -75,10 +101,7 @@ impl JournalQuestion {
             JournalQuestion::Sums(place) => (SUMS, place, None),
         };
         out.push(kind);
-        out.extend(place.group.0.to_le_bytes());
-        out.extend(place.at.0.to_le_bytes());
-        out.push(u8::from(place.previous_crc.is_some()));
-        out.extend(place.previous_crc.unwrap_or(0).to_le_bytes());
+        place.encode(out);
         out.extend(term.into_iter().flat_map(|term| term.0.to_le_bytes()));
     }
 
@@ -88,17 +111,9 @@ impl JournalQuestion {
     /// If it is none.
     pub fn decode(kind: u8, rest: &[u8]) -> Result<JournalQuestion, NotUnderstood> {
         let mut reader = Reader::new(rest);
-        let (group, at) = (GroupId(reader.u32()?), Position(reader.u64()?));
-        let known = reader.u8()?;
-        let crc = reader.u32()?;
+        let place = JournalPlace::decode(&mut reader)?;
         let term = if kind == LED { Term(reader.u64()?) } else { Term(0) };
         reader.end()?;
-        let previous_crc = match known {
-            0 => None,
-            1 => Some(crc),
-            _ => return Err(NotUnderstood),
-        };
-        let place = JournalPlace { group, at, previous_crc };
         match kind {
             ENTRY => Ok(JournalQuestion::Entry(place)),
             HELD => Ok(JournalQuestion::Held(place)),
@@ -145,6 +160,24 @@ pub fn held(payload: &[u8]) -> Result<Result<Vec<u8>, NotHeld>, NotUnderstood> {
         [IS_HELD, entry @ ..] => Ok(Ok(entry.to_vec())),
         _ => Err(NotUnderstood),
     }
+}
+
+/// Appends the answer to `Damaged`.
+pub fn put_damaged(places: &[JournalPlace], out: &mut Vec<u8>) {
+    places.iter().for_each(|place| place.encode(out));
+}
+
+/// Reads the answer to `Damaged`.
+///
+/// # Errors
+/// If it is none.
+pub fn damaged(payload: &[u8]) -> Result<Vec<JournalPlace>, NotUnderstood> {
+    let mut reader = Reader::new(payload);
+    let mut places = Vec::new();
+    while !reader.rest.is_empty() {
+        places.push(JournalPlace::decode(&mut reader)?);
+    }
+    Ok(places)
 }
 
 /// The bytes of one `EntrySum`.
@@ -212,6 +245,7 @@ pub fn sums(payload: &[u8]) -> Result<Result<Sums, NoSums>, NotUnderstood> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::NodeId;
     use crate::shard::peers::wire::Request;
 
     fn place() -> JournalPlace {
@@ -253,6 +287,30 @@ mod tests {
         }
         assert_eq!(held(&[1, 1]), Err(NotUnderstood));
         assert_eq!(held(&[3]), Err(NotUnderstood));
+    }
+
+    #[test]
+    fn damaged_places_and_what_is_given_for_them_come_back_as_they_were() {
+        let unknown = JournalPlace { previous_crc: None, ..place() };
+        for places in [vec![], vec![place()], vec![unknown, place()]] {
+            let mut bytes = Vec::new();
+            put_damaged(&places, &mut bytes);
+            assert_eq!(damaged(&bytes), Ok(places));
+            bytes.push(0);
+            assert_eq!(damaged(&bytes), Err(NotUnderstood));
+        }
+        for request in [
+            Request::Damaged { group: GroupId(5) },
+            Request::Give { node: NodeId(3), place: place(), entry: b"entry" },
+            Request::Give { node: NodeId(3), place: unknown, entry: b"" },
+        ] {
+            let mut bytes = Vec::new();
+            request.encode(&mut bytes);
+            assert_eq!(Request::decode(&bytes), Ok(request));
+        }
+        for cut in [&[DAMAGED, 0, 0, 0][..], &[DAMAGED, 0, 0, 0, 0, 0], &[GIVE, 0]] {
+            assert_eq!(Request::decode(cut), Err(NotUnderstood));
+        }
     }
 
     #[test]

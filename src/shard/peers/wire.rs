@@ -11,7 +11,7 @@ use crate::model::ids::{GroupId, NodeId, ShardId};
 use crate::model::position::{LogIndex, Term};
 use crate::replica::Members;
 use crate::shard::group::Chain;
-use crate::shard::peers::repair_wire::{self, JournalQuestion};
+use crate::shard::peers::repair_wire::{self, JournalPlace, JournalQuestion};
 use crate::shard::peers::snapshot_wire::{Offer, PartHead, Standing};
 use crate::shard::peers::visit::{self, Visit};
 
@@ -124,6 +124,16 @@ pub enum Request<'a> {
     },
     /// What does the receiver's journal of a group hold at some place?
     Journal(JournalQuestion),
+    /// Which entries of a group are damaged at the receiver, and at no node that runs whole?
+    Damaged {
+        group: GroupId,
+    },
+    /// What a node holds behind one of those places, committed or not.
+    Give {
+        node: NodeId,
+        place: JournalPlace,
+        entry: &'a [u8],
+    },
 }
 
 /// How far a journal reaches.
@@ -204,6 +214,16 @@ impl Request<'_> {
                 standing.encode(out);
             }
             Request::Journal(question) => question.encode(out),
+            Request::Damaged { group } => {
+                out.push(repair_wire::DAMAGED);
+                out.extend(group.0.to_le_bytes());
+            }
+            Request::Give { node, place, entry } => {
+                out.push(repair_wire::GIVE);
+                out.extend(node.0.to_le_bytes());
+                place.encode(out);
+                out.extend(*entry);
+            }
         }
     }
 
@@ -241,6 +261,16 @@ impl Request<'_> {
             STANDING => {
                 let group = GroupId(reader.u32()?);
                 Request::Standing { group, standing: Standing::decode(reader.rest)? }
+            }
+            repair_wire::DAMAGED => {
+                let group = GroupId(reader.u32()?);
+                reader.end()?;
+                Request::Damaged { group }
+            }
+            repair_wire::GIVE => {
+                let node = NodeId(reader.u32()?);
+                let place = JournalPlace::decode(&mut reader)?;
+                Request::Give { node, place, entry: reader.rest }
             }
             kind if repair_wire::is_question(kind) => {
                 Request::Journal(JournalQuestion::decode(kind, rest)?)

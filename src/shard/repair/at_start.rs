@@ -18,7 +18,10 @@
 //!
 //! It may also be that the others have let go of it. Then the group is opened without its journal,
 //! and waits for a snapshot (`snapshot_transfer`); but not before one of them leads it, so that
-//! they can do without this node, and without what it can still give to others that wait.
+//! they can do without this node, and without what it can still give to others.
+//!
+//! As long as a node waits it gives others what they ask for (`held`); and those that run, and so
+//! can't ask it, it asks what they lack (`give_held`).
 
 use crate::journal::format::{Entry, EntryHead, SEGMENT_HEADER_BYTES};
 use crate::journal::recovery::Truncation;
@@ -70,6 +73,21 @@ pub trait OtherNode {
     /// # Errors
     /// A sentence, if the node can't be asked.
     fn held(&mut self, place: JournalPlace) -> Result<Result<Vec<u8>, NotHeld>, String>;
+}
+
+/// Another node, which may run, as it is given what is damaged there.
+pub trait RunningNode {
+    /// The places of a group where entries are damaged there that no node has which runs.
+    ///
+    /// # Errors
+    /// A sentence, if the node can't be asked.
+    fn damaged(&mut self, group: GroupId) -> Result<Vec<JournalPlace>, String>;
+
+    /// Gives it the entry that follows such a place here, committed or not.
+    ///
+    /// # Errors
+    /// A sentence, if it can't be given.
+    fn give(&mut self, place: JournalPlace, entry: &[u8]) -> Result<(), String>;
 }
 
 /// What has come of asking a node.
@@ -279,8 +297,8 @@ impl DamageAtStart {
     }
 }
 
-/// What the files of a group hold behind a place, which names the checksum of the entry before:
-/// what a node can give to others though it isn't open. It may never have been committed.
+/// What the files of a group hold behind a place: what a node can give to others though it isn't
+/// open. It may never have been committed.
 pub fn held(
     source: &mut dyn SegmentSource,
     segment_bytes: u64,
@@ -288,7 +306,9 @@ pub fn held(
 ) -> Option<(Position, Vec<u8>)> {
     let layout = layout(segment_bytes);
     let group = place.group;
-    places_behind(&layout, place.at).into_iter().find_map(|position| {
+    let places = places_behind(&layout, place.at);
+    let places = &places[..1 + usize::from(place.previous_crc.is_some())];
+    places.iter().find_map(|&position| {
         let (segment, byte) = layout.locate(position);
         let mut read = |bytes: usize| {
             let mut into = vec![0; bytes];
@@ -296,14 +316,31 @@ pub fn held(
             (fits && source.read(group, segment, byte, &mut into).is_ok()).then_some(into)
         };
         let head = read(ENTRY_ALIGN_BYTES).and_then(|block| EntryHead::read(&block, position))?;
-        if head.entry_bytes() > ENTRY_BYTES_MAX
-            || Some(head.header.previous_crc) != place.previous_crc
-        {
+        let follows = place.previous_crc.is_none_or(|crc| crc == head.header.previous_crc);
+        if head.entry_bytes() > ENTRY_BYTES_MAX || !follows {
             return None;
         }
         let bytes = read(head.entry_bytes())?;
         Entry::read(&bytes, position).is_some().then_some((position, bytes))
     })
+}
+
+/// Gives another node what is damaged there of a group, as far as these files hold it.
+///
+/// # Errors
+/// A sentence, if the node can't be asked.
+pub fn give_held(
+    source: &mut dyn SegmentSource,
+    segment_bytes: u64,
+    group: GroupId,
+    other: &mut dyn RunningNode,
+) -> Result<(), String> {
+    for place in other.damaged(group)? {
+        if let Some((_, bytes)) = held(source, segment_bytes, place) {
+            other.give(place, &bytes)?;
+        }
+    }
+    Ok(())
 }
 
 fn believed(entry: &Entry<'_>) -> Believed {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::{
-    Damage, FoundBy, PATIENCE, PAUSE_MAX, PAUSE_MIN, Reading, Repairs, State, WHOLE_PAUSE, limit,
+    Came, Damage, FoundBy, PATIENCE, PAUSE_MAX, PAUSE_MIN, Reading, Repairs, State, WHOLE_PAUSE,
+    limit,
 };
 use crate::journal::format::Entry;
 use crate::journal::page::Page;
@@ -84,7 +85,7 @@ impl Repairs {
         }
     }
 
-    fn end(&mut self, group: GroupId, at: Position, mended: bool) {
+    pub(super) fn end(&mut self, group: GroupId, at: Position, mended: bool) {
         self.outcomes.push((group, at, mended));
         self.due = Some(Time(0));
     }
@@ -100,7 +101,7 @@ impl Repairs {
     }
 
     /// Of each group, the places for which something is under way.
-    fn under_way(&self) -> BTreeMap<GroupId, usize> {
+    pub(super) fn under_way(&self) -> BTreeMap<GroupId, usize> {
         let mut counts = BTreeMap::new();
         for ((group, _), damage) in &self.places {
             if !matches!(damage.state, State::New | State::Whole { .. } | State::Hopeless { .. }) {
@@ -121,7 +122,7 @@ impl Repairs {
             State::Asked { until, .. } | State::Whole { until, .. } | State::Hopeless { until } => {
                 Some(until)
             }
-            State::Comparing { .. } | State::Writing { .. } => None,
+            State::Comparing { .. } | State::Proving { .. } | State::Writing { .. } => None,
         });
         times.min()
     }
@@ -156,7 +157,7 @@ fn told<P: Page>(group: &Group<P>, at: Position, found_by: FoundBy, is_mendable:
 }
 
 /// Where an entry that came lies, if it is the one that is missing.
-fn check<P: Page>(
+pub(super) fn check<P: Page>(
     group: &Group<P>,
     at: Position,
     previous_crc: Option<u32>,
@@ -276,12 +277,8 @@ impl<P: Page> Shard<P> {
         let Some(bytes) = bytes else { return };
         match check(own, at, damage.previous_crc, &bytes) {
             Ok(position) => {
-                let length = bytes.len();
-                damage.state = State::Comparing { position, bytes, node: from };
-                let (segment, byte) = own.journal.locate(position);
-                let read = self.repairs.read_id(Reading::Compare { group, at });
-                let (at, bytes) = (byte, length);
-                self.outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
+                let came = Came { position, bytes, node: from, unproven: None };
+                self.compare(group, at, came);
             }
             Err(why) => {
                 let line = format!(
@@ -293,25 +290,46 @@ impl<P: Page> Shard<P> {
         }
     }
 
+    /// Reads what lies where an entry belongs that came.
+    pub(super) fn compare(&mut self, group: GroupId, at: Position, came: Came) {
+        let Some(own) = self.groups.get(group) else { return };
+        let Some(damage) = self.repairs.places.get_mut(&(group, at)) else { return };
+        let (segment, byte) = own.journal.locate(came.position);
+        let bytes = came.bytes.len();
+        damage.state = State::Comparing { came };
+        let read = self.repairs.read_id(Reading::Compare { group, at });
+        self.outputs.push_back(Output::ReadJournal { group, read, segment, at: byte, bytes });
+    }
+
     /// What lies in the place was read, or can't be.
     pub(super) fn on_compared(&mut self, group: GroupId, at: Position, there: Option<P>, now: Now) {
         let Some(index) = self.groups.index(group) else { return };
         let Some(damage) = self.repairs.places.get_mut(&(group, at)) else { return };
-        let State::Comparing { position, bytes, node } = &damage.state else { return };
-        let (position, bytes, node) = (*position, bytes.clone(), *node);
-        if there.is_some_and(|page| page.bytes() == &bytes[..]) {
+        let State::Comparing { came } = &damage.state else { return };
+        if there.as_ref().is_some_and(|page| page.bytes() == &came.bytes[..]) {
             // Most likely it was mended after it had been read. Whoever waits reads again.
-            damage.state = State::Whole { node, until: now.time + WHOLE_PAUSE };
+            damage.state = State::Whole { node: came.node, until: now.time + WHOLE_PAUSE };
             self.repairs.metrics.repaired += 1;
             return self.repairs.end(group, at, true);
         }
-        let journal = &mut self.groups.at_mut(index).journal;
-        if position < journal.start() {
+        let came = came.clone();
+        match came.is_proven_by(there.as_ref().map(Page::bytes)) {
+            true => self.put_back(index, at, came),
+            false => self.look_behind(index, at, came),
+        }
+    }
+
+    /// Writes what came in the place of what is damaged.
+    pub(super) fn put_back(&mut self, index: usize, at: Position, came: Came) {
+        let own = self.groups.at_mut(index);
+        let Some(damage) = self.repairs.places.get_mut(&(own.id, at)) else { return };
+        if came.position < own.journal.start() {
             damage.state = State::New;
             self.repairs.due = Some(Time(0));
             return;
         }
-        let write = journal.repair(position, page_of(position, &bytes));
+        let Came { position, bytes, node, .. } = came;
+        let write = own.journal.repair(position, page_of(position, &bytes));
         damage.state = State::Writing { write, position, node };
         self.give_out_journal(index);
     }
@@ -344,6 +362,7 @@ impl<P: Page> Shard<P> {
     pub(in crate::shard) fn on_repair_read(&mut self, read: ReadId, page: Option<P>, now: Now) {
         match self.repairs.reads.remove(&read) {
             Some(Reading::Compare { group, at }) => self.on_compared(group, at, page, now),
+            Some(Reading::Behind { look, at }) => self.on_behind_read(look, at, page),
             Some(Reading::Scrub(look)) => self.on_scrub_read(look, page, now),
             Some(Reading::Unreadable { look, from }) => self.on_unreadable_read(look, page, from),
             Some(Reading::Question { look, reply, wanted }) => {

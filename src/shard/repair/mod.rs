@@ -4,7 +4,8 @@
 //! same position of another node. Readers come upon damage (`fetch`, `catch_up`), and `scrub` goes
 //! through all journals to find it before they do. `mend` asks the other nodes, one after the
 //! other, checks what comes, and has it written again in its place; who waits for it reads again.
-//! `questions` answers what others ask. `look` is how all of them see what lies on the disk.
+//! `questions` answers what others ask. `given` takes what only a node has that isn't open. `look`
+//! is how all of them see what lies on the disk.
 //!
 //! Only what is committed and on this disk is ever mended: nothing else is written there any more,
 //! and no leader can have another entry in its place. What comes must follow the entry before it by
@@ -26,6 +27,7 @@ use crate::shard::repair::questions::Wanted;
 use crate::shard::repair::scrub::Scrub;
 
 pub mod at_start;
+mod given;
 mod look;
 mod mend;
 pub mod questions;
@@ -96,9 +98,11 @@ enum State {
     },
     /// What came is held against what lies there.
     Comparing {
-        position: Position,
-        bytes: Bytes,
-        node: NodeId,
+        came: Came,
+    },
+    /// What was given is held against what lies behind it.
+    Proving {
+        came: Came,
     },
     Writing {
         write: WriteId,
@@ -117,6 +121,17 @@ enum State {
     },
 }
 
+/// An entry that came from another node, and may be the one that is damaged here.
+#[derive(Clone, Debug)]
+struct Came {
+    position: Position,
+    bytes: Bytes,
+    node: NodeId,
+    /// If the node doesn't know that it is committed, it is still to be proven to be what lay here.
+    /// If it isn't, the nodes are asked again after this.
+    unproven: Option<Time>,
+}
+
 /// What a read is for.
 #[derive(Debug)]
 enum Reading {
@@ -133,6 +148,11 @@ enum Reading {
     },
     Compare {
         group: GroupId,
+        at: Position,
+    },
+    /// Of what lies behind the entry that may belong to `at`.
+    Behind {
+        look: Look,
         at: Position,
     },
 }

@@ -139,6 +139,7 @@ impl World {
             let mended = self.mend_at_start(node)?;
             self.hosts[node].awaits_others = mended.is_none();
             let Some(mended) = mended else {
+                self.give_at_start(node)?;
                 self.events.push(self.now + SECOND, Event::Start { node });
                 return Ok(());
             };

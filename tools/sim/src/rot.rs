@@ -5,27 +5,29 @@
 //! whatever groups, that a start must read, as they lie behind the last checkpoint, if somebody may
 //! not have them: because they were never committed, or because they are trimmed elsewhere. Such a
 //! node needs a leader among the others, and takes no part in any group until it has been helped.
-//! Until then it gives what it has to nobody but those who wait as well: so nothing rots, either,
-//! that only such a node would have.
 
 use std::collections::BTreeSet;
 use std::iter::empty;
 
+use bytes::Bytes;
 use hutong::journal::format::Entry;
 use hutong::journal::page::MemoryPage;
-use hutong::model::ids::{GroupId, SegmentId, WriteId, shard_of_group};
+use hutong::model::ids::{GroupId, NodeId, SegmentId, WriteId, shard_of_group};
 use hutong::model::position::{Position, Term};
 use hutong::shard::open::damage_at_start;
 use hutong::shard::peers::repair_wire::{JournalPlace, NotHeld};
-use hutong::shard::repair::at_start::{DamageAtStart, Mended, OtherNode, held};
+use hutong::shard::repair::at_start::{
+    DamageAtStart, Mended, OtherNode, RunningNode, give_held, held,
+};
 use hutong::shard::repair::questions::{gives_snapshot, leads_since};
 
 use crate::checkers::consensus::is_clear;
 use crate::disk::Disk;
 use crate::events::Event;
-use crate::host::Host;
+use crate::host::{Host, Place};
 use crate::lie::Lie;
-use crate::node::config;
+use crate::node::{Running, config};
+use crate::plan::MS;
 use crate::world::{Phase, World};
 
 impl World {
@@ -74,29 +76,7 @@ impl World {
         let may_lack = self.plan.trims() || !self.checks.consensus.is_committed(group, position);
         let waits = may_lack && is_read_at_start(&self.hosts[node], group, position);
         let is_alone = others.filter(|host| needs_others(host)).count() < minority;
-        same < minority && (!waits || is_alone) && self.is_had_elsewhere(node, group, position)
-    }
-
-    /// Whether, if this entry rots too, all that is damaged on nodes that can start is whole on
-    /// another one that can: from those that would wait they get nothing.
-    fn is_had_elsewhere(&self, node: usize, group: GroupId, position: Position) -> bool {
-        let rots = |of: usize| (of == node).then_some((group, position));
-        let waits = |of: usize| {
-            let host = &self.hosts[of];
-            needs_others(host) || of == node && is_read_at_start(host, group, position)
-        };
-        let (wait, rest): (Vec<_>, Vec<_>) = (0..self.hosts.len()).partition(|of| waits(*of));
-        if wait.is_empty() || !self.plan.trims() {
-            return true;
-        }
-        let is_whole = |of: usize, (group, at): (GroupId, Position)| {
-            let others = rest.iter().filter(|other| **other != of);
-            others.map(|other| &self.hosts[*other]).any(|host| host.disk.entry(group, at).is_some())
-        };
-        rest.iter().all(|of| {
-            let mut damaged = self.hosts[*of].rotten.iter().copied().chain(rots(*of));
-            damaged.all(|place| is_whole(*of, place))
-        })
+        same < minority && (!waits || is_alone)
     }
 
     /// An entry was written again.
@@ -146,18 +126,53 @@ impl World {
         Ok(Some(given_up))
     }
 
+    /// A node that waits gives those that run what they lack, as the runtime does.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub(crate) fn give_at_start(&mut self, node: usize) -> Result<(), String> {
+        let segment_bytes = self.plan.segment_bytes;
+        let groups: Vec<GroupId> = self.hosts[node].disk.groups_here().collect();
+        let mut disk = self.take_disk(node);
+        let others = (0..self.hosts.len()).filter(|other| *other != node);
+        for other in others.collect::<Vec<_>>() {
+            if !self.is_heard(node, other) || !self.hosts[other].is_up() {
+                continue;
+            }
+            for group in &groups {
+                let host = &mut self.hosts[other];
+                let mut asked = Asked { host, segment_bytes, from: node, given: 0 };
+                give_held(&mut disk, segment_bytes, *group, &mut asked)?;
+                let given = asked.given;
+                if given > 0 {
+                    let shard = shard_of_group(*group, self.hosts[other].shards).0;
+                    self.schedule_turn(Place { node: other, shard }, MS);
+                    self.trace.event(self.now, &[63, node as u64, other as u64, given], || {
+                        format!("node {node} gives {given} entries of group {group} to {other}")
+                    });
+                }
+            }
+        }
+        self.hosts[node].disk = disk;
+        Ok(())
+    }
+
+    /// Takes a node's disk out, to be read while others are changed.
+    fn take_disk(&mut self, node: usize) -> Disk {
+        std::mem::replace(&mut self.hosts[node].disk, Disk::new(0, empty(), self.lie))
+    }
+
     /// Asks one node after the other, until one has it.
     fn mend_some(&mut self, node: usize, damage: &mut DamageAtStart) -> Result<Mended, String> {
         let (group, segment_bytes) = (damage.group, self.plan.segment_bytes);
-        let mut disk =
-            std::mem::replace(&mut self.hosts[node].disk, Disk::new(0, empty(), self.lie));
+        let mut disk = self.take_disk(node);
         let (mut written, mut outcome) = (Vec::new(), Mended::Nothing);
         for other in (0..self.hosts.len()).filter(|other| *other != node) {
             if !self.is_heard(node, other) {
                 continue;
             }
             let host = &mut self.hosts[other];
-            let mut other_node = Asked { host, segment_bytes };
+            let mut other_node = Asked { host, segment_bytes, from: node, given: 0 };
             let mended =
                 damage.mend(&mut disk, &mut other_node, &mut |SegmentId(segment), at, bytes| {
                     written.push((Position(segment * segment_bytes + at), bytes.to_vec()));
@@ -260,6 +275,19 @@ fn reach(host: &Host, group: GroupId) -> Option<(Position, Position)> {
 struct Asked<'a> {
     host: &'a mut Host,
     segment_bytes: u64,
+    /// Who asks.
+    from: usize,
+    /// Entries that it was given.
+    given: u64,
+}
+
+impl Asked<'_> {
+    /// The shard that runs a group there.
+    fn running(&mut self, group: GroupId) -> Option<&mut Running> {
+        let node = self.host.node.as_mut()?;
+        let shard = usize::from(node.shard_of(group));
+        node.shards.get_mut(shard)
+    }
 }
 
 impl OtherNode for Asked<'_> {
@@ -284,6 +312,22 @@ impl OtherNode for Asked<'_> {
         let found = held(&mut self.host.disk, self.segment_bytes, place);
         let found = found.filter(|(at, bytes)| at.0 + bytes.len() as u64 <= end.0);
         Ok(found.map(|(_, bytes)| bytes).ok_or(NotHeld::Nothing))
+    }
+}
+
+impl RunningNode for Asked<'_> {
+    fn damaged(&mut self, group: GroupId) -> Result<Vec<JournalPlace>, String> {
+        let running = self.running(group);
+        Ok(running.map_or(Vec::new(), |running| running.shard.damaged_everywhere(group)))
+    }
+
+    fn give(&mut self, place: JournalPlace, entry: &[u8]) -> Result<(), String> {
+        let from = NodeId(self.from as u32);
+        if let Some(running) = self.running(place.group) {
+            running.shard.take_given(from, place, Bytes::copy_from_slice(entry));
+            self.given += 1;
+        }
+        Ok(())
     }
 }
 
