@@ -139,8 +139,7 @@ fn answer_all(mut stream: TcpStream, shared: &Shared) -> Result<()> {
                     put_held(found.ok_or(NotHeld::Nothing), &mut payload);
                 }
             },
-            // Who waits as well asks all others. It has no more use for what is given than for what it
-            // asks for itself.
+            // Who waits as well has no use for what is given: it asks for what it needs.
             Request::Damaged { .. } | Request::Give { .. } if is_welcome => {}
             _ => bail!("nothing else is answered here"),
         }
