@@ -215,7 +215,11 @@ impl<P: Page> Shard<P> {
             let notes = opened.notes.into_iter();
             outputs.extend(notes.map(|line| Output::Log { level: LogLevel::Info, line }));
         }
-        let own = members::groups_of_shard(catalog.layout(), config.shard, config.shards);
+        let mut own = members::groups_of_shard(catalog.layout(), config.shard, config.shards);
+        // Of groups that were added since the cluster was formed this shard's catalog may not know.
+        own.extend(files.iter().map(|files| files.group));
+        own.sort_unstable();
+        own.dedup();
         Ok(Shard {
             cluster: Cluster::new(&config),
             groups: Groups::new(config.shard, config.shards, groups),

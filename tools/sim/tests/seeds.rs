@@ -57,9 +57,10 @@ fn seeds_of_clusters_that_change_that_once_found_something_pass() {
     // that is no majority without a member which lacks what was trimmed; a connection on which an
     // answer is missing; damage where a member's last entries differ; what is left over of another
     // leader's where a member's last entries are that one's; a group that was moved before it had a
-    // leader; a partition that was known to be deleted, and was in a checkpoint all the same.
+    // leader; a partition that was known to be deleted, and was in a checkpoint all the same; a
+    // shard with nothing but an added group, which talked to nobody once it had no catalog.
     all_pass([105, 127, 228, 399, 487, 801, 1329, 1573, 2234, 2514].into_iter(), 3);
-    all_pass([3355, 4233, 4304, 4338, 4359, 6323].into_iter(), 3);
+    all_pass([3355, 4233, 4304, 4338, 4359, 6323, 7205].into_iter(), 3);
 }
 
 #[test]
