@@ -20,9 +20,10 @@ impl Replica {
     /// A member was heard that this leader has talked to in `term`, though not by a message of
     /// Raft's: it counts as one that is there.
     pub fn hear(&mut self, from: NodeId, term: Term) {
-        let is_now = self.is_leader() && term == self.term();
-        let progress = self.raw.raft.mut_prs().get_mut(raft_id(from)).filter(|_| is_now);
-        if let Some(progress) = progress {
+        if self.is_leader()
+            && term == self.term()
+            && let Some(progress) = self.raw.raft.mut_prs().get_mut(raft_id(from))
+        {
             progress.recent_active = true;
         }
     }

@@ -142,6 +142,18 @@ fn restart(broker: &mut Broker) {
     broker.restart();
 }
 
+/// How often it has become ready.
+fn ready(broker: &Broker) -> usize {
+    broker.said().matches("hutong ready:").count()
+}
+
+/// Has the next start of a node that is down read all of its journals.
+fn lose_checkpoints(broker: &Broker) {
+    for group in 0..GROUPS {
+        let _ = fs::remove_file(broker.data_dir().join(format!("group-{group}/checkpoint")));
+    }
+}
+
 fn repaired(broker: &Broker) -> f64 {
     Scrape::of(broker).sum("hutong_repaired_entries_total", &[])
 }
@@ -279,17 +291,13 @@ fn a_node_that_finds_damage_at_its_start_takes_part_when_another_has_mended_it()
         lag(away) == lag(leads)
     });
     nodes.all[away].kill();
-    // Without a checkpoint the start reads all.
-    for group in 0..3 {
-        let dir = nodes.all[away].data_dir().join(format!("group-{group}"));
-        let _ = std::fs::remove_file(dir.join("checkpoint"));
-    }
+    lose_checkpoints(&nodes.all[away]);
     for number in [20, 21] {
         flip(&find(&nodes.all[away].data_dir(), number));
     }
     // One of the others is enough: a majority is there with this node only.
     nodes.all[other].kill();
-    let ready = nodes.all[away].said().matches("hutong ready:").count();
+    let before = ready(&nodes.all[away]);
     nodes.all[away].spawn();
     wait_until("it says what is damaged", CHANGE_TIMEOUT, || {
         nodes.all[away].said().contains("this node takes part in nothing before")
@@ -298,9 +306,7 @@ fn a_node_that_finds_damage_at_its_start_takes_part_when_another_has_mended_it()
     assert!(nodes.all[away].stop().0.success(), "{}", nodes.all[away].said());
     nodes.all[away].spawn();
     nodes.all[other].spawn();
-    wait_until("it is ready", CHANGE_TIMEOUT, || {
-        nodes.all[away].said().matches("hutong ready:").count() > ready
-    });
+    wait_until("it is ready", CHANGE_TIMEOUT, || ready(&nodes.all[away]) > before);
     let said = nodes.all[away].said();
     assert!(said.contains("2 damaged entries from position"), "{said}");
     let against = nodes.all[leads].address();
@@ -329,13 +335,9 @@ fn nodes_that_are_all_damaged_after_a_loss_of_power_mend_each_other() {
     // The third stays down: none of those that start is whole.
     let (one, other) = ((leads + 1) % 3, (leads + 2) % 3);
     for (node, numbers) in [(one, [12, 20, 21]), (other, [13, 22, 30])] {
-        for group in 0..GROUPS {
-            let dir = nodes.all[node].data_dir().join(format!("group-{group}"));
-            let _ = fs::remove_file(dir.join("checkpoint"));
-        }
+        lose_checkpoints(&nodes.all[node]);
         numbers.iter().for_each(|number| flip(&find(&nodes.all[node].data_dir(), *number)));
     }
-    let ready = |node: &Broker| node.said().matches("hutong ready:").count();
     let before = ready(&nodes.all[one]) + ready(&nodes.all[other]);
     nodes.all[one].spawn();
     wait_until("it says what is damaged", CHANGE_TIMEOUT, || {
@@ -366,12 +368,8 @@ fn a_node_that_waits_gives_what_it_has_to_one_that_runs() {
     });
     // The one that waits needs 20, which nobody has who runs, and has 25.
     nodes.all.iter_mut().for_each(Broker::kill);
-    for group in 0..GROUPS {
-        let dir = nodes.all[waits].data_dir().join(format!("group-{group}"));
-        let _ = fs::remove_file(dir.join("checkpoint"));
-    }
+    lose_checkpoints(&nodes.all[waits]);
     flip(&find(&nodes.all[waits].data_dir(), 20));
-    let ready = |node: &Broker| node.said().matches("hutong ready:").count();
     for node in [leads, runs] {
         nodes.all[node].spawn();
     }

@@ -313,8 +313,8 @@ mod tests {
         assert!(layout.without_node(NodeId(3), |_| true).is_err(), "twice");
         assert!(layout.with_node(NodeId(3), "localhost", 1).is_err(), "its id is used");
         let four = add(&three(), 4);
-        let on_three: Vec<GroupId> = (0..3).map(GroupId).collect();
-        let on_three = on_three.into_iter().filter(|at| four.holders(*at).contains(&NodeId(3)));
+        let groups = (0..3).map(GroupId);
+        let on_three = groups.filter(|group| four.holders(*group).contains(&NodeId(3)));
         assert!(four.taken_by(&layout).eq(on_three));
         assert_eq!(three().taken_by(&three().with_groups(1, 3).unwrap()).count(), 0);
         let forgotten = layout.forgetting(NodeId(3)).unwrap();

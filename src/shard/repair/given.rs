@@ -35,16 +35,13 @@ impl<P: Page> Shard<P> {
     pub fn damaged_everywhere(&self, group: GroupId) -> Vec<JournalPlace> {
         let Some(own) = self.groups.get(group) else { return Vec::new() };
         let places = self.repairs.places.range((group, Position(0))..=(group, Position(u64::MAX)));
-        let places = places.filter(|((_, at), damage)| {
+        let told = places.filter_map(|(&(group, at), damage)| {
             let is_given_up = matches!(damage.state, State::Hopeless { .. });
-            is_given_up && *at >= own.journal.start() && *at < limit(own)
+            let is_needed = at >= own.journal.start() && at < limit(own);
+            let previous_crc = damage.previous_crc;
+            (is_given_up && is_needed).then_some(JournalPlace { group, at, previous_crc })
         });
-        let place = |(&(group, at), damage): (&(GroupId, Position), &super::Damage)| JournalPlace {
-            group,
-            at,
-            previous_crc: damage.previous_crc,
-        };
-        places.take(DAMAGED_PLACES_TOLD_MAX).map(place).collect()
+        told.take(DAMAGED_PLACES_TOLD_MAX).collect()
     }
 
     pub(in crate::shard) fn tell_damaged(&mut self, group: GroupId, reply: ReplyTo) {
@@ -94,28 +91,24 @@ impl<P: Page> Shard<P> {
         let group = own.id;
         let Some(damage) = self.repairs.places.get_mut(&(group, at)) else { return };
         let State::Proving { came } = &damage.state else { return };
-        let is_last = own.applied().end == look.place.at
-            && Some(own.applied().crc) == look.place.previous_crc;
-        match looked {
+        let last = own.applied();
+        let is_proven = match looked {
             Looked::Read { position, bytes } => {
                 let (segment, byte) = own.journal.locate(position);
                 let read = self.repairs.read_id(Reading::Behind { look, at });
                 let at = byte;
                 self.outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
+                return;
             }
-            Looked::Entries { .. } => {
-                let came = came.clone();
-                self.put_back(index, at, came);
-            }
-            Looked::End if is_last => {
-                let came = came.clone();
-                self.put_back(index, at, came);
-            }
-            Looked::End | Looked::Bad { .. } => {
-                let until = came.unproven.unwrap_or_default();
-                damage.state = State::Hopeless { until };
-                self.repairs.end(group, at, false);
-            }
+            Looked::Entries { .. } => true,
+            Looked::End => (last.end, Some(last.crc)) == (look.place.at, look.place.previous_crc),
+            Looked::Bad { .. } => false,
+        };
+        let came = came.clone();
+        if is_proven {
+            return self.put_back(index, at, came);
         }
+        damage.state = State::Hopeless { until: came.unproven.unwrap_or_default() };
+        self.repairs.end(group, at, false);
     }
 }

@@ -141,13 +141,13 @@ impl World {
             }
             for group in &groups {
                 let host = &mut self.hosts[other];
-                let mut asked = Asked { host, segment_bytes, from: node, given: 0 };
-                give_held(&mut disk, segment_bytes, *group, &mut asked)?;
-                let given = asked.given;
+                let mut given_to = GivenTo { host, by: node, entries: 0 };
+                give_held(&mut disk, segment_bytes, *group, &mut given_to)?;
+                let given = given_to.entries;
                 if given > 0 {
                     let shard = shard_of_group(*group, self.hosts[other].shards).0;
                     self.schedule_turn(Place { node: other, shard }, MS);
-                    self.trace.event(self.now, &[63, node as u64, other as u64, given], || {
+                    self.trace.event(self.now, &[64, node as u64, other as u64, given], || {
                         format!("node {node} gives {given} entries of group {group} to {other}")
                     });
                 }
@@ -172,7 +172,7 @@ impl World {
                 continue;
             }
             let host = &mut self.hosts[other];
-            let mut other_node = Asked { host, segment_bytes, from: node, given: 0 };
+            let mut other_node = Asked { host, segment_bytes };
             let mended =
                 damage.mend(&mut disk, &mut other_node, &mut |SegmentId(segment), at, bytes| {
                     written.push((Position(segment * segment_bytes + at), bytes.to_vec()));
@@ -275,19 +275,6 @@ fn reach(host: &Host, group: GroupId) -> Option<(Position, Position)> {
 struct Asked<'a> {
     host: &'a mut Host,
     segment_bytes: u64,
-    /// Who asks.
-    from: usize,
-    /// Entries that it was given.
-    given: u64,
-}
-
-impl Asked<'_> {
-    /// The shard that runs a group there.
-    fn running(&mut self, group: GroupId) -> Option<&mut Running> {
-        let node = self.host.node.as_mut()?;
-        let shard = usize::from(node.shard_of(group));
-        node.shards.get_mut(shard)
-    }
 }
 
 impl OtherNode for Asked<'_> {
@@ -315,17 +302,34 @@ impl OtherNode for Asked<'_> {
     }
 }
 
-impl RunningNode for Asked<'_> {
+/// A node that runs, as it is given what it lacks.
+struct GivenTo<'a> {
+    host: &'a mut Host,
+    by: usize,
+    /// So many.
+    entries: u64,
+}
+
+impl GivenTo<'_> {
+    /// The shard that runs a group there.
+    fn running(&mut self, group: GroupId) -> Option<&mut Running> {
+        let node = self.host.node.as_mut()?;
+        let shard = usize::from(node.shard_of(group));
+        node.shards.get_mut(shard)
+    }
+}
+
+impl RunningNode for GivenTo<'_> {
     fn damaged(&mut self, group: GroupId) -> Result<Vec<JournalPlace>, String> {
         let running = self.running(group);
         Ok(running.map_or(Vec::new(), |running| running.shard.damaged_everywhere(group)))
     }
 
     fn give(&mut self, place: JournalPlace, entry: &[u8]) -> Result<(), String> {
-        let from = NodeId(self.from as u32);
+        let by = NodeId(self.by as u32);
         if let Some(running) = self.running(place.group) {
-            running.shard.take_given(from, place, Bytes::copy_from_slice(entry));
-            self.given += 1;
+            running.shard.take_given(by, place, Bytes::copy_from_slice(entry));
+            self.entries += 1;
         }
         Ok(())
     }
