@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use hutong::kafka::error_code::ErrorCode;
 use hutong::kafka::record_batch::{Producer, build_batch};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -15,6 +16,8 @@ use kafka_protocol::messages::{
     ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+
+use crate::broker::wait_until;
 
 /// The version in which this client speaks Produce.
 pub const PRODUCE: i16 = 9;
@@ -113,8 +116,23 @@ impl RawClient {
 
     /// Makes a topic; panics if it can't be made.
     pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
-        let response = self.call(5, &create_topic(name, partitions, configs));
-        assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0]);
+        self.create(&create_topic(name, partitions, configs));
+    }
+
+    /// As `create_topic`. Leadership may move just then, as after a start: it asks again.
+    pub fn create(&mut self, request: &CreateTopicsRequest) {
+        let mut asked = false;
+        wait_until("the topic is made", ANSWER_TIMEOUT, || {
+            let response = self.call(5, request);
+            let topic = &response.topics[0];
+            // What was begun under one leader may be there under the next.
+            let is_there = topic.error_code == 0
+                || asked && topic.error_code == ErrorCode::TOPIC_ALREADY_EXISTS.0;
+            let again = topic.error_code == ErrorCode::NOT_CONTROLLER.0;
+            assert!(is_there || again, "{topic:?}");
+            asked = true;
+            is_there
+        });
     }
 
     /// Sends one batch to one partition and returns its answer's error code and base offset.
