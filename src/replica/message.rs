@@ -10,7 +10,7 @@ use crate::model::ids::NodeId;
 use crate::model::position::{LogIndex, Term};
 use crate::replica::log_store::Descriptor;
 use crate::replica::wire::{self, WireError};
-use crate::replica::{Replica, SILENT_TICKS, node_of, raft_id};
+use crate::replica::{ASIDE_TICKS, Replica, node_of, raft_id};
 
 /// A member that lacks no more entries than this has them in a moment.
 const NEARLY_ALL: u64 = 64;
@@ -111,7 +111,7 @@ impl Replica {
             message.msg_type,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
         );
-        if asks_for_vote && self.ticks < SILENT_TICKS {
+        if asks_for_vote && !self.may_vote_for((message.log_term, message.index)) {
             return;
         }
         message.to = raft_id(self.node);
@@ -120,12 +120,27 @@ impl Replica {
         self.after_call();
     }
 
+    /// Whether a vote may be given, by what was just started and who else asked, to a member whose
+    /// last entry has this term and index.
+    fn may_vote_for(&mut self, last: (u64, u64)) -> bool {
+        if self.silent > 0 {
+            self.longest_asked = self.longest_asked.max(last);
+        }
+        self.silent == 0 && (self.aside == 0 || last >= self.longest_asked)
+    }
+
     /// Another member says that it knows of this term. If it is a later one, this replica doesn't
     /// lead any more, and whoever is elected next leads in a term behind it.
     pub fn hear_of_term(&mut self, from: NodeId, term: Term) {
         if self.members.has(from) && term > self.term() {
             self.step_down(term);
         }
+    }
+
+    /// Leads no more, and stands again only when all others had the time to.
+    pub fn give_way(&mut self) {
+        self.aside = ASIDE_TICKS;
+        self.step_down(self.term());
     }
 
     /// Follows nobody in particular from here on, in this term or a later one.

@@ -41,9 +41,9 @@ pub use crate::replica::vote::Vote;
 /// here up to twice as much.
 const ELECTION_TICKS: usize = 10;
 
-// See `Replica::ticks`.
+// See `Replica::silent` and `Replica::aside`.
 const SILENT_TICKS: usize = 2 * ELECTION_TICKS;
-const BANNED_TICKS: usize = 2 * SILENT_TICKS;
+const ASIDE_TICKS: usize = 2 * SILENT_TICKS;
 
 /// What a replica starts from.
 #[derive(Clone, Debug)]
@@ -90,11 +90,16 @@ pub struct Replica {
     members: Members,
     /// It is the only voter.
     alone: bool,
-    /// Ticks since a member with a past was started, as far as they matter. It has lost what it had
-    /// in memory only, and doesn't know it: whoever still has it must get the chance to lead first.
-    /// So for `SILENT_TICKS` it gives no vote, and for `BANNED_TICKS` it doesn't stand itself: in
-    /// between whoever stands has asked again at least once.
-    ticks: usize,
+    /// Ticks left in which a member with a past that was just started gives no vote. It has lost
+    /// what it had in memory only, and doesn't know it: whoever still has it must get the chance to
+    /// lead first.
+    silent: usize,
+    /// Ticks left in which it doesn't stand itself. After a start these are more than the silent
+    /// ones: in between whoever stands has asked again at least once.
+    aside: usize,
+    /// Term and index of the last entry of the longest log that asked for a vote in silent ticks.
+    /// Who has less than that gets none before this replica may stand itself.
+    longest_asked: (u64, u64),
     /// The last entry that each other member has in memory, by what it said in this term.
     received: BTreeMap<u64, u64>,
     leaderships: Leaderships,
@@ -131,7 +136,7 @@ impl Replica {
             id: raft_id(start.node),
             election_tick: ELECTION_TICKS,
             min_election_tick: ELECTION_TICKS,
-            max_election_tick: BANNED_TICKS + ELECTION_TICKS,
+            max_election_tick: ASIDE_TICKS + ELECTION_TICKS,
             heartbeat_tick: 1,
             applied: applied.0,
             check_quorum: true,
@@ -158,7 +163,9 @@ impl Replica {
             election_ticks: ELECTION_TICKS,
             members: start.members,
             alone,
-            ticks: if is_new { BANNED_TICKS } else { 0 },
+            silent: if is_new { 0 } else { SILENT_TICKS },
+            aside: if is_new { 0 } else { ASIDE_TICKS },
+            longest_asked: (0, 0),
             received: BTreeMap::new(),
             leaderships: Leaderships::default(),
         };
@@ -186,7 +193,8 @@ impl Replica {
         if self.is_alone() && !self.is_leader() {
             return;
         }
-        self.ticks = (self.ticks + 1).min(BANNED_TICKS);
+        self.silent = self.silent.saturating_sub(1);
+        self.aside = self.aside.saturating_sub(1);
         self.raw.tick();
         self.after_call();
     }
@@ -344,8 +352,8 @@ impl Replica {
             let drawn = mix(self.seed, term) % ELECTION_TICKS as u64;
             self.election_ticks = ELECTION_TICKS + drawn as usize;
         }
-        let is_banned = self.ticks < BANNED_TICKS && !self.alone;
-        let ticks = if is_banned { BANNED_TICKS } else { self.election_ticks };
+        let stands_aside = self.aside > 0 && !self.alone;
+        let ticks = if stands_aside { ASIDE_TICKS } else { self.election_ticks };
         self.raw.raft.set_randomized_election_timeout(ticks);
         self.leaderships.note(self.is_leader().then_some(term));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::model::ids::NodeId;
 use crate::model::position::LogIndex;
-use crate::replica::{Replica, SILENT_TICKS, node_of};
+use crate::replica::{Replica, SILENT_TICKS, node_of, raft_id};
 
 /// One member of a group, as its leader sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,13 @@ impl Replica {
     pub fn hears_leader(&self) -> bool {
         let is_late = self.raw.raft.election_elapsed >= SILENT_TICKS;
         self.is_leader() || (self.leader().is_some() && !is_late)
+    }
+
+    /// Whether this replica leads and another member was heard since Raft last counted who is
+    /// there, as it does each election time-out.
+    pub fn hears(&self, member: NodeId) -> bool {
+        let progress = self.raw.raft.prs().get(raft_id(member));
+        member != self.node && self.is_leader() && progress.is_some_and(|it| it.recent_active)
     }
 
     /// How often this replica won an election and lost leadership again.

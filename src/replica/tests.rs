@@ -189,3 +189,71 @@ fn a_leader_that_hears_of_a_later_term_from_a_member_leads_no_longer() {
     leader.campaign();
     assert!(leader.term() >= later);
 }
+
+/// One of three that was started again with nothing but what `entries` says.
+fn restarted(node: u32, entries: Vec<(Term, Descriptor)>) -> Replica {
+    let members = Members::formed(vec![NodeId(0), NodeId(1), NodeId(2)]);
+    let vote = Vote { term: Term(1), voted_for: None };
+    Replica::new(ReplicaStart { node: NodeId(node), members, vote, entries, ..start() })
+}
+
+fn tick(replica: &mut Replica, ticks: usize) {
+    (0..ticks).for_each(|_| replica.tick());
+}
+
+#[test]
+fn who_was_just_started_votes_for_nobody_who_has_less_than_another_that_asked() {
+    let entries = vec![(Term(1), entry(1)), (Term(1), entry(2))];
+    let (mut long, mut short) = (restarted(0, entries.clone()), restarted(2, entries[..1].into()));
+    let mut voter = restarted(1, entries[..1].into());
+    // In vain, as it asks too early; what it isn't answered it asks again after a while.
+    tick(&mut voter, SILENT_TICKS - 1);
+    long.campaign();
+    tell(&mut long, &mut voter);
+    tell(&mut voter, &mut long);
+    tick(&mut voter, 1);
+    short.campaign();
+    for _ in 0..5 {
+        tell(&mut short, &mut voter);
+        tell(&mut voter, &mut short);
+    }
+    assert!(!short.is_leader() && !long.is_leader());
+    long.campaign();
+    for _ in 0..5 {
+        tell(&mut long, &mut voter);
+        tell(&mut voter, &mut long);
+    }
+    assert!(long.is_leader());
+}
+
+#[test]
+fn who_was_just_started_votes_for_who_has_less_if_who_had_more_is_gone() {
+    let entries = vec![(Term(1), entry(1)), (Term(1), entry(2))];
+    let (mut long, mut short) = (restarted(0, entries.clone()), restarted(2, entries[..1].into()));
+    let mut voter = restarted(1, entries[..1].into());
+    long.campaign();
+    tell(&mut long, &mut voter);
+    tick(&mut voter, ASIDE_TICKS);
+    short.campaign();
+    for _ in 0..5 {
+        tell(&mut short, &mut voter);
+        tell(&mut voter, &mut short);
+    }
+    assert!(short.is_leader());
+}
+
+#[test]
+fn a_leader_that_gives_way_votes_at_once_and_stands_when_the_others_had_the_time_to() {
+    let (mut leader, mut other) = led_by_the_first();
+    leader.give_way();
+    assert!(!leader.is_leader());
+    tick(&mut leader, ASIDE_TICKS - 1);
+    serve(&mut leader);
+    assert_eq!(leader.poll_message().map(|message| message.to), None, "it asks for no vote");
+    tick(&mut other, 2 * ELECTION_TICKS);
+    for _ in 0..5 {
+        tell(&mut other, &mut leader);
+        tell(&mut leader, &mut other);
+    }
+    assert!(other.is_leader());
+}

@@ -40,7 +40,7 @@ pub struct CatchUps {
     next_read: u64,
     /// Bytes sent so far.
     pub bytes: u64,
-    /// Where an entry is damaged here that isn't known to be committed.
+    /// Where an entry was damaged here in this term that wasn't known to be committed.
     damaged: Option<Position>,
 }
 
@@ -99,16 +99,6 @@ impl CatchUps {
     /// A member can't be talked to: when it comes back it is asked anew.
     pub fn forget(&mut self, member: NodeId) {
         self.members.remove(&member);
-    }
-
-    /// Whether there is damage at this position or behind it that keeps this node from leading.
-    pub fn is_damaged_behind(&self, position: Position) -> bool {
-        self.damaged.is_some_and(|at| at >= position)
-    }
-
-    /// What lay at this position and behind it is gone.
-    pub fn cut(&mut self, position: Position) {
-        self.damaged = self.damaged.filter(|at| *at < position);
     }
 }
 
@@ -184,6 +174,7 @@ impl<P: Page> Group<P> {
         if self.snapshots.lead(self.replica.term()) {
             self.catch_ups.members.clear();
             self.catch_ups.probed.clear();
+            self.catch_ups.damaged = None;
         }
     }
 
@@ -353,17 +344,25 @@ impl<P: Page> Group<P> {
     /// An entry is damaged that isn't known to be committed, and a member needs it. It isn't asked
     /// for: what others have in its place may be another one. If a majority has it, one of them
     /// can lead; and if none has, nobody needs it. So when this is seen a second time, this node
-    /// leads no more, and doesn't stand again before the entry is committed, or cut off.
+    /// leads no more and stands aside, if others can elect a leader without it.
     fn give_way(&mut self, at: Position) -> Option<CatchUpWork<P>> {
-        if self.catch_ups.damaged.replace(at) != Some(at) {
+        if self.catch_ups.damaged.replace(at) != Some(at) || !self.can_elect_another() {
             return None;
         }
-        self.replica.step_down(self.replica.term());
+        self.replica.give_way();
         let line = format!(
             "the entry at position {at}, which isn't known to be committed, is damaged here, and \
              others need it: this node leads the group no more, so that another one can"
         );
         Some(CatchUpWork::Note(LogLevel::Error, line))
+    }
+
+    /// Whether the others that are heard are a majority. One that gets a snapshot from here doesn't
+    /// vote before it has it, and who lacks what is here gets no vote of this node's.
+    fn can_elect_another(&self) -> bool {
+        let voters = self.replica.voters();
+        let can_vote = |node: &&NodeId| self.replica.hears(**node) && !self.snapshots.needs(**node);
+        voters.iter().filter(can_vote).count() > voters.len() / 2
     }
 
     /// A member has taken in a message. Returns whether it was one of those sent here.

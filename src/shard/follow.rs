@@ -273,7 +273,6 @@ impl<P: Page> Group<P> {
         }
         self.lost.extend(cut.into_iter().flat_map(|entry| entry.control));
         self.journal.truncate(to, last_crc);
-        self.catch_ups.cut(to);
         self.following.cut = Some(to);
         self.note_truncation(to);
         self.cut_progress(to);
@@ -291,12 +290,9 @@ impl<P: Page> Group<P> {
     }
 
     /// Whether all that is known to be committed is applied here, and so all changes of members
-    /// that are: with older members a majority might be none. And whether all that others may need
-    /// of a leader is whole here, as far as is known.
+    /// that are: with older members a majority might be none.
     fn may_campaign(&self) -> bool {
-        let applied = self.applied();
-        applied.index >= self.replica.committed().0
-            && !self.catch_ups.is_damaged_behind(applied.end)
+        self.applied().index >= self.replica.committed().0
     }
 
     /// Another node can't be reached.

@@ -256,7 +256,7 @@ impl<P: Page> Shard<P> {
             self.repairs.forget(group);
             // Should it come back, then as one that has lost its journal: what it had acknowledged
             // counts for those who elect a leader without having heard that it went.
-            let checkpoint = Bytes::from(marker(group));
+            let checkpoint = Bytes::from(marker(group, None));
             self.outputs.push_back(Output::RemoveGroup { group, checkpoint });
             let line = format!("group {group} is held by other nodes now, and was deleted here");
             self.outputs.push_back(Output::Log { level: LogLevel::Info, line });

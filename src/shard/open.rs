@@ -45,9 +45,9 @@ pub fn open_group<P: Page>(
 ) -> Result<Opened<P>, String> {
     let group = files.group;
     let vote_file = VoteFile::decode(&files.vote).map_err(|why| format!("group {group}: {why}"))?;
-    let is_marked = files.checkpoint.as_ref().is_some_and(|file| is_marker(file));
-    if is_marked || files.wants_snapshot {
-        return Ok(open_filling(config, files, vote_file, is_marked));
+    let marker = files.checkpoint.as_deref().filter(|file| is_marker(file));
+    if marker.is_some() || files.wants_snapshot {
+        return Ok(open_filling(config, files, vote_file, marker));
     }
     let Replayed {
         applied,
@@ -124,7 +124,7 @@ fn open_filling<P: Page>(
     config: &ShardConfig,
     files: &GroupFiles,
     vote_file: VoteFile,
-    is_marked: bool,
+    marker: Option<&[u8]>,
 ) -> Opened<P> {
     let (id, cache_bytes) = (files.group, config.journal_cache_bytes);
     let segments = Segments::new(config.segment_bytes, SegmentId(0), SegmentId(0));
@@ -142,10 +142,10 @@ fn open_filling<P: Page>(
         checkpoint: CheckpointState::new(nothing.end),
         entries: VecDeque::new(),
     });
-    group.filling = Some(Box::new(Filling::found(&files.segments, is_marked)));
-    let why = match is_marked {
-        true => "what this node had of it was given up",
-        false => "the other nodes have let go of what is damaged here",
+    group.filling = Some(Box::new(Filling::found(&files.segments, marker)));
+    let why = match marker {
+        Some(_) => "what this node had of it was given up",
+        None => "the other nodes have let go of what is damaged here",
     };
     let note = format!("group {id}: {why}: it takes no part in the group until it has a snapshot");
     Opened { group, catalog: None, notes: vec![note] }

@@ -201,27 +201,66 @@ fn a_leader_gives_way_when_who_is_being_brought_up_is_gone_as_well() {
 }
 
 #[test]
-fn a_node_that_has_no_journal_any_more_is_offered_all_that_there_was_when_it_said_so() {
+fn a_leader_that_is_damaged_does_not_give_way_while_only_one_other_can_vote() {
     let mut cluster = cluster(3);
     let leader = while_one_is_brought_up(&mut cluster, 3);
-    cluster.kill(0);
-    cluster.stall_disk(0, false);
-    // What it may have acknowledged before, for all that it knows now, and the snapshot that it was
-    // offered lacks.
-    for number in 0..3 {
-        assert_eq!(cluster.produce(leader, "meanwhile", -1), Outcome::At(number));
+    let other = 3 - leader;
+    cluster.kill(other);
+    let mut rotten = 0;
+    for offset in RECORDS..RECORDS + 40 {
+        if offset == RECORDS + 20 {
+            rotten = cluster.snapshot(leader).groups[0].append;
+        }
+        // On its own disk only.
+        let outcome = cluster.produce_value(leader, "t", 3, &[b'x'; 3500]);
+        assert_eq!(outcome, Outcome::At(offset));
     }
-    cluster.restart(0);
+    // None of it is in memory, and its start has found all of it whole.
+    cluster.kill(leader);
+    cluster.restart(leader);
+    cluster.rot_in(leader, rotten / SEGMENT_BYTES, rotten % SEGMENT_BYTES / 4096 - 1);
+    cluster.restart(other);
     cluster.run_ms(12_000);
-    let offers = cluster.log_of(leader).iter().filter_map(|line| {
-        let entry = line.split("is offered a snapshot as of entry ").nth(1)?;
-        entry.split(',').next()?.parse::<u64>().ok()
-    });
-    let offers: Vec<u64> = offers.collect();
-    assert!(matches!(offers[..], [first, last] if last >= first + 3), "{offers:?}");
+    assert!(cluster.is_elected(leader), "with a journal as long as that nobody else can be");
+    assert_eq!(cluster.said(leader, "leads the group no more"), 0);
+    cluster.stall_disk(0, false);
+    cluster.run_ms(20_000);
+    assert!(!cluster.is_marked(0));
+    assert_eq!(cluster.said(leader, "leads the group no more"), 1);
     cluster.assert_tails_agree();
-    assert_eq!(cluster.leader(), 0);
-    assert_eq!(cluster.fetch(0, "meanwhile", 0), Outcome::At(3));
+    let leader = cluster.leader();
+    let end = cluster.produce(leader, "t", -1);
+    assert_eq!(end, Outcome::At(RECORDS + 20), "what came before the damage was sent");
+}
+
+#[test]
+fn a_node_that_has_no_journal_any_more_is_offered_all_that_it_may_have_given_up() {
+    for knows in [true, false] {
+        let mut cluster = cluster(3);
+        let leader = while_one_is_brought_up(&mut cluster, 3);
+        cluster.kill(0);
+        cluster.stall_disk(0, false);
+        // All before the offer that it took; or, if it doesn't know that, also what it may have
+        // acknowledged before for all that the others know, and that snapshot lacks.
+        if !knows {
+            cluster.forget_what_was_given_up(0);
+        }
+        for number in 0..3 {
+            assert_eq!(cluster.produce(leader, "meanwhile", -1), Outcome::At(number));
+        }
+        cluster.restart(0);
+        cluster.run_ms(12_000);
+        let offers = cluster.log_of(leader).iter().filter_map(|line| {
+            let entry = line.split("is offered a snapshot as of entry ").nth(1)?;
+            entry.split(',').next()?.parse::<u64>().ok()
+        });
+        let offers: Vec<u64> = offers.collect();
+        let [first, last] = offers[..] else { panic!("{offers:?}") };
+        assert!(if knows { first == last } else { last >= first + 3 }, "{offers:?}");
+        cluster.assert_tails_agree();
+        assert_eq!(cluster.leader(), 0);
+        assert_eq!(cluster.fetch(0, "meanwhile", 0), Outcome::At(3));
+    }
 }
 
 #[test]

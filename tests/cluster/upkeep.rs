@@ -114,6 +114,12 @@ impl Cluster {
         self.nodes[node].disk.checkpoint.as_ref().is_some_and(|file| file.starts_with(b"HTFM"))
     }
 
+    /// What a marker says of before it said what was given up: that the group is being filled.
+    pub fn forget_what_was_given_up(&mut self, node: usize) {
+        let marker = self.nodes[node].disk.checkpoint.as_mut().expect("it is marked");
+        marker.truncate(12);
+    }
+
     /// Whether a node runs.
     pub fn runs(&self, node: usize) -> bool {
         self.nodes[node].shard.is_some()

@@ -67,8 +67,9 @@ pub enum Standing {
     /// It has a journal, and takes part.
     Reaches(Reach),
     /// It gave its journal up, or is about to, and waits for a snapshot. It has acknowledged
-    /// nothing in a later term than this.
-    Empty { term: Term },
+    /// nothing in a later term than this, and nothing that counts behind the entry `given_up`, if
+    /// it knows that.
+    Empty { term: Term, given_up: Option<LogIndex> },
     /// It is taking one.
     Filling(Filled),
 }
@@ -83,9 +84,11 @@ impl Standing {
                 put_chain(&reach.last, out);
                 put_chain(&reach.applied, out);
             }
-            Standing::Empty { term } => {
+            Standing::Empty { term, given_up } => {
                 out.push(EMPTY);
                 out.extend(term.0.to_le_bytes());
+                // There is no entry 0.
+                out.extend(given_up.unwrap_or_default().0.to_le_bytes());
             }
             Standing::Filling(filled) => {
                 out.push(FILLING);
@@ -108,7 +111,10 @@ impl Standing {
             REACHES => {
                 Standing::Reaches(Reach { last: chain(&mut reader)?, applied: chain(&mut reader)? })
             }
-            EMPTY => Standing::Empty { term: Term(reader.u64()?) },
+            EMPTY => Standing::Empty {
+                term: Term(reader.u64()?),
+                given_up: Some(LogIndex(reader.u64()?)).filter(|index| index.0 > 0),
+            },
             FILLING => Standing::Filling(Filled {
                 offer: Offer::decode(&mut reader)?,
                 checkpoint: reader.u64()?,
@@ -231,7 +237,8 @@ mod tests {
         for standing in [
             Standing::Absent,
             Standing::Reaches(Reach { last: entry(8), applied: entry(6) }),
-            Standing::Empty { term },
+            Standing::Empty { term, given_up: None },
+            Standing::Empty { term, given_up: Some(LogIndex(5)) },
             Standing::Filling(filled),
         ] {
             let mut bytes = Vec::new();
@@ -263,7 +270,7 @@ mod tests {
                 head: PartHead { snapshot: LogIndex(3), of: PartOf::Checkpoint, at: 0 },
                 bytes: b"",
             },
-            Request::Standing { group, standing: Standing::Empty { term } },
+            Request::Standing { group, standing: Standing::Empty { term, given_up: None } },
         ] {
             let mut bytes = Vec::new();
             request.encode(&mut bytes);

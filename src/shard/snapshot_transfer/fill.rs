@@ -19,7 +19,7 @@ use crate::shard::input::IoFailure;
 use crate::shard::output::LogLevel;
 use crate::shard::peers::snapshot_wire::{Filled, Offer, PartHead, PartOf, Standing};
 use crate::shard::snapshot_transfer::send::before_first;
-use crate::shard::snapshot_transfer::{helps, marker};
+use crate::shard::snapshot_transfer::{given_up, helps, marker};
 
 /// A member that hears nothing for so long, and has nothing to do, tells its leader so.
 const NUDGE_INTERVAL: Duration = Duration::from_secs(1);
@@ -60,6 +60,9 @@ pub struct Filling {
     stage: Stage,
     /// Whether the marker is on disk.
     marked: bool,
+    /// No entry behind this one, if it is known, was acknowledged here and counts for anybody: any
+    /// snapshot that reaches so far has all that was given up.
+    given_up: Option<LogIndex>,
     offered: Option<Offered>,
     checkpoint: Vec<u8>,
     /// The same, read.
@@ -118,6 +121,7 @@ impl Filling {
         Filling {
             stage,
             marked,
+            given_up: None,
             offered: None,
             checkpoint: Vec::new(),
             decoded: None,
@@ -135,9 +139,9 @@ impl Filling {
 
     /// What a start finds: these segments, none of which counts. With a marker in the directory
     /// they can go at once; without one they stay until a snapshot is offered.
-    pub fn found(leftovers: &[SegmentId], is_marked: bool) -> Filling {
-        let leftovers = leftovers.to_vec();
-        Filling { leftovers, ..Filling::new(Stage::Waiting, is_marked, Time(0)) }
+    pub fn found(leftovers: &[SegmentId], marker: Option<&[u8]>) -> Filling {
+        let (leftovers, given_up) = (leftovers.to_vec(), marker.and_then(given_up));
+        Filling { leftovers, given_up, ..Filling::new(Stage::Waiting, marker.is_some(), Time(0)) }
     }
 
     /// Forgets what has come; all of it is answered.
@@ -187,7 +191,7 @@ impl<P: Page> Group<P> {
                 last: filling.last,
                 flushed: self.journal.flush_position(),
             }),
-            _ => Standing::Empty { term: self.replica.term() },
+            _ => Standing::Empty { term: self.replica.term(), given_up: filling.given_up },
         }
     }
 
@@ -234,6 +238,8 @@ impl<P: Page> Group<P> {
         if filling.stage != Stage::Marking {
             filling.stage = Stage::Resting;
         }
+        // It was made for a member with this journal, or for one of which nothing was known.
+        filling.given_up.get_or_insert(offer.until.index);
         filling.offered = Some(Offered { from, offer, reply: Some(reply) });
         (filling.heard, filling.began) = (now, now);
         work.extend(self.following.abandon().into_iter().map(|to| FillWork::Refuse { to }));
@@ -390,9 +396,11 @@ impl<P: Page> Group<P> {
         if is_marked {
             return self.clear(now, work);
         }
-        self.filling_mut().stage = Stage::Marking;
+        let filling = self.filling_mut();
+        filling.stage = Stage::Marking;
+        let given_up = filling.given_up;
         self.checkpoint.begin();
-        let bytes = marker(self.id).into();
+        let bytes = marker(self.id, given_up).into();
         work.push(FillWork::WriteCheckpoint { position: self.checkpoint.position, bytes });
     }
 

@@ -23,23 +23,35 @@ mod turn;
 
 use crate::journal::format::checksum;
 use crate::model::ids::GroupId;
+use crate::model::position::LogIndex;
 use crate::shard::group::Chain;
 use crate::shard::peers::wire::Reach;
 
 /// What a checkpoint file begins with as long as its group is being filled.
 const MARKER: [u8; 4] = *b"HTFM";
 
-/// The file that stands in the place of a checkpoint while a group is being filled.
-pub fn marker(group: GroupId) -> Vec<u8> {
+/// The file that stands in the place of a checkpoint while a group is being filled. Of what was
+/// given up nothing that counts lies behind the entry `given_up`, if that is known.
+pub fn marker(group: GroupId, given_up: Option<LogIndex>) -> Vec<u8> {
+    let mut body = group.0.to_le_bytes().to_vec();
+    body.extend(given_up.unwrap_or_default().0.to_le_bytes());
     let mut out = MARKER.to_vec();
-    out.extend(checksum(&group.0.to_le_bytes()).to_le_bytes());
-    out.extend(group.0.to_le_bytes());
+    out.extend(checksum(&body).to_le_bytes());
+    out.extend(body);
     out
 }
 
 /// Whether a checkpoint file says that its group is being filled.
 pub fn is_marker(file: &[u8]) -> bool {
     file.starts_with(&MARKER)
+}
+
+/// What a marker says of what was given up. Those of before this was known say nothing.
+pub fn given_up(marker: &[u8]) -> Option<LogIndex> {
+    let body = marker.get(8..20)?;
+    let is_whole = marker[4..8] == checksum(body).to_le_bytes();
+    let index = LogIndex(u64::from_le_bytes(body[4..].try_into().expect("eight bytes")));
+    (is_whole && index > LogIndex(0)).then_some(index)
 }
 
 /// Whether a snapshot that ends with `until` is of use to a member that has a journal, and safe
@@ -62,7 +74,7 @@ mod tests {
     use crate::journal::page::MemoryPage;
     use crate::journal::source::{GroupFiles, SegmentSource};
     use crate::model::ids::{ConnectionId, NodeId, SegmentId};
-    use crate::model::position::{LogIndex, Position, Term};
+    use crate::model::position::{Position, Term};
     use crate::model::time::Time;
     use crate::replica::vote::{Vote, VoteFile};
     use crate::shard::follow::ReplyTo;
@@ -78,9 +90,24 @@ mod tests {
 
     #[test]
     fn a_marker_is_no_checkpoint() {
-        assert!(is_marker(&marker(GroupId(7))));
-        assert!(checkpoint::decode(&marker(GroupId(7))).is_err());
+        for index in [None, Some(LogIndex(1 << 40))] {
+            let marker = marker(GroupId(7), index);
+            assert!(is_marker(&marker));
+            assert!(checkpoint::decode(&marker).is_err());
+            assert_eq!(given_up(&marker), index);
+        }
         assert!(!is_marker(b"HTCP"));
+    }
+
+    #[test]
+    fn a_marker_that_is_damaged_or_from_before_says_nothing_of_what_was_given_up() {
+        let marker = marker(GroupId(7), Some(LogIndex(9)));
+        for byte in 4..marker.len() {
+            let mut damaged = marker.clone();
+            damaged[byte] ^= 4;
+            assert_eq!((is_marker(&damaged), given_up(&damaged)), (true, None), "byte {byte}");
+        }
+        assert_eq!(given_up(&marker[..12]), None);
     }
 
     struct NoFiles;
@@ -98,7 +125,7 @@ mod tests {
         let (_, slot) = VoteFile::default().next(Vote { term, voted_for: None });
         let mut vote = vec![0; slot.len()];
         vote.extend(slot);
-        let (group, checkpoint) = (GroupId(0), Some(marker(GroupId(0))));
+        let (group, checkpoint) = (GroupId(0), Some(marker(GroupId(0), None)));
         let files = GroupFiles { vote, checkpoint, ..GroupFiles::new(group) };
         open_group(&config, &files, &mut NoFiles).expect("it opens").group
     }
@@ -106,7 +133,7 @@ mod tests {
     #[test]
     fn a_member_without_a_journal_takes_no_offer_of_who_led_before() {
         let mut group = emptied(Term(9));
-        let empty = Standing::Empty { term: Term(9) };
+        let empty = Standing::Empty { term: Term(9), given_up: None };
         assert_eq!(group.standing(), empty);
         let (start, until) = (Position(SEGMENT_HEADER_BYTES), entry(20, 5));
         let offer = |term| Offer { start, until, checkpoint_bytes: 10, term: Term(term) };

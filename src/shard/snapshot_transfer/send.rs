@@ -217,9 +217,14 @@ impl Snapshots {
         members.map(|it| it.has).chain(kept).min()
     }
 
-    /// Members that are being given one.
+    /// Members that are being given one, or will be.
     pub fn count(&self) -> usize {
         self.members.values().filter(|it| it.stage != Stage::Done).count()
+    }
+
+    /// Whether a member is one of these.
+    pub fn needs(&self, node: NodeId) -> bool {
+        self.members.get(&node).is_some_and(|it| it.stage != Stage::Done)
     }
 
     /// A member that has its snapshot catches up.
@@ -356,12 +361,12 @@ impl<P: Page> Group<P> {
                 work.extend(self.on_reach(from, reach, now));
                 work
             }
-            Standing::Empty { term } if term > self.replica.term() => {
+            Standing::Empty { term, .. } if term > self.replica.term() => {
                 // Who has led since may have counted on what it had: that has to be found out.
                 self.replica.hear_of_term(from, term);
                 Vec::new()
             }
-            Standing::Empty { .. } => {
+            Standing::Empty { given_up, .. } => {
                 let offered = self.snapshots.members.get(&from).map(|sending| sending.stage);
                 match offered {
                     // It is busy giving up its own journal.
@@ -369,7 +374,7 @@ impl<P: Page> Group<P> {
                         self.snapshots.heard(from, now);
                     }
                     Some(Stage::Damaged(_)) => {}
-                    _ => self.want_anew(from, now),
+                    _ => self.want_anew(from, given_up, now),
                 }
                 self.catch_up(now)
             }
@@ -381,16 +386,21 @@ impl<P: Page> Group<P> {
     }
 
     /// A member has nothing. What it had and has acknowledged to this leader, or to one before,
-    /// lies before the last entry here by now, or doesn't count: a snapshot that reaches so far has
-    /// it.
-    fn want_anew(&mut self, from: NodeId, now: Time) {
+    /// lies up to the entry `given_up`; if that isn't known, before the last entry here by now. Or
+    /// it doesn't count. A snapshot that reaches so far has it.
+    fn want_anew(&mut self, from: NodeId, given_up: Option<LogIndex>, now: Time) {
+        let own = self.reach().last;
+        let last = Chain { index: given_up.unwrap_or(own.index), ..own };
+        let reach = Reach { last, applied: Chain::default() };
         let known = self.snapshots.members.get_mut(&from);
         if let Some(wanting) = known.filter(|it| matches!(it.stage, Stage::Wanting(_))) {
             wanting.heard = now;
+            if given_up.is_some() {
+                wanting.stage = Stage::Wanting(reach);
+            }
             return;
         }
         self.snapshots.members.remove(&from);
-        let reach = Reach { last: self.reach().last, applied: Chain::default() };
         self.snapshots.want(from, reach, now);
     }
 
@@ -461,7 +471,8 @@ impl<P: Page> Group<P> {
             && at >= self.journal.start()
             && offer.until.end <= self.applied().end;
         if !has_rest {
-            return self.want_anew(from, now);
+            // It took the offer, so it has given up nothing behind that.
+            return self.want_anew(from, Some(offer.until.index), now);
         }
         let mut sending = Sending::new(Stage::Sent, offer, None, now);
         sending.has = at;

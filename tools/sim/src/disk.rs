@@ -19,6 +19,7 @@ use hutong::replica::vote::VOTE_FILE_BYTES;
 use hutong::shard::NodeAddress;
 use hutong::shard::checkpoint;
 use hutong::shard::input::{Input, IoFailure};
+use hutong::shard::snapshot_transfer::is_marker;
 
 use crate::lie::Lie;
 use crate::random::Random;
@@ -652,6 +653,12 @@ impl Disk {
         let checkpoint = self.groups.get(&group.0).and_then(|files| files.checkpoint.as_ref());
         let decoded = checkpoint.and_then(|bytes| checkpoint::decode(bytes).ok());
         decoded.map_or(Position(0), |checkpoint| checkpoint.applied.end)
+    }
+
+    /// Whether a group's journal was given up for a snapshot, which isn't there yet.
+    pub fn is_given_up(&self, group: GroupId) -> bool {
+        let checkpoint = self.groups.get(&group.0).and_then(|files| files.checkpoint.as_ref());
+        checkpoint.is_some_and(|bytes| is_marker(bytes))
     }
 
     /// What is found of a group at a start.

@@ -5,6 +5,7 @@
 //! whatever groups, that a start must read, as they lie behind the last checkpoint, if somebody may
 //! not have them: because they were never committed, or because they are trimmed elsewhere. Such a
 //! node needs a leader among the others, and takes no part in any group until it has been helped.
+//! One that waits for a snapshot counts like these.
 
 use std::collections::BTreeSet;
 use std::iter::empty;
@@ -258,9 +259,14 @@ fn is_read_at_start(host: &Host, group: GroupId, position: Position) -> bool {
     position >= host.disk.read_from(group)
 }
 
-/// Whether there is damage that a start would come upon.
+/// Whether there is damage that a start would come upon, or a group without a journal.
 fn needs_others(host: &Host) -> bool {
-    host.rotten.iter().any(|(group, position)| is_read_at_start(host, *group, *position))
+    let shards = host.node.iter().flat_map(|node| &node.shards);
+    let mut groups = shards.flat_map(|running| running.shard.groups().iter());
+    let mut rotten = host.rotten.iter();
+    groups.any(|group| group.is_filling())
+        || host.disk.groups_here().any(|group| host.disk.is_given_up(group))
+        || rotten.any(|(group, position)| is_read_at_start(host, *group, *position))
 }
 
 /// What of a group a node has for sure, and knows to be committed.
