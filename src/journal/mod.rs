@@ -439,6 +439,14 @@ impl<P: Page> Journal<P> {
         self.segments.next_segment_start(position)
     }
 
+    /// The end of what an entry can have that begins at `position` or behind it in the same
+    /// segment, and is on disk: that of the segment, or of what is flushed. What says that it goes
+    /// on behind that is damaged.
+    pub fn readable_until(&self, position: Position) -> Position {
+        let next = self.segments.next_segment_start(position);
+        Position(next.0 - format::SEGMENT_HEADER_BYTES).min(self.flush.flushed())
+    }
+
     /// Whether the first entry of a segment lies at `position`.
     pub fn is_segment_start(&self, position: Position) -> bool {
         self.segments.locate(position).1 == format::SEGMENT_HEADER_BYTES

@@ -441,7 +441,7 @@ impl<P: Page> Group<P> {
         now: Time,
     ) -> Option<CatchUpWork<P>> {
         let up = self.catch_ups.members.get_mut(&node)?;
-        let found = whole_entries(page.bytes(), at, up.sent, self.journal.flush_position());
+        let found = whole_entries(page.bytes(), at, up.sent, self.journal.readable_until(at));
         match found {
             Found::Entries { entries, last, end, cut_off } => {
                 let previous = (up.sent.index, up.sent.term);
@@ -510,7 +510,8 @@ fn next_read(entry_bytes: Option<usize>) -> usize {
     large.map_or(READ_CHUNK_BYTES, |bytes| bytes + ENTRY_ALIGN_BYTES)
 }
 
-/// The whole entries at the front of `bytes`, which lie at `position` and follow `previous`.
+/// The whole entries at the front of `bytes`, which lie at `position` and follow `previous`. None
+/// of them ends behind `until`.
 pub(super) fn whole_entries(
     bytes: &[u8],
     position: Position,

@@ -43,8 +43,9 @@ fn assert_silent(cluster: &Cluster) {
 
 #[test]
 fn a_consumer_gets_what_has_rotted_on_the_leader_from_another_node() {
-    // In the data, in the checksum, in the size, in the position, in the chain, in the magic.
-    for byte in [150, 5, 9, 17, 57, 0] {
+    // In the data, in the checksum, in the size, to what there could be and to more than there is,
+    // in the position, in the chain, in the magic.
+    for byte in [150, 5, 9, 10, 17, 57, 0] {
         let mut cluster = filled(0);
         let leader = cluster.leader();
         let position = cluster.position_of(leader, 20);
@@ -204,8 +205,9 @@ fn what_was_mended_while_the_scrub_read_it_is_no_end_of_the_scrub() {
 
 #[test]
 fn a_member_that_is_behind_gets_what_has_rotted_on_the_leader_as_well() {
-    // In the data, in the checksum, in the size, in the index, in the chain.
-    for byte in [150, 5, 9, 27, 57] {
+    // In the data, in the checksum, in the size, to what there could be and to more than there is,
+    // in the index, in the chain.
+    for byte in [150, 5, 9, 10, 27, 57] {
         let mut cluster = filled(0);
         let leader = cluster.leader();
         let away = (leader + 1) % 3;
@@ -222,6 +224,40 @@ fn a_member_that_is_behind_gets_what_has_rotted_on_the_leader_as_well() {
         assert_eq!(repairs(&cluster, leader), (2, 2), "byte {byte}");
         cluster.assert_journals_agree();
         assert_eq!(cluster.leader(), leader);
+    }
+}
+
+#[test]
+fn a_size_that_has_rotted_to_more_than_is_left_of_its_segment_is_seen_by_all_who_read_it() {
+    for reader in ["consumer", "member"] {
+        let mut cluster = Cluster::start_with(3, |_, config| {
+            config.segment_bytes = 64 << 10;
+            config.journal_cache_bytes = 16 << 10;
+        });
+        cluster.create_topic("t", 1);
+        let leader = cluster.leader();
+        let away = (leader + 1) % 3;
+        cluster.kill(away);
+        for number in 0..RECORDS {
+            let outcome = cluster.produce_value(leader, "t", -1, &[b'x'; 3500]);
+            assert_eq!(outcome, Outcome::At(number));
+        }
+        // It says that it has 65,000 bytes more than it has: less than come behind it.
+        cluster.rot_byte(leader, 1, 3, 9);
+        if reader == "member" {
+            cluster.restart(away);
+            cluster.run_ms(6000);
+        } else {
+            let first = cluster.fetch(leader, "t", 0);
+            assert!(matches!(first, Outcome::At(1..RECORDS)), "{first:?}");
+            let Outcome::At(next) = first else { unreachable!() };
+            assert_eq!(cluster.fetch(leader, "t", next), Outcome::At(RECORDS));
+            cluster.restart(away);
+            cluster.run_ms(3000);
+        }
+        assert_eq!(repairs(&cluster, leader), (1, 1), "found by a {reader}");
+        assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
+        cluster.assert_tails_agree();
     }
 }
 

@@ -350,16 +350,17 @@ fn a_node_whose_damage_lies_where_the_others_have_trimmed_gets_a_snapshot() {
 
 #[test]
 fn what_has_rotted_is_mended_before_it_is_sent() {
-    // In its midst, and where it begins, before which nothing is known.
-    for (segment, entry) in [(2, 3), (0, 0)] {
+    // In its midst, and where it begins, before which nothing is known. In the data, and in the
+    // size, to more than is left of its segment.
+    for (segment, entry, byte) in [(2, 3, 150), (2, 3, 9), (0, 0, 150), (0, 0, 9)] {
         let mut cluster = cluster(3);
         let leader = while_one_is_away(&mut cluster, 3);
         let segment = cluster.first_segment(leader) + segment;
-        cluster.rot_in(leader, segment, entry);
+        cluster.rot_byte(leader, segment, entry, byte);
         cluster.restart(0);
         assert_brought_up(&mut cluster);
         let counted = cluster.snapshot(leader).repairs;
-        assert_eq!((counted.damaged, counted.repaired), (1, 1));
+        assert_eq!((counted.damaged, counted.repaired), (1, 1), "{segment} {entry} {byte}");
     }
 }
 

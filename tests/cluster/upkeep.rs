@@ -103,10 +103,15 @@ impl Cluster {
         self.nodes[node].disk.segments.iter().min().map_or(0, |segment| segment.0)
     }
 
-    /// A byte of an entry of a segment rots on a node's disk.
+    /// A byte of the records of an entry of a segment rots on a node's disk.
     pub fn rot_in(&mut self, node: usize, segment: u64, entry: u64) {
-        let byte = BLOCK as u64 * (1 + entry) + 150;
-        self.nodes[node].disk.rot(SegmentId(segment), byte, 1);
+        self.rot_byte(node, segment, entry, 150);
+    }
+
+    /// A byte of an entry of a segment, all of whose entries are of the smallest size, rots.
+    pub fn rot_byte(&mut self, node: usize, segment: u64, entry: u64, byte: u64) {
+        let at = BLOCK as u64 * (1 + entry) + byte;
+        self.nodes[node].disk.rot(SegmentId(segment), at, 1);
     }
 
     /// Whether a node's disk says that its group is being filled.

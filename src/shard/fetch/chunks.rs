@@ -83,6 +83,8 @@ pub enum For {
 #[derive(Debug)]
 struct Reading {
     start: Position,
+    /// No entry ends behind this that begins in what is read.
+    until: Position,
     readers: Vec<Reader>,
     ahead: u32,
     /// The journal was cut off since: what is read may be what was there before.
@@ -177,7 +179,8 @@ impl<P: Page> Chunks<P> {
             return;
         }
         let (segment, at) = journal.locate(position);
-        let left = (journal.segment_bytes() - at).min(journal.flush_position().0 - position.0);
+        let until = journal.readable_until(position);
+        let left = until.0 - position.0;
         let bytes = match end {
             Some(end) => end.0 - position.0,
             None => (bytes_min.max(READ_CHUNK_BYTES) as u64).min(left),
@@ -185,7 +188,8 @@ impl<P: Page> Chunks<P> {
         let read = ReadId(self.next_read);
         self.next_read += 1;
         let readers = reader.into_iter().collect();
-        self.reads.insert((group, read), Reading { start: position, readers, ahead, stale: false });
+        let reading = Reading { start: position, until, readers, ahead, stale: false };
+        self.reads.insert((group, read), reading);
         outputs.push_back(Output::ReadJournal { group, read, segment, at, bytes });
     }
 
@@ -207,7 +211,7 @@ impl<P: Page> Chunks<P> {
         if reading.stale {
             return (reading.readers, Ok(()));
         }
-        let chunk = Chunk::check(group, reading.start, reading.ahead, page);
+        let chunk = Chunk::check(group, reading.start, reading.until, reading.ahead, page);
         let follows = self.kept.iter().any(|kept| kept.group == group && kept.end == chunk.start);
         let more = matches!(chunk.then, Then::More { .. }) && follows;
         if more && chunk.ahead < READ_AHEAD_CHUNKS && !self.holds(group, chunk.end) {
@@ -239,8 +243,8 @@ impl<P: Page> Chunks<P> {
 }
 
 impl<P: Page> Chunk<P> {
-    /// Checks the entries of a page that was read from `start`.
-    fn check(group: GroupId, start: Position, ahead: u32, page: P) -> Chunk<P> {
+    /// Checks the entries of a page that was read from `start`, none of which ends behind `until`.
+    fn check(group: GroupId, start: Position, until: Position, ahead: u32, page: P) -> Chunk<P> {
         let bytes = page.bytes();
         let mut at = 0;
         let then = loop {
@@ -249,7 +253,8 @@ impl<P: Page> Chunk<P> {
             if rest.is_empty() {
                 break Then::More { bytes: ENTRY_ALIGN_BYTES };
             }
-            let Some(head) = EntryHead::read(rest, position) else { break Then::NextSegment };
+            let head = EntryHead::read(rest, position).filter(|head| head.end() <= until);
+            let Some(head) = head else { break Then::NextSegment };
             if head.entry_bytes() > rest.len() {
                 break Then::More { bytes: head.entry_bytes() };
             }

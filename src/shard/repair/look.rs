@@ -6,7 +6,7 @@
 //! but by a repair.
 
 use crate::journal::Journal;
-use crate::journal::format::{Entry, EntryHead, SEGMENT_HEADER_BYTES};
+use crate::journal::format::{Entry, EntryHead};
 use crate::journal::page::Page;
 use crate::limits::{ENTRY_ALIGN_BYTES, ENTRY_BYTES_MAX};
 use crate::model::position::Position;
@@ -55,8 +55,7 @@ impl Look {
         if self.reading >= limit {
             return Looked::End;
         }
-        let segment_end = journal.next_segment_start(self.reading).0 - SEGMENT_HEADER_BYTES;
-        let left = segment_end.min(limit.0) - self.reading.0;
+        let left = journal.readable_until(self.reading).min(limit).0 - self.reading.0;
         let bytes = (self.bytes as u64).min(left) as usize;
         Looked::Read { position: self.reading, bytes }
     }

@@ -519,8 +519,8 @@ impl<P: Page> Group<P> {
             _ => Some(sending.sent),
         };
         let found = previous.map_or(Found::Nothing, |previous| {
-            let flushed = self.journal.flush_position();
-            whole_entries(page.bytes(), at, previous, until.end.min(flushed))
+            let until = until.end.min(self.journal.readable_until(at));
+            whole_entries(page.bytes(), at, previous, until)
         });
         match found {
             Found::Entries { last, end, .. } => {
