@@ -524,6 +524,24 @@ fn who_was_cut_off_while_it_was_removed_is_told_so() {
 }
 
 #[test]
+fn who_is_forgotten_before_it_has_heard_that_it_is_out_hears_it_all_the_same() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let gone = (leader + 1) % 3;
+    let node = NodeId(gone as u32);
+    cluster.change(leader, Change::Remove { node }).expect("it is removed");
+    while cluster.members().0.contains(&node.0) {
+        cluster.run_ms(1);
+    }
+    cluster.change(leader, Change::Forget { node }).expect("it is forgotten");
+    assert_eq!(cluster.groups_of(gone), 1, "it has had no time");
+    cluster.run_ms(3000);
+    assert_eq!(cluster.groups_of(gone), 0);
+    cluster.run_ms(12_000);
+    assert!(cluster.said(leader, "isn't of this cluster any more") > 0);
+}
+
+#[test]
 fn who_has_no_catalog_any_more_still_hands_over_what_only_it_holds() {
     let mut cluster = Cluster::start(3);
     let change = Change::AddGroups { count: 1, copies: 1 };

@@ -76,6 +76,8 @@ pub struct Link<P> {
     /// Frames that have come and not been looked at.
     pub received: Vec<Bytes>,
     pub last_heard: Time,
+    /// When it is to be closed, if its node is of the cluster no more.
+    pub leaves_at: Option<Time>,
     /// Since when nothing more can be asked, as an answer is missing.
     full_since: Option<Time>,
     /// What leaves at the end of the turn: parts, and the small things behind them.
@@ -97,6 +99,7 @@ impl<P> Link<P> {
             incoming: Incoming::default(),
             received: Vec::new(),
             last_heard: now,
+            leaves_at: None,
             full_since: None,
             parts: Vec::new(),
             tail: Vec::new(),
@@ -125,6 +128,9 @@ impl<P> Link<P> {
         match self.outstanding.is_full() {
             true => _ = self.full_since.get_or_insert(now),
             false => self.full_since = None,
+        }
+        if self.leaves_at.is_some_and(|at| at <= now) {
+            return Some("isn't of this cluster any more".into());
         }
         if !self.outstanding.is_empty() && now.since(self.last_heard) > SILENCE_MAX {
             return Some(format!("has been silent for {SILENCE_MAX:?}"));

@@ -40,6 +40,9 @@ pub mod wire;
 /// Who was heard so lately is still there.
 const ALIVE: Duration = Duration::from_millis(300);
 
+/// How long a node that was removed is talked to: it asks several times in a second.
+const FAREWELL: Duration = Duration::from_secs(10);
+
 /// What other nodes have said.
 #[derive(Debug)]
 pub enum PeerEvent {
@@ -190,27 +193,34 @@ impl<P> Peers<P> {
         self.epoch = layout.epoch;
         self.members = layout.nodes.keys().copied().collect();
         let nodes: Vec<NodeId> = self.members.iter().copied().collect();
-        let gone: Vec<ConnectionId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.peer.as_ref().is_some_and(|peer| !self.is_welcome(peer)))
-            .map(|(connection, _)| *connection)
-            .collect();
-        for connection in gone {
-            self.note(format!("{} isn't of this cluster any more", self.who(connection)));
-            self.close(connection, now);
-        }
+        self.say_farewell(now);
         self.dials.forget_all_but(&nodes);
         for node in nodes {
             self.plan(node, now);
         }
     }
 
-    /// Whether a node that is connected is of the cluster, and is the one that the cluster knows.
-    fn is_welcome(&self, peer: &Peer) -> bool {
-        let known = self.directories.get(&peer.place.node);
-        self.members.contains(&peer.place.node)
-            && known.is_none_or(|known| *known == peer.directory)
+    /// Nodes that were removed are talked to for a while yet: they may not have heard of which
+    /// groups they are out, and there is nobody else who would tell them. Those who come in the
+    /// place of another are not.
+    fn say_farewell(&mut self, now: Time) {
+        let mut gone = Vec::new();
+        for (connection, link) in &mut self.links {
+            let Some(peer) = &link.peer else { continue };
+            let node = peer.place.node;
+            if !self.members.contains(&node) {
+                link.leaves_at.get_or_insert(now + FAREWELL);
+                continue;
+            }
+            link.leaves_at = None;
+            if self.directories.get(&node).is_some_and(|known| *known != peer.directory) {
+                gone.push(*connection);
+            }
+        }
+        for connection in gone {
+            self.note(format!("{} isn't of this cluster any more", self.who(connection)));
+            self.close(connection, now);
+        }
     }
 
     /// Asks a node that leads a group who belongs to it.
