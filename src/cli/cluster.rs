@@ -97,10 +97,17 @@ impl Cluster {
         self.connections.get_mut(&id).ok_or_else(|| anyhow!("broker {id} is gone"))
     }
 
-    /// The connection to the controller, as far as the cluster has told us who it is.
+    /// The connection to the controller, as far as the cluster has told us who it is. While there
+    /// is none, as in an election, it is waited for.
     pub fn controller(&mut self) -> anyhow::Result<&mut Connection> {
-        if self.controller.is_none() {
-            self.metadata(Some(&[]))?;
+        for tried in 1..=CONTROLLER_TRIES {
+            if self.controller.is_none() {
+                self.metadata(Some(&[]))?;
+            }
+            if self.controller.is_some() {
+                break;
+            }
+            std::thread::sleep(CONTROLLER_PAUSE * tried);
         }
         let id = self.controller.ok_or_else(|| anyhow!("the cluster has no controller now"))?;
         self.broker(id)
