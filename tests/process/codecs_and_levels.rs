@@ -32,7 +32,8 @@ impl ProducerContext for Acknowledged {
     }
 }
 
-/// Sends a few records to each partition and waits until all are acknowledged.
+/// Sends a few records to each partition and waits until all are acknowledged. Returns them in the
+/// order in which they were sent.
 fn send(
     bootstrap: &str,
     topic: &str,
@@ -56,7 +57,11 @@ fn send(
         }
     }
     producer.flush(Duration::from_secs(60)).unwrap();
-    std::mem::take(&mut *acknowledged.0.lock().unwrap())
+    let mut acknowledged = std::mem::take(&mut *acknowledged.0.lock().unwrap());
+    // They are told in two threads, the producer's own and this one.
+    let number = |value: &str| value.split('/').nth(2).and_then(|it| it.parse::<usize>().ok());
+    acknowledged.sort_by_key(|(_, _, value)| number(value).expect("it has a number"));
+    acknowledged
 }
 
 #[test]

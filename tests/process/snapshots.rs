@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use hutong::journal::format::Entry;
 use hutong::kafka::error_code::ErrorCode;
+use hutong::kafka::record_batch::{Producer, build_batch};
 use hutong::model::position::Position;
 
 use crate::broker::{Broker, wait_until};
 use crate::nodes::Nodes;
-use crate::raw::{RawClient, create_topic, one_record};
+use crate::raw::{RawClient, create_topic, now_ms};
 use crate::records::watermarks;
 use crate::scrape::Scrape;
 
@@ -40,12 +41,15 @@ fn create_replicated(nodes: &Nodes, name: &str, partitions: i32, configs: &[(&st
     });
 }
 
-/// Appends a record, wherever the partition is led.
-fn produce(nodes: &Nodes, partition: i32, value: &[u8]) {
+/// Appends a partition's record `number`, of so many bytes, wherever it is led. It is numbered, as
+/// one without an answer may be there all the same.
+fn produce(nodes: &Nodes, partition: i32, number: i64, bytes: usize) {
+    let producer = Producer { id: 4711, epoch: 0, base_sequence: number as i32 };
+    let batch = build_batch(&[(None, &vec![b'v'; bytes])], now_ms(), producer);
     wait_until("a record is taken", TIMEOUT, || {
         nodes.all.iter().filter(|node| node.runs()).any(|node| {
             let mut client = RawClient::connect(&node.address());
-            client.produce("short", partition, value.to_vec()).0 == 0
+            client.produce("short", partition, batch.clone()).0 == 0
         })
     });
 }
@@ -111,8 +115,8 @@ fn rot(node: &Broker, group: u32) {
 fn a_node_that_was_away_while_the_others_trimmed_is_brought_up_by_a_snapshot() {
     let mut nodes = Nodes::start(3, &["--metrics", "127.0.0.1:0"]);
     create_replicated(&nodes, "short", 2, &[("retention.bytes", KEEP_BYTES)]);
-    for _ in 0..FIRST {
-        (0..2).for_each(|partition| produce(&nodes, partition, &one_record(100)));
+    for number in 0..FIRST {
+        (0..2).for_each(|partition| produce(&nodes, partition, number, 100));
     }
     wait_until("the node has them on disk", TIMEOUT, || {
         let entries = (0..2).map(|group| journal(&nodes.all[2].data_dir(), group, &[0]).len());
@@ -122,11 +126,10 @@ fn a_node_that_was_away_while_the_others_trimmed_is_brought_up_by_a_snapshot() {
     // Of the other group it just lacks what comes.
     rot(&nodes.all[2], 1);
     // Whoever led what it led.
-    (0..2).for_each(|partition| produce(&nodes, partition, &one_record(100)));
+    (0..2).for_each(|partition| produce(&nodes, partition, FIRST, 100));
     create_replicated(&nodes, "meanwhile", 1, &[]);
-    let record = one_record(MEGABYTE - 1000);
-    for number in 0..2 * RECORDS as i32 {
-        produce(&nodes, number % 2, &record);
+    for number in FIRST + 1..=FIRST + RECORDS {
+        (0..2).for_each(|partition| produce(&nodes, partition, number, MEGABYTE - 1000));
     }
     let freed = |nodes: &Nodes| {
         let groups = (0..2).flat_map(|group| (0..2).map(move |node| (group, node)));
@@ -166,7 +169,7 @@ fn a_node_that_was_away_while_the_others_trimmed_is_brought_up_by_a_snapshot() {
     // It counts for a majority: the first node may go.
     nodes.all[0].kill();
     for partition in 0..2 {
-        produce(&nodes, partition, &one_record(100));
+        produce(&nodes, partition, FIRST + RECORDS + 1, 100);
         let (start, end) = watermarks(&nodes.all[2].address(), "short", partition);
         assert_eq!(end, FIRST + RECORDS + 2);
         assert!(start > RECORDS / 2);
