@@ -68,8 +68,8 @@ enum State {
     Asked,
     /// It is to be asked whether it has what is applied here.
     Probe,
-    /// To be read from here, so many bytes.
-    Next { at: Position, bytes: usize },
+    /// To be read from here: so many bytes, or as many as make a chunk.
+    Next { at: Position, bytes: Option<usize> },
     /// It lacks what isn't here any more: only a snapshot can help it.
     Trimmed,
     /// What comes next is damaged here, and being fetched from another node.
@@ -197,8 +197,8 @@ impl<P: Page> Group<P> {
             let read = ReadId(CATCH_UP_READ | *next_read);
             let (segment, byte) = self.journal.locate(at);
             // Up to where an entry is known to begin: what is cut off would be read twice.
-            let whole = self.journal.chunk_end(at).filter(|_| bytes == READ_CHUNK_BYTES);
-            let bytes = whole.map_or(bytes, |end| (end.0 - at.0) as usize);
+            let whole = self.journal.chunk_end(at).map(|end| (end.0 - at.0) as usize);
+            let bytes = bytes.or(whole).unwrap_or(READ_CHUNK_BYTES);
             let bytes = bytes.min((self.journal.segment_bytes() - byte) as usize);
             up.state = State::Reading { read, at, bytes };
             work.push(CatchUpWork::Read { read, segment, at: byte, bytes });
@@ -284,7 +284,7 @@ impl<P: Page> Group<P> {
         }
         let at = self.journal.entry_start(end);
         up.state = match at >= self.journal.start() {
-            true => State::Next { at, bytes: READ_CHUNK_BYTES },
+            true => State::Next { at, bytes: None },
             false => State::Trimmed,
         };
     }
@@ -420,7 +420,7 @@ impl<P: Page> Group<P> {
             return self.missing(node, first, now);
         }
         (up.passed, up.left_over) = (Some(at), left_over);
-        up.state = State::Next { at: next, bytes: READ_CHUNK_BYTES };
+        up.state = State::Next { at: next, bytes: None };
         None
     }
 
@@ -450,13 +450,15 @@ impl<P: Page> Group<P> {
                 up.passed = None;
                 up.sent = last;
                 let next = self.journal.entry_start(last.end);
-                up.state = State::Next { at: next, bytes: next_read(cut_off) };
+                // A large one is read by itself: whole chunks would have most of it read twice.
+                let large = cut_off.filter(|bytes| *bytes > READ_CHUNK_BYTES / 2);
+                up.state = State::Next { at: next, bytes: large.map(with_next_head) };
                 self.catch_ups.bytes += end as u64;
                 let entries = Some(Part::Page { page, start: 0, end });
                 Some(CatchUpWork::Send { message: Box::new(message), entries })
             }
             Found::Larger(needed) if needed > bytes => {
-                up.state = State::Next { at, bytes: next_read(Some(needed)) };
+                up.state = State::Next { at, bytes: Some(with_next_head(needed)) };
                 None
             }
             Found::Nothing | Found::Larger(_) => self.pass(node, at, false, now),
@@ -502,12 +504,10 @@ pub(super) enum Found {
     Differs,
 }
 
-/// How much to read where an entry begins that may be known to have so many bytes. A large one is
-/// read by itself, with the head of the one behind it: whole chunks would have most of it read
-/// twice.
-fn next_read(entry_bytes: Option<usize>) -> usize {
-    let large = entry_bytes.filter(|bytes| *bytes > READ_CHUNK_BYTES / 2);
-    large.map_or(READ_CHUNK_BYTES, |bytes| bytes + ENTRY_ALIGN_BYTES)
+/// What to read of an entry of so many bytes: also the head of the one behind it, which says how
+/// many that one has.
+fn with_next_head(entry_bytes: usize) -> usize {
+    entry_bytes + ENTRY_ALIGN_BYTES
 }
 
 /// The whole entries at the front of `bytes`, which lie at `position` and follow `previous`. None

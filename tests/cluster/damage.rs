@@ -1,6 +1,7 @@
 //! Bytes that rot on one node's disk: found by readers and by the scrub, fetched from another node.
 
 use hutong::kafka::error_code::ErrorCode;
+use hutong::limits::READ_CHUNK_BYTES;
 use hutong::model::position::Position;
 
 use hutong::shard::repair::at_start::Mended;
@@ -225,6 +226,25 @@ fn a_member_that_is_behind_gets_what_has_rotted_on_the_leader_as_well() {
         cluster.assert_journals_agree();
         assert_eq!(cluster.leader(), leader);
     }
+}
+
+#[test]
+fn a_size_that_has_rotted_past_where_an_entry_is_known_to_begin_is_seen_by_who_catches_up() {
+    let mut cluster = filled(0);
+    let leader = cluster.leader();
+    let away = (leader + 1) % 3;
+    cluster.kill(away);
+    for number in RECORDS..5 * RECORDS {
+        assert_eq!(cluster.produce(leader, "t", -1), Outcome::At(number));
+    }
+    // All entries are of the smallest size. The first is known to begin where it does, behind the
+    // segment's header, and the next one that is lies a chunk behind it.
+    let before_known = READ_CHUNK_BYTES as u64;
+    cluster.rot(leader, Position(before_known + 9), 1);
+    cluster.restart(away);
+    cluster.run_ms(6000);
+    assert_eq!(repairs(&cluster, leader), (1, 1));
+    cluster.assert_journals_agree();
 }
 
 #[test]
