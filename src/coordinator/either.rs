@@ -181,6 +181,7 @@ fn ask_to_join(
         protocol_type: &join.protocol_type,
         protocols: protocols.collect(),
         owned: embedded::known(&said.owned, env.topics),
+        names_unknown: !embedded::are_known(&said.owned, env.topics),
         rack_id: said.rack_id,
         topics: said.topics,
     };

@@ -88,6 +88,7 @@ fn to_switch(
     let protocol = group.protocol.clone().or_else(|| group.elect_protocol());
     // Who doesn't know its own id yet joins again without it.
     let members = group.members().iter().filter(|(_, member)| !member.is_new);
+    let mut names_unknown = false;
     let members = members.map(|(id, member)| {
         let metadata = member.metadata(protocol.as_deref());
         let said = embedded::subscription(&metadata)?;
@@ -96,6 +97,9 @@ fn to_switch(
             None => &member.assignment[..],
             Some(stored) => stored.map_or(&[][..], |stored| &stored.assignment[..]),
         };
+        let assigned = embedded::assignment(assignment)?;
+        let named = || assigned.iter().chain(&said.owned);
+        names_unknown |= !embedded::are_known(named(), env.topics);
         Some(ClassicGroupMember {
             member_id: Rc::from(id.as_str()),
             instance_id: member.instance_id.as_deref().map(Rc::from),
@@ -106,12 +110,12 @@ fn to_switch(
             rebalance_timeout_ms: millis(member.rebalance_timeout),
             protocols: member.protocols.iter().map(|(n, m)| (n.clone(), m.to_vec())).collect(),
             topics: said.topics.into_iter().map(str::to_owned).collect(),
-            assigned: embedded::known(&embedded::assignment(assignment)?, env.topics),
+            assigned: embedded::known(&assigned, env.topics),
             claimed: embedded::known(&said.owned, env.topics),
         })
     });
     let members = members.collect::<Option<Vec<_>>>()?;
-    Some(ClassicGroup { generation: group.generation, protocol, members })
+    Some(ClassicGroup { generation: group.generation, protocol, members, names_unknown })
 }
 
 /// A group of the new protocol, as the classic one takes it over: stable, with what each member

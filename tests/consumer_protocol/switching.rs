@@ -193,6 +193,32 @@ fn a_policy_forbids_it() {
 }
 
 #[test]
+fn a_group_is_switched_once_nobody_has_what_is_not_there() {
+    check(
+        "
+        > topic a 2
+        > topic b 1
+        > old-join one a
+        one: generation 1
+        one: a:0-1
+        > delete-topic a
+        > join new b
+        new: COORDINATOR_LOAD_IN_PROGRESS
+        > old-join one b
+        one: generation 2
+        one: b:0
+        > join new b
+        new: COORDINATOR_LOAD_IN_PROGRESS
+        > old-join one b
+        one: generation 3
+        one: b:0
+        > join new b
+        new: epoch 4, nothing
+        ",
+    );
+}
+
+#[test]
 fn members_that_wait_in_a_rebalance_are_asked_again() {
     check(
         "

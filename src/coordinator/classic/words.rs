@@ -52,6 +52,8 @@ pub enum Fault {
     AssignmentTooLarge,
     /// The member's epoch isn't the one it is in.
     StaleEpoch,
+    /// The coordinator doesn't know all yet that it must.
+    Loading,
     /// The request is in words that such a member may not use.
     UnsupportedVersion,
     /// The request makes no sense.
@@ -71,6 +73,7 @@ impl From<GroupError> for Fault {
             ErrorKind::RebalanceInProgress => Fault::RebalanceInProgress,
             ErrorKind::GroupIdNotFound => Fault::NoSuchGroup,
             ErrorKind::PolicyViolation => Fault::TooManyGroups,
+            ErrorKind::LoadInProgress => Fault::Loading,
             ErrorKind::StaleMemberEpoch | ErrorKind::FencedMemberEpoch => Fault::StaleEpoch,
             ErrorKind::InvalidRequest
             | ErrorKind::UnsupportedAssignor

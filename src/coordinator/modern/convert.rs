@@ -34,6 +34,9 @@ pub struct ClassicGroup {
     pub protocol: Option<String>,
     /// Its members.
     pub members: Vec<ClassicGroupMember>,
+    /// A member was assigned, or says that it has, what isn't among the topics there are. Either
+    /// these were deleted, or this node's catalog is behind.
+    pub names_unknown: bool,
 }
 
 /// A member of a [`ClassicGroup`].
@@ -70,6 +73,10 @@ impl ConsumerGroup {
     /// The same group in the new protocol. Everybody keeps what it has, in an epoch that is the
     /// generation. Who was to give something up by its last assignment may not have heard so:
     /// nobody gets that before it has joined again without it.
+    ///
+    /// # Errors
+    /// It has too many members, or one has something that can't be told by a topic's id. If that
+    /// was deleted, it goes with the members' next rebalance.
     pub fn from_classic(
         classic: &ClassicGroup,
         env: &Env<'_>,
@@ -82,6 +89,10 @@ impl ConsumerGroup {
                  which allows {max}."
             );
             return Err(GroupError::new(ErrorKind::GroupMaxSizeReached, message));
+        }
+        if classic.names_unknown {
+            let message = "Members have partitions of topics that this broker doesn't know (yet).";
+            return Err(GroupError::new(ErrorKind::LoadInProgress, message.to_owned()));
         }
         let mut group = ConsumerGroup::new();
         let mut records = Vec::new();
@@ -144,6 +155,7 @@ impl ConsumerGroup {
         Some(ClassicGroup {
             generation: members.values().map(|member| member.current.epoch).max()?.max(0),
             protocol: self.protocol_of_all(),
+            names_unknown: false,
             members: members
                 .iter()
                 .filter_map(|(id, member)| {

@@ -68,6 +68,18 @@ pub fn known<'a>(
     found.flatten().collect()
 }
 
+/// Whether all of these partitions are there. One that isn't was deleted, or this node's catalog is
+/// behind.
+pub fn are_known<'a>(
+    named: impl IntoIterator<Item = &'a (&'a str, Vec<i32>)>,
+    topics: &dyn Topics,
+) -> bool {
+    named.into_iter().all(|(name, partitions)| {
+        let count = topics.topic(name).map_or(0, |(_, count)| count);
+        partitions.iter().all(|number| (0..count).contains(number))
+    })
+}
+
 /// The assignment of these partitions, in the words of a member that speaks this version.
 pub fn to_assignment(version: i16, partitions: &Partitions, topics: &dyn Topics) -> Bytes {
     let named = partitions.by_topic().filter_map(|(id, run)| Some((topics.name(&id)?, run)));

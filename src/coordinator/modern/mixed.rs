@@ -43,6 +43,9 @@ pub struct ClassicJoin<'a> {
     pub topics: Vec<&'a str>,
     /// The partitions that it says it has, of topics there are. None for eager protocols.
     pub owned: Partitions,
+    /// Whether it says that it has others, of topics that aren't there: they were deleted, or this
+    /// node's catalog is behind.
+    pub names_unknown: bool,
     /// The rack in it.
     pub rack_id: Option<&'a str>,
 }
@@ -74,7 +77,8 @@ impl ConsumerGroup {
             let rebalance = env.now + millis(profile.rebalance_timeout_ms);
             let session = env.now + millis(request.session_timeout_ms);
             self.update(&id, profile, old.is_none(), env, &mut records);
-            self.reconcile(&id, Some(&request.owned), env, &mut records);
+            let owned = self.owned_by(&id, request, env);
+            self.reconcile(&id, Some(&owned), env, &mut records);
             self.timers.session(&id, session);
             self.timers.rebalance(&id, None);
             self.timers.joined(&id, rebalance);
@@ -188,7 +192,8 @@ impl ConsumerGroup {
             Some(instance) if request.has_no_id => self.state.member_of_instance(instance).cloned(),
             Some(instance) => Some(self.known_instance(instance, request.member_id)?),
         };
-        if old.is_none() && !request.has_no_id && !request.owned.is_empty() {
+        let has_some = !request.owned.is_empty() || request.names_unknown;
+        if old.is_none() && !request.has_no_id && has_some {
             // Who comes for the first time has nothing: this one was removed, others may have that
             // now, and it is to give it up as lost.
             return Err(GroupError::unknown(request.member_id));
@@ -213,6 +218,15 @@ impl ConsumerGroup {
             }),
         };
         Ok((old, profile))
+    }
+
+    /// What a member says it has. What it names by a name that isn't known here may be whatever it
+    /// has of topics whose names aren't: nobody else gets that before it names it no more.
+    fn owned_by(&self, id: &str, request: &ClassicJoin<'_>, env: &Env<'_>) -> Partitions {
+        let held = self.state.members()[id].current.held();
+        let unnamed = held.filter(|held| env.topics.name(&held.topic).is_none());
+        let unnamed: Partitions = unnamed.filter(|_| request.names_unknown).copied().collect();
+        request.owned.plus(&unnamed)
     }
 
     fn classic_member(

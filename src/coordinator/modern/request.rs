@@ -144,6 +144,8 @@ pub enum ErrorKind {
     GroupIdNotFound,
     /// POLICY_VIOLATION
     PolicyViolation,
+    /// COORDINATOR_LOAD_IN_PROGRESS
+    LoadInProgress,
 }
 
 /// Why a group refuses. It is as it was before.

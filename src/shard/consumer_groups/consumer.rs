@@ -215,5 +215,6 @@ fn code_of(kind: ErrorKind) -> ErrorCode {
         ErrorKind::RebalanceInProgress => ErrorCode::REBALANCE_IN_PROGRESS,
         ErrorKind::GroupIdNotFound => ErrorCode::GROUP_ID_NOT_FOUND,
         ErrorKind::PolicyViolation => ErrorCode::POLICY_VIOLATION,
+        ErrorKind::LoadInProgress => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
     }
 }

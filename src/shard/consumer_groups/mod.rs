@@ -386,6 +386,7 @@ fn code_of(fault: Fault) -> ErrorCode {
         Fault::NotEmpty => ErrorCode::NON_EMPTY_GROUP,
         Fault::AssignmentTooLarge => ErrorCode::UNKNOWN_SERVER_ERROR,
         Fault::StaleEpoch => ErrorCode::STALE_MEMBER_EPOCH,
+        Fault::Loading => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
         Fault::UnsupportedVersion => ErrorCode::UNSUPPORTED_VERSION,
         Fault::Invalid => ErrorCode::INVALID_REQUEST,
     }

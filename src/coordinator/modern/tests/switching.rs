@@ -44,6 +44,7 @@ fn upgraded() -> (Rig, ClassicGroup) {
         generation: 5,
         protocol: Some("cooperative-sticky".to_owned()),
         members: vec![classic_member("one", "1:0-1"), classic_member("two", "1:2-3")],
+        names_unknown: false,
     };
     let env = Env { now: rig.now, topics: &rig.catalog, settings: &rig.settings };
     let outcome = ConsumerGroup::from_classic(&classic, &env).expect("it may");
@@ -211,9 +212,35 @@ fn a_static_member_comes_back_with_the_new_protocol() {
 fn what_two_were_given_only_one_has() {
     let rig = Rig::new(&[("a", 2)]);
     let members = vec![classic_member("one", "1:0-1"), classic_member("two", "1:1")];
-    let classic = ClassicGroup { generation: 1, protocol: None, members };
+    let classic = ClassicGroup { generation: 1, protocol: None, members, names_unknown: false };
     let env = Env { now: rig.now, topics: &rig.catalog, settings: &rig.settings };
     let group = ConsumerGroup::from_classic(&classic, &env).expect("it may").answer;
     assert_eq!(group.state().owner(&parts("1:1").iter().next().copied().unwrap()), Some("one"));
     assert!(group.state().members()["two"].current.assigned.is_empty());
+}
+
+#[test]
+fn a_group_whose_members_have_what_is_not_known_is_not_switched() {
+    let (rig, classic) = upgraded();
+    let classic = ClassicGroup { names_unknown: true, ..classic };
+    let env = Env { now: rig.now, topics: &rig.catalog, settings: &rig.settings };
+    let refused = ConsumerGroup::from_classic(&classic, &env).map(|_| ());
+    assert_eq!(refused.unwrap_err().kind, ErrorKind::LoadInProgress);
+}
+
+#[test]
+fn what_a_member_has_of_a_topic_that_is_not_known_nobody_else_gets_before_it_gives_it_up() {
+    let (mut rig, _) = upgraded();
+    // Another node coordinates, whose catalog is behind.
+    rig.delete_topic("a");
+    rig.join("new", &["a"]);
+    let unknown = ClassicJoin { names_unknown: true, ..classic_join("two", "") };
+    assert_eq!(rig.classic_join(unknown).expect("it may").generation, 5);
+    assert_eq!(rig.classic_sync("two", 5), Ok(parts("")));
+    rig.set_topic("a", 1, 4);
+    let new = rig.stays("new", 6);
+    assert_eq!((new.member_epoch, new.assignment), (7, None), "nothing is free");
+    // It knows now that it is to give it up.
+    rig.classic_join(classic_join("two", "")).expect("it may");
+    assert_eq!(rig.stays("new", 7).assignment, Some(parts("1:3")));
 }
