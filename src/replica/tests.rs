@@ -115,14 +115,19 @@ fn member(node: u32) -> Replica {
     Replica::new(ReplicaStart { node: NodeId(node), members, ..start() })
 }
 
+/// Two talk until both have nothing more to say.
+fn talk(one: &mut Replica, other: &mut Replica) {
+    for _ in 0..5 {
+        tell(one, other);
+        tell(other, one);
+    }
+}
+
 /// Two of three, of which the first leads.
 fn led_by_the_first() -> (Replica, Replica) {
     let (mut leader, mut other) = (member(0), member(1));
     leader.campaign();
-    for _ in 0..5 {
-        tell(&mut leader, &mut other);
-        tell(&mut other, &mut leader);
-    }
+    talk(&mut leader, &mut other);
     assert!(leader.is_leader());
     (leader, other)
 }
@@ -150,10 +155,7 @@ fn who_finds_its_own_removal_while_it_stands_for_election_is_not_elected() {
         for (version, voters) in [(1, vec![NodeId(0), NodeId(1)]), (2, vec![NodeId(1)])] {
             candidate.change_members(&Members { version, voters, learners: vec![] });
         }
-        for _ in 0..5 {
-            tell(&mut other, &mut candidate);
-            tell(&mut candidate, &mut other);
-        }
+        talk(&mut other, &mut candidate);
         assert!(!candidate.is_leader(), "after {rounds} rounds");
     }
 }
@@ -213,16 +215,10 @@ fn who_was_just_started_votes_for_nobody_who_has_less_than_another_that_asked() 
     tell(&mut voter, &mut long);
     tick(&mut voter, 1);
     short.campaign();
-    for _ in 0..5 {
-        tell(&mut short, &mut voter);
-        tell(&mut voter, &mut short);
-    }
+    talk(&mut short, &mut voter);
     assert!(!short.is_leader() && !long.is_leader());
     long.campaign();
-    for _ in 0..5 {
-        tell(&mut long, &mut voter);
-        tell(&mut voter, &mut long);
-    }
+    talk(&mut long, &mut voter);
     assert!(long.is_leader());
 }
 
@@ -235,10 +231,7 @@ fn who_was_just_started_votes_for_who_has_less_if_who_had_more_is_gone() {
     tell(&mut long, &mut voter);
     tick(&mut voter, ASIDE_TICKS);
     short.campaign();
-    for _ in 0..5 {
-        tell(&mut short, &mut voter);
-        tell(&mut voter, &mut short);
-    }
+    talk(&mut short, &mut voter);
     assert!(short.is_leader());
 }
 
@@ -251,9 +244,6 @@ fn a_leader_that_gives_way_votes_at_once_and_stands_when_the_others_had_the_time
     serve(&mut leader);
     assert_eq!(leader.poll_message().map(|message| message.to), None, "it asks for no vote");
     tick(&mut other, 2 * ELECTION_TICKS);
-    for _ in 0..5 {
-        tell(&mut other, &mut leader);
-        tell(&mut leader, &mut other);
-    }
+    talk(&mut other, &mut leader);
     assert!(other.is_leader());
 }
