@@ -248,6 +248,30 @@ fn a_size_that_has_rotted_past_where_an_entry_is_known_to_begin_is_seen_by_who_c
 }
 
 #[test]
+fn a_size_that_has_rotted_to_where_no_entry_begins_is_seen_by_a_reader_of_what_is_in_memory() {
+    let mut cluster = Cluster::start_with(3, |_, config| {
+        config.journal_cache_bytes = 64 << 10;
+        config.scrub_bytes_per_second = 0;
+    });
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    for number in 0..RECORDS {
+        let bytes = if number == 20 { 100 } else { 10_000 };
+        let outcome = cluster.produce_value(leader, "t", -1, &vec![b'x'; bytes]);
+        assert_eq!(outcome, Outcome::At(number));
+    }
+    cluster.run_ms(200);
+    // It says that it ends in the midst of another one, some entries behind it.
+    let position = cluster.position_of(leader, 20);
+    cluster.rot(leader, Position(position.0 + 9), 1);
+    assert_eq!(cluster.fetch(leader, "t", 24), Outcome::At(RECORDS));
+    assert_eq!(cluster.fetch(leader, "t", 15), Outcome::At(20));
+    assert_eq!(cluster.fetch(leader, "t", 20), Outcome::At(RECORDS));
+    assert_eq!(repairs(&cluster, leader), (1, 1));
+    cluster.assert_journals_agree();
+}
+
+#[test]
 fn a_size_that_has_rotted_to_more_than_is_left_of_its_segment_is_seen_by_all_who_read_it() {
     for reader in ["consumer", "member"] {
         let mut cluster = Cluster::start_with(3, |_, config| {

@@ -267,10 +267,16 @@ impl<P: Page> Chunk<P> {
         Chunk { group, start, page, end: Position(start.0 + at as u64), then, ahead }
     }
 
-    /// The entry at a position within the chunk, and where in the page it begins.
-    pub fn entry(&self, position: Position) -> (Entry<'_>, usize) {
+    /// The entry at a position within the chunk, and where in the page it begins. If the position
+    /// is what a damaged entry says that it ends at, it isn't `sure` that another one begins there.
+    pub fn entry(&self, position: Position, sure: bool) -> Option<(Entry<'_>, usize)> {
         let at = (position.0 - self.start.0) as usize;
-        // Its checksum was right when the chunk came.
-        (Entry::of_page(&self.page.bytes()[at..], position), at)
+        let bytes = &self.page.bytes()[at..];
+        let entry = match sure {
+            // Its checksum was right when the chunk came.
+            true => Entry::of_page(bytes, position),
+            false => Entry::read(bytes, position)?,
+        };
+        Some((entry, at))
     }
 }

@@ -219,7 +219,10 @@ impl<P: Page> PartitionReader<P> {
                 self.pass(group, partition, scan, then);
                 continue;
             }
-            let (entry, page_at) = chunk.entry(scan);
+            let Some((entry, page_at)) = chunk.entry(scan, self.crc_before_damage.is_none()) else {
+                self.pass(group, partition, scan, Then::NextSegment);
+                continue;
+            };
             if !self.continues(entry.header.previous_crc) {
                 self.scan = Some(group.journal.next_segment_start(scan));
                 continue;
