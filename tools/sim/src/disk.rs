@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use hutong::journal::REPAIR_WRITE;
+use hutong::journal::format::ENTRY_HEADER_BYTES;
 use hutong::journal::page::{MemoryPage, Page};
 use hutong::journal::source::{GroupFiles, SegmentSource};
 use hutong::limits::{ENTRY_ALIGN_BYTES, JOURNAL_WRITES_IN_FLIGHT_MAX, REPAIRS_IN_FLIGHT_MAX};
@@ -625,7 +626,13 @@ impl Disk {
     ) -> bool {
         let (segment, at) = (position.0 / self.segment_bytes, position.0 % self.segment_bytes);
         let Some(file) = self.files(group).segments.get_mut(&segment) else { return false };
-        let (byte, bit) = (random.below(u64::from(bytes)), random.below(8));
+        // What an entry says of itself is little, and what most goes by: its size above all.
+        let byte = match random.below(3) {
+            0 => 8 + random.below(4),
+            1 => random.below(ENTRY_HEADER_BYTES as u64),
+            _ => random.below(u64::from(bytes)),
+        };
+        let bit = random.below(8);
         let align = ENTRY_ALIGN_BYTES as u64;
         let block = (at + byte) / align * align;
         let mut found = vec![0; ENTRY_ALIGN_BYTES];

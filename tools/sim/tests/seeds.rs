@@ -1,4 +1,4 @@
-//! Fixed seeds, fresh seeds, and the same seed twice: alone and in clusters. Seventy-three in all.
+//! Fixed seeds, fresh seeds, and the same seed twice: alone and in clusters. Seventy-five in all.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -46,8 +46,11 @@ fn seeds_that_once_found_something_pass() {
     // leader that is damaged needs one who waits, as it is damaged where only itself has been; or
     // it is damaged where nothing is committed yet, and nobody else has it; or only who waits has
     // it, and the leader has no majority but with who is filled; or nobody can lead in its place.
-    // A segment that goes while it is read; a size that has rotted, which is read again and again.
-    all_pass([57, 261, 346, 770, 2048, 3188, 4111, 5678, 7042, 7553, 8466].into_iter(), 3);
+    // A segment that goes while it is read; a size that has rotted, which is read again and again,
+    // or leads into the midst of an entry; a coordinator that switches a group and doesn't know its
+    // topics.
+    all_pass([57, 261, 346, 770, 2048, 3188, 4111, 5085, 5678].into_iter(), 3);
+    all_pass([7042, 7553, 8466, 20448].into_iter(), 3);
     all_pass([526].into_iter(), 5);
 }
 
