@@ -243,14 +243,19 @@ impl<P: Page> PartitionReader<P> {
                     return Step::Done;
                 }
             }
-            self.scan = Some(group.journal.entry_start(end));
-            if !self.passed_damage && self.previous_crc.is_some() {
-                // It continues the entry before, so nothing was lost in between.
-                self.passed = None;
-            }
-            self.previous_crc = Some(crc);
-            self.crc_before_damage = None;
+            self.go_behind(crc, group.journal.entry_start(end));
         }
+    }
+
+    /// An entry of this checksum was read: the one behind it comes next.
+    fn go_behind(&mut self, crc: u32, next: Position) {
+        self.scan = Some(next);
+        if !self.passed_damage && self.previous_crc.is_some() {
+            // It continues the entry before, so nothing was lost in between.
+            self.passed = None;
+        }
+        self.previous_crc = Some(crc);
+        self.crc_before_damage = None;
     }
 
     /// A place may lie in a segment that is gone, as a landmark or a cursor before the log start
