@@ -170,6 +170,7 @@ fn ask_to_join(
         return Outcome { records: Vec::new(), answer: Err(error) };
     };
     let protocols = join.protocols.iter().map(|(name, said)| (name.as_str(), &said[..]));
+    let owned = embedded::known(&said.owned, env.topics);
     let request = ClassicJoin {
         member_id,
         has_no_id,
@@ -180,8 +181,8 @@ fn ask_to_join(
         rebalance_timeout_ms: millis(join.rebalance_timeout),
         protocol_type: &join.protocol_type,
         protocols: protocols.collect(),
-        owned: embedded::known(&said.owned, env.topics),
-        names_unknown: !embedded::are_known(&said.owned, env.topics),
+        owned: owned.partitions,
+        names_unknown: owned.lacks_some,
         rack_id: said.rack_id,
         topics: said.topics,
     };

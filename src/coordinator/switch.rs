@@ -97,9 +97,9 @@ fn to_switch(
             None => &member.assignment[..],
             Some(stored) => stored.map_or(&[][..], |stored| &stored.assignment[..]),
         };
-        let assigned = embedded::assignment(assignment)?;
-        let named = || assigned.iter().chain(&said.owned);
-        names_unknown |= !embedded::are_known(named(), env.topics);
+        let assigned = embedded::known(&embedded::assignment(assignment)?, env.topics);
+        let claimed = embedded::known(&said.owned, env.topics);
+        names_unknown |= assigned.lacks_some || claimed.lacks_some;
         Some(ClassicGroupMember {
             member_id: Rc::from(id.as_str()),
             instance_id: member.instance_id.as_deref().map(Rc::from),
@@ -110,8 +110,8 @@ fn to_switch(
             rebalance_timeout_ms: millis(member.rebalance_timeout),
             protocols: member.protocols.iter().map(|(n, m)| (n.clone(), m.to_vec())).collect(),
             topics: said.topics.into_iter().map(str::to_owned).collect(),
-            assigned: embedded::known(&assigned, env.topics),
-            claimed: embedded::known(&said.owned, env.topics),
+            assigned: assigned.partitions,
+            claimed: claimed.partitions,
         })
     });
     let members = members.collect::<Option<Vec<_>>>()?;

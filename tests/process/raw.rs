@@ -260,7 +260,14 @@ pub fn batch_of(value: &[u8]) -> Vec<u8> {
     batch_at(value, now_ms())
 }
 
-/// The same, stamped with another time.
+/// A batch of one record of a producer that numbers what it sends: one that had no answer can be
+/// sent again, and isn't there twice.
+pub fn numbered(value: &[u8], number: i64) -> Vec<u8> {
+    let producer = Producer { id: 4711, epoch: 0, base_sequence: number as i32 };
+    build_batch(&[(None, value)], now_ms(), producer)
+}
+
+/// As `batch_of`, stamped with another time.
 pub fn batch_at(value: &[u8], timestamp_ms: i64) -> Vec<u8> {
     build_batch(&[(None, value)], timestamp_ms, Producer::NONE)
 }

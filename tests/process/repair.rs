@@ -5,15 +5,15 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hutong::journal::format::checksum;
 use hutong::kafka::error_code::ErrorCode;
-use hutong::kafka::record_batch::{Producer, batches, build_batch};
+use hutong::kafka::record_batch::batches;
 
 use crate::broker::{Broker, Scratch, wait_until};
 use crate::nodes::Nodes;
-use crate::raw::{RawClient, create_topic};
+use crate::raw::{RawClient, batch_of, create_topic, numbered};
 use crate::scrape::Scrape;
 
 /// Elections, restarts and catching up, in a dev build beside busy neighbours.
@@ -23,12 +23,6 @@ const GROUPS: u32 = 3;
 
 fn value(number: i64) -> String {
     format!("record {number:03} {}", "filling ".repeat(100))
-}
-
-/// Milliseconds since 1970: what is older than a week goes.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    since.as_millis() as i64
 }
 
 /// The node that leads the topic's one partition, and a client of it.
@@ -63,10 +57,7 @@ fn filled(flags: &[&str]) -> (Nodes, usize) {
     let mut number = numbers.next();
     wait_until("all records are there", CHANGE_TIMEOUT, || {
         while let Some(now) = number {
-            // Numbered, as one without an answer may be there all the same.
-            let producer = Producer { id: 4711, epoch: 0, base_sequence: now as i32 };
-            let batch = build_batch(&[(None, value(now).as_bytes())], now_ms(), producer);
-            if client.produce("t", 0, batch).0 != 0 {
+            if client.produce("t", 0, numbered(value(now).as_bytes(), now)).0 != 0 {
                 // Leaders are being spread over the nodes.
                 client = leader(&nodes).1;
                 return false;
@@ -260,7 +251,7 @@ fn a_copy_of_a_node_is_compared_as_well() {
     let mut client = RawClient::connect(&broker.address());
     client.create_topic("t", 1, &[]);
     for number in 0..RECORDS {
-        let batch = build_batch(&[(None, value(number).as_bytes())], now_ms(), Producer::NONE);
+        let batch = batch_of(value(number).as_bytes());
         assert_eq!(client.produce("t", 0, batch), (0, number));
     }
     assert!(broker.stop().0.success());

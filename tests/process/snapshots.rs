@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use hutong::journal::format::Entry;
 use hutong::kafka::error_code::ErrorCode;
-use hutong::kafka::record_batch::{Producer, build_batch};
 use hutong::model::position::Position;
 
 use crate::broker::{Broker, wait_until};
 use crate::nodes::Nodes;
-use crate::raw::{RawClient, create_topic, now_ms};
+use crate::raw::{RawClient, create_topic, numbered};
 use crate::records::watermarks;
 use crate::scrape::Scrape;
 
@@ -41,11 +40,9 @@ fn create_replicated(nodes: &Nodes, name: &str, partitions: i32, configs: &[(&st
     });
 }
 
-/// Appends a partition's record `number`, of so many bytes, wherever it is led. It is numbered, as
-/// one without an answer may be there all the same.
+/// Appends a partition's record `number`, of so many bytes, wherever it is led.
 fn produce(nodes: &Nodes, partition: i32, number: i64, bytes: usize) {
-    let producer = Producer { id: 4711, epoch: 0, base_sequence: number as i32 };
-    let batch = build_batch(&[(None, &vec![b'v'; bytes])], now_ms(), producer);
+    let batch = numbered(&vec![b'v'; bytes], number);
     wait_until("a record is taken", TIMEOUT, || {
         nodes.all.iter().filter(|node| node.runs()).any(|node| {
             let mut client = RawClient::connect(&node.address());

@@ -55,29 +55,28 @@ pub fn assignment(bytes: &[u8]) -> Option<Vec<(&str, Vec<i32>)>> {
     reader.list(6, Reader::partitions)
 }
 
-/// Partitions by their topics' ids; those that aren't there are left out.
-pub fn known<'a>(
-    named: impl IntoIterator<Item = &'a (&'a str, Vec<i32>)>,
-    topics: &dyn Topics,
-) -> Partitions {
-    let found = named.into_iter().filter_map(|(name, partitions)| {
-        let (topic, count) = topics.topic(name)?;
-        let there = partitions.iter().copied().filter(move |number| (0..count).contains(number));
-        Some(there.map(move |partition| TopicPartition { topic, partition }))
-    });
-    found.flatten().collect()
+/// What partitions that are named by their topics' names are here.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Those that are there, by their topics' ids.
+    pub partitions: Partitions,
+    /// Whether there are others. These were deleted, or this node's catalog is behind.
+    pub lacks_some: bool,
 }
 
-/// Whether all of these partitions are there. One that isn't was deleted, or this node's catalog is
-/// behind.
-pub fn are_known<'a>(
-    named: impl IntoIterator<Item = &'a (&'a str, Vec<i32>)>,
-    topics: &dyn Topics,
-) -> bool {
-    named.into_iter().all(|(name, partitions)| {
-        let count = topics.topic(name).map_or(0, |(_, count)| count);
-        partitions.iter().all(|number| (0..count).contains(number))
-    })
+/// Looks partitions up by their topics' names.
+pub fn known(named: &[(&str, Vec<i32>)], topics: &dyn Topics) -> Known {
+    let (mut there, mut lacks_some) = (Vec::new(), false);
+    for (name, numbers) in named {
+        let topic = topics.topic(name);
+        for &partition in numbers {
+            match topic.filter(|(_, count)| (0..*count).contains(&partition)) {
+                Some((topic, _)) => there.push(TopicPartition { topic, partition }),
+                None => lacks_some = true,
+            }
+        }
+    }
+    Known { partitions: there.into_iter().collect(), lacks_some }
 }
 
 /// The assignment of these partitions, in the words of a member that speaks this version.

@@ -8,7 +8,7 @@
 use crate::journal::Journal;
 use crate::journal::format::{Entry, EntryHead};
 use crate::journal::page::Page;
-use crate::limits::{ENTRY_ALIGN_BYTES, ENTRY_BYTES_MAX};
+use crate::limits::ENTRY_ALIGN_BYTES;
 use crate::model::position::Position;
 use crate::shard::peers::repair_wire::JournalPlace;
 
@@ -55,9 +55,14 @@ impl Look {
         if self.reading >= limit {
             return Looked::End;
         }
-        let left = journal.readable_until(self.reading).min(limit).0 - self.reading.0;
+        let left = self.until(journal, limit).0 - self.reading.0;
         let bytes = (self.bytes as u64).min(left) as usize;
         Looked::Read { position: self.reading, bytes }
+    }
+
+    /// The end of what can be looked at where it reads.
+    fn until<P: Page>(&self, journal: &Journal<P>, limit: Position) -> Position {
+        journal.readable_until(self.reading).min(limit)
     }
 
     /// Goes on with what was read, or with that it can't be.
@@ -76,15 +81,11 @@ impl Look {
             return self.read(journal, limit);
         };
         let bytes = page.bytes();
-        let Some(head) = EntryHead::read(bytes, self.reading).filter(|head| head.end() <= limit)
-        else {
-            return self.not_here(journal, limit, None);
-        };
+        let until = self.until(journal, limit);
+        let head = EntryHead::read(bytes, self.reading).filter(|head| head.end() <= until);
+        let Some(head) = head else { return self.not_here(journal, limit, None) };
         if head.entry_bytes() > bytes.len() {
-            let fits = head.entry_bytes() <= ENTRY_BYTES_MAX
-                && journal.locate(self.reading).1 + head.entry_bytes() as u64
-                    <= journal.segment_bytes();
-            if fits && head.entry_bytes() > self.bytes {
+            if head.entry_bytes() > self.bytes {
                 self.bytes = head.entry_bytes();
                 return self.read(journal, limit);
             }
