@@ -6,17 +6,16 @@
 
 use std::cell::Cell;
 use std::fs::{File, OpenOptions, remove_file};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use glommio::{LocalExecutorBuilder, Placement};
-use hutong::runtime::executor::WakeSignal;
+use hutong::runtime::direct_file::DirectFile;
+use hutong::runtime::disk_memory::DiskBuffer;
+use hutong::runtime::executor::{spawn_local, start_executor};
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -48,22 +47,20 @@ fn written_before() {
 
 fn write_by_uring(bytes: usize, in_flight: usize) -> (Vec<Duration>, Duration) {
     let run = move || async move {
-        let mut options = glommio::io::OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_DSYNC);
-        let file = Rc::new(options.dma_open(PATH).await.unwrap());
+        let file = DirectFile::open(Path::new(PATH), libc::O_DSYNC).await.unwrap();
         let next = Rc::new(Cell::new(0));
         let began = Instant::now();
         let writers: Vec<_> = (0..in_flight)
             .map(|_| {
                 let (file, next) = (file.clone(), next.clone());
-                glommio::spawn_local(async move {
+                spawn_local(async move {
                     let mut took = Vec::new();
                     while began.elapsed() < RUN && next.get() + bytes as u64 <= FILE_BYTES {
                         let at = next.replace(next.get() + bytes as u64);
-                        let mut buffer = file.alloc_dma_buffer(bytes);
-                        buffer.as_bytes_mut().fill(1);
+                        let mut buffer = DiskBuffer::take(bytes);
+                        buffer.bytes_mut().fill(1);
                         let sent = Instant::now();
-                        file.write_at(buffer, at).await.unwrap();
+                        file.write_at(Rc::new(buffer), at).await.unwrap();
                         took.push(sent.elapsed());
                     }
                     took
@@ -77,8 +74,7 @@ fn write_by_uring(bytes: usize, in_flight: usize) -> (Vec<Duration>, Duration) {
         all.sort_unstable();
         (all, began.elapsed())
     };
-    let executor = LocalExecutorBuilder::new(Placement::Unbound).spin_before_park(Duration::ZERO);
-    executor.spawn(run).unwrap().join().unwrap()
+    start_executor("writer", None, 16 << 20, run).unwrap().join().unwrap()
 }
 
 #[test]
@@ -123,133 +119,6 @@ fn two_modes() {
             below = until;
         }
     }
-}
-
-/// A server on an executor beside one busy thread on the same CPU; its client is now idle, now
-/// busy. An answer that takes longer than a second is a hang: the client gives up and comes again.
-/// First as it is, then with a signal to the executor's thread each 100 ms.
-#[test]
-#[ignore = "a measurement"]
-fn preempt_timer() {
-    let short = Duration::from_micros(300);
-    for (timer, signals) in [(short, false), (short, true), (Duration::from_millis(10), false)] {
-        let stop = Arc::new(AtomicBool::new(false));
-        let spinner = spin(0, libc::SCHED_OTHER, stop.clone());
-        let (address, thread) = echo_server(timer);
-        let sender = stop.clone();
-        let sender = std::thread::spawn(move || {
-            while signals && !sender.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(100));
-                thread.send();
-            }
-        });
-        pin(1);
-        let (mut trips, mut hangs, mut worst) = (0, 0, Duration::ZERO);
-        let began = Instant::now();
-        let mut stream = connect(address);
-        while began.elapsed() < Duration::from_secs(20) {
-            for _ in 0..20 {
-                let sent = Instant::now();
-                stream.write_all(&[7; 64]).unwrap();
-                if stream.read_exact(&mut [0; 64]).is_err() {
-                    hangs += 1;
-                    stream = connect(address);
-                }
-                trips += 1;
-                worst = worst.max(sent.elapsed());
-            }
-            std::thread::sleep(Duration::from_micros(500));
-        }
-        stop.store(true, Ordering::Relaxed);
-        spinner.join().unwrap();
-        sender.join().unwrap();
-        let signals = if signals { "a signal each 100 ms" } else { "no signals" };
-        println!(
-            "preempt timer {timer:?}, {signals}: {trips} round trips, {hangs} hangs, worst \
-             {worst:?}"
-        );
-    }
-}
-
-/// Executors that start on a CPU that is theirs for 200 us at a time, and somebody else's for 15 ms
-/// after each. One that hasn't run its first task after four seconds never will.
-#[test]
-#[ignore = "a measurement"]
-fn executors_that_never_begin() {
-    const STARTS: usize = 300;
-    for timer in [Duration::from_millis(10), Duration::from_secs(1)] {
-        let stop = Arc::new(AtomicBool::new(false));
-        let other = hog(0, stop.clone());
-        let began = (0..STARTS).filter(|_| begins(timer)).count();
-        stop.store(true, Ordering::Relaxed);
-        other.join().unwrap();
-        println!("preempt timer {timer:?}: {began} of {STARTS} executors began");
-    }
-}
-
-/// Whether an executor runs its first task.
-fn begins(timer: Duration) -> bool {
-    let (told, heard) = std::sync::mpsc::channel();
-    let executor = LocalExecutorBuilder::new(Placement::Fixed(0))
-        .preempt_timer(timer)
-        .spin_before_park(Duration::ZERO)
-        .spawn(move || async move { told.send(()).unwrap() })
-        .unwrap();
-    let began = heard.recv_timeout(Duration::from_secs(4)).is_ok();
-    if began {
-        executor.join().unwrap();
-    }
-    began
-}
-
-fn echo_server(timer: Duration) -> (SocketAddr, WakeSignal) {
-    let (told, address) = std::sync::mpsc::channel();
-    LocalExecutorBuilder::new(Placement::Fixed(0))
-        .preempt_timer(timer)
-        .spin_before_park(Duration::ZERO)
-        .spawn(move || async move {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let listener = glommio::net::TcpListener::bind(port).unwrap();
-            told.send((port, WakeSignal::of_this_thread().unwrap())).unwrap();
-            while let Ok(mut stream) = listener.accept().await {
-                glommio::spawn_local(async move {
-                    let mut bytes = [0; 64];
-                    while stream.read_exact(&mut bytes).await.is_ok() {
-                        if stream.write_all(&bytes).await.is_err() {
-                            return;
-                        }
-                    }
-                })
-                .detach();
-            }
-        })
-        .unwrap();
-    address.recv().unwrap()
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-    stream
-}
-
-/// A thread that leaves its CPU to others for 200 us each 15 ms.
-fn hog(cpu: usize, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
-    std::thread::spawn(move || {
-        pin(cpu);
-        let parameters = libc::sched_param { sched_priority: 1 };
-        // SAFETY: changes the policy of this thread alone; the kernel reads the parameters.
-        let changed = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
-        assert_eq!(changed, 0);
-        while !stop.load(Ordering::Relaxed) {
-            let began = Instant::now();
-            while began.elapsed() < Duration::from_millis(15) {
-                std::hint::spin_loop();
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-    })
 }
 
 /// A thread that computes until it is told to stop.

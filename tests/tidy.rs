@@ -96,7 +96,8 @@ const CORE: &[&str] = &[
 
 /// Words that only some modules may use.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
-    ("glommio", &["runtime", "cli"], "the core does no I/O; doctor measures as the broker writes"),
+    ("io_uring::", &["runtime"], "the core does no I/O"),
+    ("async_task", &["runtime"], "only the executor makes tasks"),
     ("std::fs", &["runtime", "cli", "config"], "the core does no I/O; config reads one file"),
     ("std::net", &["runtime", "cli", "config"], "the core has no sockets; config reads addresses"),
     ("std::thread", &["runtime", "cli"], "the core runs on the thread that drives it"),

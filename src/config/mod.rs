@@ -30,7 +30,7 @@ const CONNECTIONS_MAX_DEFAULT: u32 = 20_000;
 /// The smallest journal cache that still holds the entries being written.
 const JOURNAL_CACHE_BYTES_MIN: u64 = 8 << 20;
 /// What the disk buffers hold besides the cache: entries being built and chunks being read.
-const IO_MEMORY_BESIDE_CACHE: u64 = 16 << 20;
+pub const IO_MEMORY_BESIDE_CACHE: u64 = 16 << 20;
 /// The most disk buffers a shard may be told to set aside.
 const IO_MEMORY_BYTES_MAX: u64 = 16 << 30;
 

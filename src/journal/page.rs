@@ -4,7 +4,7 @@ use crate::limits::ENTRY_ALIGN_BYTES;
 
 /// An aligned run of bytes that is shared by handle and never copied.
 ///
-/// `runtime` gives glommio's DMA buffers, the simulator plain memory. It is the only type
+/// `runtime` gives disk buffers, the simulator plain memory. It is the only type
 /// parameter of the core.
 pub trait Page: Clone + 'static {
     /// A page of `bytes` bytes, filled by `fill`. `bytes` is a multiple of [`ENTRY_ALIGN_BYTES`].

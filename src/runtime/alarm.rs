@@ -1,31 +1,14 @@
-//! Waiting for a moment, and for the kernel to be looked at: what the executor's timers are for.
+//! The one timer of a driver.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
-
-use glommio::timer::Timer;
 
 use crate::model::time::Time;
+use crate::runtime::executor::Timer;
 
-/// The executor's timers may ring so much early.
-const TIMER_SLACK: Duration = Duration::from_millis(1);
-
-/// Waits until the executor has been round to the kernel once.
-///
-/// A yield would not do: the executor runs what is runnable before it looks at the kernel again.
-/// A timer is the cheapest thing that only the reactor can wake: long enough not to be due when
-/// it is made, and due by the time the executor parks, so that it doesn't sleep (9 us measured;
-/// with 1 us it does sleep, for 33 us).
-pub async fn let_io_in() {
-    Timer::new(Duration::from_nanos(300)).await;
-}
-
-/// The one timer of a driver.
-///
-/// The executor's timer is registered again each time it is polled, and looked at each time
-/// round. So it is polled once, when it is made, and kept while it rings no later than needed.
+/// Waits for a moment that changes from turn to turn. A timer that is set is kept while it rings
+/// no later than needed: to have it ring in vain now and then costs less than to set it each turn.
 #[derive(Default)]
 pub struct Alarm {
     set: Option<(Time, Timer)>,
@@ -41,10 +24,8 @@ impl Alarm {
             self.set = None;
             return Poll::Pending;
         }
-        // One that is about to ring may have rung a little early: it is made again.
-        let soon = now + TIMER_SLACK;
-        if self.set.as_ref().is_none_or(|(rings, _)| *rings <= soon || *rings > deadline) {
-            let mut timer = Timer::new(deadline.since(now));
+        if self.set.as_ref().is_none_or(|(rings, _)| *rings <= now || *rings > deadline) {
+            let mut timer = Timer::after(deadline.since(now));
             if Pin::new(&mut timer).poll(context).is_ready() {
                 return Poll::Ready(());
             }

@@ -2,29 +2,27 @@
 //!
 //! Rules: a connection at rest holds no buffer. A reader has one read in the inbox at most and
 //! waits for the turn that takes it. All that a turn gives a connection leaves in one write.
-//! Time-outs are found by a sweep over all connections, never by timers: the runtime looks at
-//! every timer there is each time round.
+//! Time-outs are found by a sweep over all connections, never by timers, which would be set and
+//! unset for each frame.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
+use std::io::IoSlice;
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-
-use futures_lite::{AsyncRead, AsyncWrite};
-use glommio::net::TcpStream;
 
 use crate::journal::page::Page;
 use crate::kafka::frame::LENGTH_BYTES;
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION};
 use crate::model::time::Time;
+use crate::runtime::executor::spawn_local;
 use crate::runtime::frames::{Cut, Partial};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::shard_io::ShardIo;
+use crate::runtime::socket::Stream;
 use crate::shard::input::Input;
 use crate::shard::output::Part;
 use crate::shard::peers::wire;
@@ -55,8 +53,7 @@ pub struct Connection {
     to_node: Cell<bool>,
     /// Until when one for which there is no room among the clients must say that it is a node.
     on_trial_until: Cell<Option<Time>>,
-    stream: RefCell<TcpStream>,
-    fd: RawFd,
+    stream: RefCell<Stream>,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
     queue: RefCell<VecDeque<Part<JournalPage>>>,
@@ -83,16 +80,15 @@ struct Ended;
 impl Connection {
     /// Tells the core of a connection and starts its two tasks. One that is `on_trial` ends unless
     /// it turns out to be another node's, or there is room when it first speaks.
-    pub fn start(io: &Rc<ShardIo>, id: ConnectionId, stream: TcpStream, on_trial: bool) {
+    pub fn start(io: &Rc<ShardIo>, id: ConnectionId, stream: Stream, on_trial: bool) {
         let dialed = id.0 & DIALED_CONNECTION != 0;
-        let host = stream.peer_addr().map_or(String::new(), |peer| peer.ip().to_string());
+        let host = stream.socket().peer_addr().map_or(String::new(), |peer| peer.ip().to_string());
         let on_trial_until = on_trial.then(|| io.clock.time() + TRIAL_TIMEOUT);
         let connection = Rc::new(Connection {
             id,
             dialed,
             to_node: Cell::new(dialed),
             on_trial_until: Cell::new(on_trial_until),
-            fd: stream.as_raw_fd(),
             stream: RefCell::new(stream),
             reader: RefCell::default(),
             writer: RefCell::default(),
@@ -115,13 +111,13 @@ impl Connection {
         io.inbox.push(Input::ConnectionOpened { connection: id, host });
         // Spawning runs the task up to its first wait, before this returns.
         let (writer, writer_io) = (connection.clone(), io.clone());
-        glommio::spawn_local(async move {
+        spawn_local(async move {
             let _ = writer.write_all(&writer_io).await;
             writer.end_task(&writer_io);
         })
         .detach();
         let io = io.clone();
-        glommio::spawn_local(async move {
+        spawn_local(async move {
             let _ = connection.read_all(&io).await;
             connection.end_task(&io);
         })
@@ -190,7 +186,7 @@ impl Connection {
     fn kill(&self) {
         self.dead.set(true);
         // Wakes whatever waits in the kernel for this socket; an error means it is closed already.
-        let _ = nix::sys::socket::shutdown(self.fd, nix::sys::socket::Shutdown::Both);
+        let _ = self.stream.borrow().socket().shutdown(Shutdown::Both);
         wake(&self.reader);
         wake(&self.writer);
     }
@@ -304,14 +300,10 @@ impl Connection {
         let space = partial.space(&mut scratch, io.budgets.is_contended());
         let asked = space.len();
         let mut stream = self.stream.borrow_mut();
-        let read = match Pin::new(&mut *stream).poll_read(context, space) {
+        let read = match stream.poll_read(context, space) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0)) => return Poll::Ready(Ok(None)),
             Poll::Ready(Ok(read)) => read,
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
             Poll::Ready(Err(_)) => return Poll::Ready(Err(Ended)),
         };
         io.counters.reads.up();
@@ -365,14 +357,7 @@ impl Connection {
             used += 1;
         }
         let mut stream = self.stream.borrow_mut();
-        match Pin::new(&mut *stream).poll_write_vectored(context, &pieces[..used]) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(sent)) => Poll::Ready(Ok(sent)),
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {
-                Poll::Ready(Ok(0))
-            }
-            Poll::Ready(Err(_)) => Poll::Ready(Err(Ended)),
-        }
+        stream.poll_write(context, &pieces[..used]).map_err(|_| Ended)
     }
 
     /// Drops what the client has taken from the queue, and tells the core.

@@ -1,12 +1,11 @@
 //! Drives one shard: carries inputs to the core and its outputs away, and nothing else.
 //!
-//! How it stays fair. The executor below polls the kernel only when nothing is runnable, or after
-//! its preempt timer (10 ms). So nothing here may be runnable all the time:
+//! How it stays fair:
 //! - A reader waits for the turn that takes its frames. By then it has either read its socket
 //!   empty, so that its next read waits for the kernel; or it has filled its buffer, and could
-//!   read on at once. If any has, [`let_io_in`] parks the driver for one round before the readers
-//!   are let go, and the runnable tasks come to an end: disk completions and other sockets are
-//!   seen once a turn, and a turn takes at most what the inbox holds.
+//!   read on at once. If any has, [`let_io_in`] has the driver wait until the kernel was looked at
+//!   before the readers are let go: disk completions and other sockets are seen once a turn, and a
+//!   turn takes at most what the inbox holds.
 //! - Whoever wakes the driver does so behind the readers that are runnable already, so one turn
 //!   takes what all of them have read: batches grow with the load by themselves.
 
@@ -17,8 +16,9 @@ use std::task::Poll;
 
 use crate::journal::page::Page;
 use crate::model::time::{Now, Time};
-use crate::runtime::alarm::{Alarm, let_io_in};
+use crate::runtime::alarm::Alarm;
 use crate::runtime::dial::dial;
+use crate::runtime::executor::let_io_in;
 use crate::runtime::flush_task::{write_journal, write_vote};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::logging::core_line;

@@ -7,13 +7,14 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
-use glommio::io::DmaFile;
 use rustc_hash::FxHashMap;
 
 use crate::journal::page::Page;
 use crate::model::ids::{GroupId, SegmentId, WriteId};
 use crate::model::time::Time;
-use crate::runtime::journal_files::{Durability, FileKey, system_error};
+use crate::runtime::direct_file::DirectFile;
+use crate::runtime::executor::spawn_local;
+use crate::runtime::journal_files::{Durability, FileKey};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::segment_files::failure;
 use crate::runtime::shard_io::ShardIo;
@@ -38,7 +39,7 @@ struct GroupSync {
 /// A write that is done, but not known to be durable.
 struct Written {
     write: WriteId,
-    file: Rc<DmaFile>,
+    file: Rc<DirectFile>,
     began: Time,
 }
 
@@ -52,7 +53,7 @@ pub fn write_journal(
     page: JournalPage,
 ) {
     let io = io.clone();
-    glommio::spawn_local(async move {
+    spawn_local(async move {
         let began = io.clock.time();
         io.counters.journal_write_sizes.record(page.bytes().len());
         match write_page(&io, FileKey::Segment(group, segment), at, page).await {
@@ -69,7 +70,7 @@ pub fn write_journal(
 /// Starts a vote write; `Input::VoteWritten` follows.
 pub fn write_vote(io: &Rc<ShardIo>, group: GroupId, write: WriteId, at: u64, page: JournalPage) {
     let io = io.clone();
-    glommio::spawn_local(async move {
+    spawn_local(async move {
         let written = write_page(&io, FileKey::Vote(group), at, page).await;
         let result = written.map(|_| ());
         io.inbox.push(Input::VoteWritten { group, write, result });
@@ -82,18 +83,17 @@ async fn write_page(
     key: FileKey,
     at: u64,
     page: JournalPage,
-) -> Result<Rc<DmaFile>, IoFailure> {
+) -> Result<Rc<DirectFile>, IoFailure> {
     let file = io.files.get(key).await?;
-    let buffer = page.into_dma();
-    let bytes = buffer.len();
+    let bytes = page.bytes().len();
     io.counters.journal_writes.up();
     io.counters.journal_written_bytes.add(bytes as u64);
-    match file.write_rc_at(buffer, at).await {
+    match file.write_at(page.0, at).await {
         Ok(written) if written == bytes => Ok(file),
         Ok(written) => Err(IoFailure::Failed(format!(
             "the disk took {written} of {bytes} bytes at byte {at} of {key:?}"
         ))),
-        Err(error) => Err(failed("write", key, system_error(error))),
+        Err(error) => Err(failed("write", key, error)),
     }
 }
 
@@ -136,8 +136,7 @@ async fn sync_files(io: &ShardIo, group: GroupId, writes: &[Written]) -> Result<
         io.counters.journal_syncs.up();
         if let Err(error) = file.fdatasync().await {
             return Err(IoFailure::Failed(format!(
-                "can't sync a segment of group {group}: {}",
-                system_error(error)
+                "can't sync a segment of group {group}: {error}"
             )));
         }
     }

@@ -11,12 +11,10 @@ use nix::unistd::Pid;
 
 use crate::config::ByteSize;
 
-/// The runtime refuses to start with less locked memory.
+/// With less locked memory there is hardly room for a ring.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
-/// Each shard registers its disk buffers with three rings.
-const RINGS_PER_SHARD: u64 = 3;
-/// The rings themselves, of one shard: newer kernels count them as locked memory, too.
-const RING_BYTES_PER_SHARD: u64 = 384 << 10;
+/// The ring of a shard: newer kernels count it as locked memory, too.
+const RING_BYTES: u64 = 256 << 10;
 /// The least disk buffers a shard has.
 const IO_MEMORY_BYTES_MIN: u64 = 64 << 10;
 /// The bit of CAP_IPC_LOCK in a capability set.
@@ -71,7 +69,7 @@ pub fn check_io_uring() -> Result<()> {
     }
     match Errno::last() {
         Errno::ENOSYS => bail!(
-            "this kernel has no io_uring, or a seccomp filter hides it: use Linux 5.10 or later, \
+            "this kernel has no io_uring, or a seccomp filter hides it: use Linux 5.11 or later, \
              and in a container allow io_uring_setup (docker run --security-opt seccomp=...)"
         ),
         Errno::EPERM | Errno::EACCES => {
@@ -92,7 +90,7 @@ pub fn check_io_uring() -> Result<()> {
             "the kernel has no locked memory left for io_uring: raise the limit (ulimit -l, or \
              LimitMEMLOCK=infinity in a systemd unit)"
         ),
-        error => bail!("io_uring can't be used: {error}; hutong needs Linux 5.10 or later with it"),
+        error => bail!("io_uring can't be used: {error}; hutong needs Linux 5.11 or later with it"),
     }
 }
 
@@ -110,8 +108,7 @@ pub fn io_memory(wanted: usize, shards: u16) -> Result<usize> {
 }
 
 fn grant(wanted: u64, shards: u64, limit: u64, unlimited: bool) -> Result<(u64, Option<String>)> {
-    // The runtime checks the number, whatever the privileges.
-    if limit < MEMLOCK_BYTES_MIN {
+    if !unlimited && limit < MEMLOCK_BYTES_MIN {
         bail!(
             "the limit of locked memory is {}, and io_uring needs at least {}: raise it (ulimit \
              -l, or LimitMEMLOCK=infinity in a systemd unit)",
@@ -119,12 +116,11 @@ fn grant(wanted: u64, shards: u64, limit: u64, unlimited: bool) -> Result<(u64, 
             ByteSize(MEMLOCK_BYTES_MIN)
         );
     }
-    let needed = (wanted * RINGS_PER_SHARD + RING_BYTES_PER_SHARD) * shards;
+    let needed = (wanted + RING_BYTES) * shards;
     if unlimited || needed <= limit {
         return Ok((wanted, None));
     }
-    let of_shard = (limit / shards).saturating_sub(RING_BYTES_PER_SHARD);
-    let granted = (of_shard / RINGS_PER_SHARD) & !4095;
+    let granted = (limit / shards).saturating_sub(RING_BYTES) & !4095;
     let granted = granted.max(IO_MEMORY_BYTES_MIN);
     let line = format!(
         "locked memory is limited to {}, so each shard registers {} of disk buffers instead of \
@@ -155,9 +151,9 @@ mod tests {
         assert_eq!(grant(64 << 20, 2, 8 << 20, true).unwrap(), (64 << 20, None));
         assert_eq!(grant(1 << 20, 2, 8 << 20, false).unwrap(), (1 << 20, None));
         let (granted, line) = grant(64 << 20, 2, 8 << 20, false).unwrap();
-        assert_eq!(granted, 1236 << 10, "8 MiB, less two times 384 KiB, in six parts");
-        assert!(line.unwrap().contains("393984KiB"));
-        assert!(grant(1, 1, 1 << 10, true).unwrap_err().to_string().contains("ulimit -l"));
+        assert_eq!(granted, 3840 << 10, "half of 8 MiB, less 256 KiB");
+        assert!(line.unwrap().contains("131584KiB"));
+        assert!(grant(1, 1, 1 << 10, false).unwrap_err().to_string().contains("ulimit -l"));
     }
 
     #[test]

@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use glommio::GlommioError;
-use glommio::io::{DmaFile, OpenOptions};
 use nix::libc;
 use rustc_hash::FxHashMap;
 
 use crate::model::ids::{GroupId, SegmentId};
 use crate::runtime::data_dir::{group_dir, segment_path};
+use crate::runtime::direct_file::DirectFile;
 use crate::runtime::segment_files::failure;
 use crate::shard::input::IoFailure;
 
@@ -39,7 +38,7 @@ pub enum Durability {
 
 enum Slot {
     Opening(Vec<Waker>),
-    Open(Rc<DmaFile>),
+    Open(Rc<DirectFile>),
 }
 
 /// The open files of one shard.
@@ -61,7 +60,7 @@ impl JournalFiles {
     }
 
     /// The file, opened if it isn't.
-    pub async fn get(&self, key: FileKey) -> Result<Rc<DmaFile>, IoFailure> {
+    pub async fn get(&self, key: FileKey) -> Result<Rc<DirectFile>, IoFailure> {
         loop {
             match self.slots.borrow_mut().get(&key) {
                 Some(Slot::Open(file)) => return Ok(file.clone()),
@@ -113,7 +112,7 @@ impl JournalFiles {
         .await;
     }
 
-    async fn open(&self, key: FileKey) -> Result<Rc<DmaFile>, IoFailure> {
+    async fn open(&self, key: FileKey) -> Result<Rc<DirectFile>, IoFailure> {
         let (path, flags) = match (key, self.durability) {
             (FileKey::Vote(group), _) => {
                 (group_dir(&self.data_dir, group).join("vote"), libc::O_DSYNC)
@@ -125,28 +124,10 @@ impl JournalFiles {
                 (segment_path(&self.data_dir, group, segment), 0)
             }
         };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(flags);
-        // The runtime below panics when the path is gone by the time it asks for its file system.
-        if let Err(error) = std::fs::metadata(&path) {
-            return Err(failure("open", &path, &error));
-        }
-        match options.dma_open(&path).await {
-            Ok(file) => Ok(Rc::new(file)),
-            Err(error) => Err(failure("open", &path, &system_error(error))),
-        }
+        DirectFile::open(&path, flags).await.map_err(|error| failure("open", &path, &error))
     }
 }
 
 fn is_unused(slot: &Slot) -> bool {
     matches!(slot, Slot::Open(file) if Rc::strong_count(file) == 1)
-}
-
-/// What the system said, without the wrapping.
-pub fn system_error(error: GlommioError<()>) -> std::io::Error {
-    match error {
-        GlommioError::IoError(error) => error,
-        GlommioError::EnhancedIoError { source, .. } => source,
-        other => std::io::Error::other(other.to_string()),
-    }
 }

@@ -3,22 +3,22 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use glommio::net::{AcceptedTcpStream, TcpListener};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockname, listen,
     setsockopt, socket, sockopt,
 };
 
-use crate::runtime::alarm::let_io_in;
 use crate::runtime::connection::Connection;
+use crate::runtime::executor::{let_io_in, sleep};
 use crate::runtime::shard_io::ShardIo;
+use crate::runtime::socket::{Listener, Stream};
 
 /// Clients that have connected and wait to be taken.
 const BACKLOG: i32 = 4096;
@@ -99,8 +99,8 @@ fn bind_patiently(at: SocketAddr) -> nix::Result<(OwnedFd, SocketAddr)> {
     bind_one(at)
 }
 
-/// Not through the runtime's own `bind`: it sets SO_REUSEPORT, with which a second broker on the
-/// same port would silently get half of the clients.
+/// Without SO_REUSEPORT, with which a second broker on the same port would silently get half of
+/// the clients.
 fn bind_one(at: SocketAddr) -> nix::Result<(OwnedFd, SocketAddr)> {
     let family = if at.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -121,18 +121,16 @@ fn bind_one(at: SocketAddr) -> nix::Result<(OwnedFd, SocketAddr)> {
 
 /// Takes clients until the shard stops.
 pub async fn accept_clients(io: Rc<ShardIo>, socket: OwnedFd) {
-    // SAFETY: the descriptor is a listening socket, and is owned by nobody else from here on.
-    let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
+    let mut listener = Listener::new(socket);
     let mut in_a_row = 0;
     loop {
-        // Keeps what it started across calls, so that no client gets lost; false: was there at
-        // once.
+        // False: was there at once.
         let mut waited = false;
         let accepted = poll_fn(|context| {
             if io.is_stopping(context.waker()) {
                 return Poll::Ready(None);
             }
-            let polled = listener.poll_shared_accept(context);
+            let polled = listener.poll_accept(context);
             waited |= polled.is_pending();
             polled.map(Some)
         })
@@ -146,7 +144,7 @@ pub async fn accept_clients(io: Rc<ShardIo>, socket: OwnedFd) {
                         "can't take a client: {error}; raise the limit of open files (ulimit -n)"
                     )
                 });
-                glommio::timer::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
         in_a_row = if waited { 0 } else { in_a_row + 1 };
@@ -157,8 +155,7 @@ pub async fn accept_clients(io: Rc<ShardIo>, socket: OwnedFd) {
     }
 }
 
-fn take_client(io: &Rc<ShardIo>, client: AcceptedTcpStream) {
-    let stream = client.bind_to_executor();
+fn take_client(io: &Rc<ShardIo>, stream: Stream) {
     let clients = io.clients();
     if clients >= io.connections_max + ON_TRIAL_MAX {
         return io.turned_away();

@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use glommio::{LocalExecutorBuilder, Placement};
-
 use crate::journal::page::Page;
+use crate::runtime::disk_memory::DiskBuffer;
+use crate::runtime::executor::{let_io_in, start_executor};
 use crate::runtime::host::pin_thread;
 use crate::runtime::journal_files::Durability;
 use crate::runtime::journal_page::JournalPage;
@@ -175,63 +175,59 @@ fn measure_comings_and_goings() {
 #[test]
 #[ignore = "a measurement"]
 fn measure_a_round_to_the_kernel() {
-    LocalExecutorBuilder::new(Placement::Fixed(0))
-        .spawn(|| async {
-            let began = Instant::now();
-            for _ in 0..10_000 {
-                crate::runtime::alarm::let_io_in().await;
+    start_executor("measure", Some(0), 1 << 20, || async {
+        let began = Instant::now();
+        for _ in 0..10_000 {
+            let_io_in().await;
+        }
+        println!("let_io_in takes {:?}", began.elapsed() / 10_000);
+        let mut at_once = 0;
+        for _ in 0..10_000 {
+            let wait = let_io_in();
+            let mut wait = std::pin::pin!(wait);
+            if futures_lite::future::poll_once(&mut wait).await.is_some() {
+                at_once += 1;
+            } else {
+                wait.await;
             }
-            println!("let_io_in takes {:?}", began.elapsed() / 10_000);
-            let mut at_once = 0;
-            for _ in 0..10_000 {
-                let wait = crate::runtime::alarm::let_io_in();
-                let mut wait = std::pin::pin!(wait);
-                if futures_lite::future::poll_once(&mut wait).await.is_some() {
-                    at_once += 1;
-                } else {
-                    wait.await;
-                }
-            }
-            println!("and in {at_once} of 10000 cases it did not wait");
-        })
-        .unwrap()
-        .join()
-        .unwrap();
+        }
+        println!("and in {at_once} of 10000 cases it did not wait");
+    })
+    .unwrap()
+    .join()
+    .unwrap();
 }
 
 #[test]
 #[ignore = "a measurement"]
 fn measure_pages() {
     crate::runtime::host::keep_large_blocks();
-    LocalExecutorBuilder::new(Placement::Fixed(0))
-        .io_memory(64 << 20)
-        .spawn(|| async {
-            for (name, held) in [("registered", 0), ("beyond it", 64)] {
-                // The second time round the registered region is used up.
-                let _held: Vec<_> =
-                    (0..held).map(|_| glommio::allocate_dma_buffer(1 << 20)).collect();
-                for bytes in [4096, 16 << 10, 64 << 10, 256 << 10, 1 << 20] {
-                    let build = |n: usize| {
-                        let began = Instant::now();
-                        let mut live = std::collections::VecDeque::new();
-                        for _ in 0..n {
-                            live.push_back(JournalPage::build(bytes, |b| {
-                                // Touch each page, as a writer would.
-                                b.iter_mut().step_by(4096).for_each(|b| *b = 1);
-                            }));
-                            if live.len() > 16 {
-                                live.pop_front();
-                            }
+    start_executor("measure", Some(0), 64 << 20, || async {
+        for (name, held) in [("registered", 0), ("beyond it", 64)] {
+            // The second time round the registered region is used up.
+            let _held: Vec<_> = (0..held).map(|_| DiskBuffer::take(1 << 20)).collect();
+            for bytes in [4096, 16 << 10, 64 << 10, 256 << 10, 1 << 20] {
+                let build = |n: usize| {
+                    let began = Instant::now();
+                    let mut live = std::collections::VecDeque::new();
+                    for _ in 0..n {
+                        live.push_back(JournalPage::build(bytes, |b| {
+                            // Touch each page, as a writer would.
+                            b.iter_mut().step_by(4096).for_each(|b| *b = 1);
+                        }));
+                        if live.len() > 16 {
+                            live.pop_front();
                         }
-                        began.elapsed() / n as u32
-                    };
-                    build(200);
-                    println!("{name}: a page of {bytes} takes {:?}", build(2000));
-                }
+                    }
+                    began.elapsed() / n as u32
+                };
+                build(200);
+                println!("{name}: a page of {bytes} takes {:?}", build(2000));
             }
-            assert_eq!(JournalPage::build(4096, |b| b.fill(1)).bytes().len(), 4096);
-        })
-        .unwrap()
-        .join()
-        .unwrap();
+        }
+        assert_eq!(JournalPage::build(4096, |b| b.fill(1)).bytes().len(), 4096);
+    })
+    .unwrap()
+    .join()
+    .unwrap();
 }

@@ -4,7 +4,8 @@
 //! Read [`driver`] first: it is the whole of what happens, turn by turn. Then what surrounds it:
 //! [`inbox`] (what happened), [`connection`] with [`frames`] (clients), [`dial`] (other nodes),
 //! [`flush_task`] and [`read_task`] (the journal), [`mesh`] (other threads), [`metrics`] (what is
-//! told of it all), [`node`] (start and stop).
+//! told of it all), [`node`] (start and stop). Below it all is [`executor`], with [`socket`],
+//! [`direct_file`] and [`disk_memory`] for what tasks wait for.
 
 pub mod alarm;
 pub mod aligned;
@@ -15,6 +16,8 @@ pub mod connection;
 pub mod counters;
 pub mod data_dir;
 pub mod dial;
+pub mod direct_file;
+pub mod disk_memory;
 pub mod driver;
 pub mod executor;
 pub mod flush_task;
@@ -40,6 +43,7 @@ pub mod read_task;
 pub mod segment_files;
 pub mod segment_source;
 pub mod shard_io;
+pub mod socket;
 pub mod solo;
 pub mod sync_probe;
 #[cfg(test)]

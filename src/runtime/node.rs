@@ -11,7 +11,6 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use glommio::Placement;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::config::peers::Peer;
@@ -22,14 +21,14 @@ use crate::model::ids::{NodeId, ShardId, shard_of_group};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::{DataDir, random};
 use crate::runtime::driver::{Milestone, drive};
-use crate::runtime::executor::{WakeSignal, start_executor};
+use crate::runtime::executor::{spawn_local, start_executor};
 use crate::runtime::host;
 use crate::runtime::join;
 use crate::runtime::journal_files::{Durability, JournalFiles};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::listener::{accept_clients, bind_all};
 use crate::runtime::mend_at_start::{AtStart, mend_at_start};
-use crate::runtime::mesh::{ShardMail, receive_mail, start_guard};
+use crate::runtime::mesh::{ShardMail, receive_mail};
 use crate::runtime::metrics::{self, NodeFacts};
 use crate::runtime::segment_files::FileHelper;
 use crate::runtime::segment_source::DirSource;
@@ -77,7 +76,6 @@ pub fn run(config: &Config) -> Result<()> {
     host::keep_large_blocks();
     host::raise_open_files();
     host::check_io_uring()?;
-    glommio::early_init();
 
     let (news, inbox) = flume::unbounded();
     start_signals(signals, news.clone())?;
@@ -135,7 +133,6 @@ fn start_shards(
     let clock = Clock::start();
     let (mailboxes, mails): (Vec<_>, Vec<_>) =
         (0..config.shards).map(|_| flume::unbounded()).unzip();
-    let mut signals = Vec::new();
     for (shard, (socket, mail)) in sockets.into_iter().zip(mails).enumerate() {
         let shard = ShardId(shard as u16);
         let start = ShardStart {
@@ -152,23 +149,21 @@ fn start_shards(
             news: news.clone(),
             running: running.clone(),
         };
-        signals.push(start_shard(&config.cpus, io_memory, start)?);
+        start_shard(&config.cpus, io_memory, start)?;
     }
-    start_guard(mailboxes.iter().cloned().zip(signals).collect())
-        .context("can't start the guard thread")?;
     Ok(mailboxes)
 }
 
-fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Result<WakeSignal> {
+fn start_shard(cpus: &CpuPlacement, io_memory: usize, start: ShardStart) -> Result<()> {
     let shard = start.config.shard;
-    let placement = match cpus {
-        CpuPlacement::Pinned(cpus) => Placement::Fixed(cpus[usize::from(shard.0)]),
-        CpuPlacement::Unpinned => Placement::Unbound,
+    let cpu = match cpus {
+        CpuPlacement::Pinned(cpus) => Some(cpus[usize::from(shard.0)]),
+        CpuPlacement::Unpinned => None,
     };
     let name = format!("shard-{shard}");
-    let executor = start_executor(&name, placement, io_memory, move || run_shard(start))
+    start_executor(&name, cpu, io_memory, move || run_shard(start))
         .with_context(|| format!("can't start shard {shard}"))?;
-    Ok(executor.signal)
+    Ok(())
 }
 
 /// The main task of a shard's executor. Never returns: the process ends it.
@@ -191,10 +186,11 @@ async fn run_shard(mut start: ShardStart) {
         start.helper,
         start.mailboxes,
     );
-    glommio::spawn_local(receive_mail(io.clone(), start.mail)).detach();
+    spawn_local(receive_mail(io.clone(), start.mail)).detach();
+    spawn_local(io.clone().tick()).detach();
     // Before it can serve anybody: it may become able to only with other nodes, who come in by the
     // same door. Clients wait.
-    glommio::spawn_local(accept_clients(io.clone(), start.socket)).detach();
+    spawn_local(accept_clients(io.clone(), start.socket)).detach();
     drive(io, core, move |milestone| {
         let _ = news.send(News::Shard(shard, milestone));
     })

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use crate::model::ids::{GroupId, ReadId, SegmentId};
+use crate::runtime::executor::spawn_local;
 use crate::runtime::flush_task::failed;
-use crate::runtime::journal_files::{FileKey, system_error};
+use crate::runtime::journal_files::FileKey;
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::shard_io::ShardIo;
 use crate::shard::input::{Input, IoFailure};
@@ -19,7 +20,7 @@ pub fn read_journal(
     bytes: usize,
 ) {
     let io = io.clone();
-    glommio::spawn_local(async move {
+    spawn_local(async move {
         let result = read_page(&io, FileKey::Segment(group, segment), at, bytes).await;
         io.inbox.push(Input::JournalRead { group, read, result });
     })
@@ -34,12 +35,12 @@ async fn read_page(
 ) -> Result<JournalPage, IoFailure> {
     let file = io.files.get(key).await?;
     io.counters.journal_reads.up();
-    match file.read_at_aligned(at, bytes).await {
-        Ok(read) if read.len() == bytes => Ok(JournalPage::Read(read)),
+    match file.read_at(at, bytes).await {
+        Ok(read) if read.bytes().len() == bytes => Ok(JournalPage(Rc::new(read))),
         Ok(read) => Err(IoFailure::Failed(format!(
             "the disk gave {} of {bytes} bytes at byte {at} of {key:?}",
-            read.len()
+            read.bytes().len()
         ))),
-        Err(error) => Err(failed("read", key, system_error(error))),
+        Err(error) => Err(failed("read", key, error)),
     }
 }

@@ -16,6 +16,7 @@ use crate::runtime::buffers::ReadBuffer;
 use crate::runtime::clock::Clock;
 use crate::runtime::connection::Connection;
 use crate::runtime::counters::Counters;
+use crate::runtime::executor::sleep;
 use crate::runtime::flush_task::SyncQueue;
 use crate::runtime::frames::{Budgets, READ_BYTES};
 use crate::runtime::inbox::Inbox;
@@ -26,6 +27,8 @@ use crate::runtime::metrics::ShardReport;
 use crate::runtime::segment_files::FileHelper;
 use crate::shard::snapshot::ShardSnapshot;
 
+/// How often a shard has a turn though nothing happens.
+const TICK_PERIOD: Duration = Duration::from_millis(100);
 /// How often connections are looked at for time-outs.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 /// Where the shard is in a connection's number, so that none is used twice in a process.
@@ -130,9 +133,16 @@ impl ShardIo {
         self.mailboxes[usize::from(self.shard.0)].clone()
     }
 
-    /// Ten times a second: gives the core a turn, and looks for time-outs once a second.
-    pub fn tick(&self) {
-        // Whatever was put in quietly, or whatever timer rang a little early, waits no longer.
+    /// Ten times a second, for good: gives the core a turn, and looks for time-outs once a second.
+    pub async fn tick(self: Rc<Self>) {
+        loop {
+            sleep(TICK_PERIOD).await;
+            self.tick_once();
+        }
+    }
+
+    fn tick_once(&self) {
+        // Whatever was put in quietly waits no longer.
         self.inbox.wake_driver();
         let now = self.clock.time();
         if now < self.next_sweep.get() {

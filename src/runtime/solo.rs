@@ -5,16 +5,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use glommio::Placement;
 
 use crate::model::ids::ShardId;
 use crate::runtime::clock::Clock;
 use crate::runtime::driver::{Core, Milestone, drive};
-use crate::runtime::executor::start_executor;
+use crate::runtime::executor::{spawn_local, start_executor};
 use crate::runtime::host;
 use crate::runtime::journal_files::{Durability, JournalFiles};
 use crate::runtime::listener::{accept_clients, bind_all};
-use crate::runtime::mesh::start_guard;
+use crate::runtime::mesh::receive_mail;
 use crate::runtime::segment_files::FileHelper;
 use crate::runtime::shard_io::ShardIo;
 
@@ -34,23 +33,21 @@ pub fn serve_alone<C: Core>(
 ) -> Result<()> {
     host::raise_open_files();
     host::check_io_uring()?;
-    glommio::early_init();
     let (sockets, address) = bind_all(listen, 1)?;
     let socket = sockets.into_iter().next().context("there is one socket")?;
     // Neither writes before it is asked to.
     let no_files = Path::new("/");
     let helper = FileHelper::start(no_files, 0).context("can't start the file threads")?;
     let (mailbox, mail) = flume::unbounded();
-    let guarded = mailbox.clone();
-    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
     let io_memory = host::io_memory(IO_MEMORY_BYTES, 1)?;
-    let executor = start_executor("sink", placement, io_memory, move || async move {
+    let executor = start_executor("sink", cpu, io_memory, move || async move {
         let files = JournalFiles::new(no_files, Durability::Dsync);
         let mailboxes = vec![mailbox];
         let io =
             ShardIo::new(ShardId(0), Clock::start(), CONNECTIONS_MAX, files, helper, mailboxes);
-        glommio::spawn_local(crate::runtime::mesh::receive_mail(io.clone(), mail)).detach();
-        glommio::spawn_local(accept_clients(io.clone(), socket)).detach();
+        spawn_local(receive_mail(io.clone(), mail)).detach();
+        spawn_local(io.clone().tick()).detach();
+        spawn_local(accept_clients(io.clone(), socket)).detach();
         let mut reason = None;
         drive(io, make(address), |milestone| {
             if let Milestone::Fatal(why) = milestone {
@@ -61,8 +58,7 @@ pub fn serve_alone<C: Core>(
         reason
     })
     .context("can't start a thread")?;
-    start_guard(vec![(guarded, executor.signal)]).context("can't start the guard thread")?;
-    match executor.handle.join() {
+    match executor.join() {
         Ok(None) => Ok(()),
         Ok(Some(reason)) => bail!(reason),
         Err(_) => bail!("its thread has panicked"),

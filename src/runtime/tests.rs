@@ -5,17 +5,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use glommio::{LocalExecutorBuilder, Placement};
-
 use crate::config::{Config, ConfigError, JournalSync, RawConfig};
 use crate::model::ids::{GroupId, NodeId, ShardId};
 use crate::runtime::clock::Clock;
 use crate::runtime::data_dir::DataDir;
 use crate::runtime::driver::{Milestone, drive};
-use crate::runtime::executor::WakeSignal;
+use crate::runtime::executor::{spawn_local, start_executor};
 use crate::runtime::journal_files::{Durability, JournalFiles};
 use crate::runtime::listener::{accept_clients, bind_all};
-use crate::runtime::mesh::{ShardMail, receive_mail, start_guard};
+use crate::runtime::mesh::{ShardMail, receive_mail};
 use crate::runtime::segment_files::FileHelper;
 use crate::runtime::shard_io::ShardIo;
 use crate::runtime::sync_probe;
@@ -57,39 +55,32 @@ impl EchoShard {
         let (mail, receiver) = flume::unbounded();
         let (news, milestones) = flume::unbounded();
         let (told_address, address) = flume::bounded(1);
-        let (told_signal, signal) = flume::bounded(1);
         let (mailbox, at) = (mail.clone(), dir.clone());
-        LocalExecutorBuilder::new(Placement::Fixed(0))
-            .io_memory(16 << 20)
-            .preempt_timer(Duration::from_millis(10))
-            .spawn(move || async move {
-                told_signal.send(WakeSignal::of_this_thread().unwrap()).unwrap();
-                let dir = open_dir(&config(&at).unwrap()).unwrap();
-                let (mut sockets, first) = bind_all("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-                told_address.send(first).unwrap();
-                let io = ShardIo::new(
-                    ShardId(0),
-                    Clock::start(),
-                    connections_max,
-                    JournalFiles::new(dir.path(), durability),
-                    FileHelper::start(dir.path(), SEGMENT_BYTES).unwrap(),
-                    vec![mailbox],
-                );
-                let tasks =
-                    [glommio::spawn_local(receive_mail(io.clone(), receiver))].map(|t| t.detach());
-                let (listener_io, mut socket) = (io.clone(), sockets.pop());
-                drive(io.clone(), EchoCore::new(SEGMENT_BYTES), |milestone| {
-                    if matches!(milestone, Milestone::Ready) {
-                        let socket = socket.take().unwrap();
-                        glommio::spawn_local(accept_clients(listener_io.clone(), socket)).detach();
-                    }
-                    news.send(milestone).unwrap();
-                })
-                .await;
-                drop(tasks);
+        start_executor("echo", Some(0), 16 << 20, move || async move {
+            let dir = open_dir(&config(&at).unwrap()).unwrap();
+            let (mut sockets, first) = bind_all("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+            told_address.send(first).unwrap();
+            let io = ShardIo::new(
+                ShardId(0),
+                Clock::start(),
+                connections_max,
+                JournalFiles::new(dir.path(), durability),
+                FileHelper::start(dir.path(), SEGMENT_BYTES).unwrap(),
+                vec![mailbox],
+            );
+            spawn_local(receive_mail(io.clone(), receiver)).detach();
+            spawn_local(io.clone().tick()).detach();
+            let (listener_io, mut socket) = (io.clone(), sockets.pop());
+            drive(io.clone(), EchoCore::new(SEGMENT_BYTES), |milestone| {
+                if matches!(milestone, Milestone::Ready) {
+                    let socket = socket.take().unwrap();
+                    spawn_local(accept_clients(listener_io.clone(), socket)).detach();
+                }
+                news.send(milestone).unwrap();
             })
-            .unwrap();
-        start_guard(vec![(mail.clone(), signal.recv().unwrap())]).unwrap();
+            .await;
+        })
+        .unwrap();
         let shard = EchoShard { address: address.recv().unwrap(), dir, mail, milestones };
         let ready = shard.milestones.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(matches!(ready, Milestone::Ready), "{ready:?}");

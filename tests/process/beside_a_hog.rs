@@ -1,7 +1,7 @@
 //! A shard that shares its CPU with a process that never lets go of it.
 //!
-//! The executor sleeps with work to do if its preempt timer fires while the CPU is lent to
-//! somebody else. With one request in flight at a time nothing else would wake it.
+//! An executor that falls asleep just when its CPU is lent to somebody else must miss nothing. With
+//! one request in flight at a time nothing else would wake it (`kernel-notes/002-*`).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -1,20 +1,24 @@
-//! How fast the disk takes durable writes, measured as the broker writes: io_uring in a glommio
-//! executor, O_DIRECT, over blocks that were written before.
+//! How fast the disk takes durable writes, measured as the broker writes: io_uring, O_DIRECT,
+//! over blocks that were written before.
 
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use serde_json::json;
 
 use super::super::output::{human_bytes, human_count, human_duration};
 use super::measure::{Run, Runs, measure};
 use super::report::Check;
 use super::scratch::ScratchFile;
+use crate::runtime::executor::start_executor;
 
 /// The measurement takes about five seconds; a disk that hangs must not hang the doctor.
 const TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Disk buffers, more than are ever in use.
+const IO_MEMORY_BYTES: usize = 10 << 20;
 
 /// A durable write of one block that takes longer makes every producer wait.
 const WRITE_GOOD: Duration = Duration::from_millis(2);
@@ -35,32 +39,18 @@ pub fn checks(directory: &Path, cpu: Option<usize>) -> Vec<Check> {
 
 /// Runs the measurement on a thread of its own, and waits for it only so long.
 fn in_executor(scratch: &ScratchFile, cpu: Option<usize>) -> anyhow::Result<Runs> {
-    use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
-    glommio::early_init();
     let path = scratch.path();
     let (tell, told) = sync_channel(1);
-    let executor = LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
-        .name("doctor")
-        // Shorter, it may sleep with work to do: see docs/ARCHITECTURE.md.
-        .preempt_timer(Duration::from_millis(10))
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-        .spawn(move || async move {
-            // Nobody listens any more if it took too long.
-            let _ = tell.send(measure(&path).await);
-        })
-        .map_err(|error| anyhow!("no executor can be started: {error}"))?;
+    start_executor("doctor", cpu, IO_MEMORY_BYTES, move || async move {
+        // Nobody listens any more if it took too long.
+        let _ = tell.send(measure(&path).await);
+    })?;
     match told.recv_timeout(TIME_MAX) {
-        Ok(runs) => {
-            executor.join().map_err(|error| anyhow!("the executor failed: {error}"))?;
-            Ok(runs?)
-        }
+        Ok(runs) => Ok(runs?),
         Err(RecvTimeoutError::Timeout) => {
             bail!("it was not done after {} seconds", TIME_MAX.as_secs())
         }
-        Err(RecvTimeoutError::Disconnected) => match executor.join() {
-            Ok(()) => bail!("the executor ended early"),
-            Err(error) => bail!("the executor can't run: {error}"),
-        },
+        Err(RecvTimeoutError::Disconnected) => bail!("its thread ended early"),
     }
 }
 

@@ -11,18 +11,17 @@ use serde_json::json;
 
 use super::super::output::{human_bytes, human_count};
 use super::report::Check;
+use crate::config::IO_MEMORY_BESIDE_CACHE;
+use crate::limits::JOURNAL_CACHE_BYTES_DEFAULT;
 
 /// io_uring has all that we use since this version.
-const KERNEL_MIN: (u32, u32) = (5, 8);
+const KERNEL_MIN: (u32, u32) = (5, 11);
 
-/// The executor doesn't start with less.
+/// A broker doesn't start with less.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 
-/// Memory for I/O of one shard: glommio's default.
-const SHARD_IO_BYTES: u64 = 10 << 20;
-
-/// A shard registers it with each of its rings, and the kernel counts it each time.
-const RINGS: u64 = 3;
+/// The disk buffers of one shard, if nothing else is asked for.
+const SHARD_IO_BYTES: u64 = JOURNAL_CACHE_BYTES_DEFAULT as u64 + IO_MEMORY_BESIDE_CACHE;
 
 /// Sockets of clients, segment files and rings need descriptors.
 const OPEN_FILES_GOOD: u64 = 65_536;
@@ -152,10 +151,10 @@ pub fn memlock(shards: usize) -> Check {
 fn judge_memlock(soft: u64, may_lock_all: bool, shards: u64) -> Check {
     let name = "limit.memlock";
     let shown = if soft == RLIM_INFINITY { "unlimited".to_owned() } else { human_bytes(soft) };
-    let wanted = RINGS * SHARD_IO_BYTES * shards;
+    let wanted = SHARD_IO_BYTES * shards;
     let how = "`ulimit -l unlimited`, or LimitMEMLOCK=infinity in the systemd unit";
     if soft < MEMLOCK_BYTES_MIN {
-        return Check::bad(name, shown, format!("the executor needs 512 KiB to start: {how}"));
+        return Check::bad(name, shown, format!("the broker needs 512 KiB to start: {how}"));
     }
     if soft >= wanted {
         return Check::ok(name, shown);
@@ -164,10 +163,8 @@ fn judge_memlock(soft: u64, may_lock_all: bool, shards: u64) -> Check {
         return Check::ok(name, format!("{shown}, but CAP_IPC_LOCK lifts it"));
     }
     let advice = format!(
-        "each shard registers its I/O memory with three rings, so {} of I/O memory fit in all, \
-         and {} shards with {} each need {}; what doesn't fit still works, unregistered and \
-         slower: {how}",
-        human_bytes(soft / RINGS),
+        "each shard registers its disk buffers, and {} shards with {} each need {}; what doesn't \
+         fit still works, unregistered and slower: {how}",
         shards,
         human_bytes(SHARD_IO_BYTES),
         human_bytes(wanted),
@@ -233,7 +230,7 @@ mod tests {
         assert_eq!(level(64 << 10, true, 1), Level::Bad);
         assert_eq!(level(8 << 20, false, 1), Level::Warn);
         assert_eq!(level(8 << 20, true, 1), Level::Ok);
-        assert_eq!(level(60 << 20, false, 2), Level::Ok);
+        assert_eq!(level(128 << 20, false, 2), Level::Ok);
         assert_eq!(level(RLIM_INFINITY, false, 512), Level::Ok);
     }
 

@@ -6,9 +6,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use glommio::io::{DmaFile, OpenOptions};
 use hdrhistogram::Histogram;
 use nix::libc;
+
+use crate::runtime::direct_file::DirectFile;
+use crate::runtime::disk_memory::DiskBuffer;
+use crate::runtime::executor::spawn_local;
 
 /// The file measured on. Large enough that a disk's own cache does not hide everything.
 const AREA_BYTES: u64 = 64 << 20;
@@ -89,8 +92,8 @@ struct Plan {
 
 /// Measures on the file at this path, which must exist and is overwritten.
 pub async fn measure(path: &Path) -> io::Result<Runs> {
-    let plain = Rc::new(open(path, 0).await?);
-    let durable = Rc::new(open(path, libc::O_DSYNC).await?);
+    let plain = DirectFile::open(path, 0).await?;
+    let durable = DirectFile::open(path, libc::O_DSYNC).await?;
     let area = fill(&plain).await?;
     let write = |in_flight| Plan {
         operation: Operation::Write,
@@ -113,24 +116,16 @@ pub async fn measure(path: &Path) -> io::Result<Runs> {
         time: READ_TIME,
     };
     let reads = run(&plain, area, reads).await?;
-    plain.close_rc().await?;
-    durable.close_rc().await?;
     Ok(Runs { dsync, fdatasync, large, reads })
 }
 
-async fn open(path: &Path, flags: i32) -> io::Result<DmaFile> {
-    Ok(OpenOptions::new().read(true).write(true).custom_flags(flags).dma_open(path).await?)
-}
-
 /// Writes the file once, so that what is measured is writing over. Gives back its size.
-async fn fill(file: &Rc<DmaFile>) -> io::Result<u64> {
-    let mut buffer = file.alloc_dma_buffer(FILL_BLOCK);
-    buffer.as_bytes_mut().fill(FILLING);
-    let buffer = Rc::new(buffer);
+async fn fill(file: &Rc<DirectFile>) -> io::Result<u64> {
+    let buffer = filled(FILL_BLOCK);
     let begin = Instant::now();
     let mut position = 0;
     while position < AREA_BYTES && (position == 0 || begin.elapsed() < FILL_TIME) {
-        let written = file.write_rc_at(buffer.clone(), position).await?;
+        let written = file.write_at(buffer.clone(), position).await?;
         complete(written, FILL_BLOCK)?;
         position += FILL_BLOCK as u64;
     }
@@ -138,11 +133,11 @@ async fn fill(file: &Rc<DmaFile>) -> io::Result<u64> {
     Ok(position)
 }
 
-async fn run(file: &Rc<DmaFile>, area: u64, plan: Plan) -> io::Result<Run> {
+async fn run(file: &Rc<DirectFile>, area: u64, plan: Plan) -> io::Result<Run> {
     let next = Rc::new(Cell::new(0));
     let begin = Instant::now();
     let workers: Vec<_> = (0..plan.in_flight)
-        .map(|_| glommio::spawn_local(work(file.clone(), next.clone(), area, plan, begin)))
+        .map(|_| spawn_local(work(file.clone(), next.clone(), area, plan, begin)))
         .collect();
     let mut nanos = new_histogram()?;
     let mut failure = None;
@@ -164,25 +159,23 @@ async fn run(file: &Rc<DmaFile>, area: u64, plan: Plan) -> io::Result<Run> {
 
 /// One operation after another until the time is over, each on the next block of all workers.
 async fn work(
-    file: Rc<DmaFile>,
+    file: Rc<DirectFile>,
     next: Rc<Cell<u64>>,
     area: u64,
     plan: Plan,
     begin: Instant,
 ) -> io::Result<Histogram<u64>> {
-    let mut buffer = file.alloc_dma_buffer(plan.block_bytes);
-    buffer.as_bytes_mut().fill(FILLING);
-    let buffer = Rc::new(buffer);
+    let buffer = filled(plan.block_bytes);
     let mut nanos = new_histogram()?;
     while begin.elapsed() < plan.time {
         let position = next.get();
         next.set((position + plan.block_bytes as u64) % area);
         let before = Instant::now();
         let done = match plan.operation {
-            Operation::Read => file.read_at_aligned(position, plan.block_bytes).await?.len(),
-            Operation::Write => file.write_rc_at(buffer.clone(), position).await?,
+            Operation::Read => file.read_at(position, plan.block_bytes).await?.bytes().len(),
+            Operation::Write => file.write_at(buffer.clone(), position).await?,
             Operation::WriteAndSync => {
-                let written = file.write_rc_at(buffer.clone(), position).await?;
+                let written = file.write_at(buffer.clone(), position).await?;
                 file.fdatasync().await?;
                 written
             }
@@ -191,6 +184,12 @@ async fn work(
         nanos.saturating_record(before.elapsed().as_nanos() as u64);
     }
     Ok(nanos)
+}
+
+fn filled(bytes: usize) -> Rc<DiskBuffer> {
+    let mut buffer = DiskBuffer::take(bytes);
+    buffer.bytes_mut().fill(FILLING);
+    Rc::new(buffer)
 }
 
 fn complete(done: usize, asked: usize) -> io::Result<()> {

@@ -151,7 +151,7 @@ mod tests {
         assert!(text.contains("\nhutong_shard_up{shard=\"1\"} 0\n"), "{text}");
         let before = inbox.len();
         for _ in before..SHARD_MAIL_MAX {
-            facts.shards[0].send(ShardMail::Tick).unwrap();
+            facts.shards[0].send(ShardMail::Shutdown).unwrap();
         }
         ask_shards(&facts.shards);
         assert_eq!(inbox.len(), SHARD_MAIL_MAX, "no more is asked of one who doesn't listen");
