@@ -1,7 +1,9 @@
 //! All groups of the new protocol that a shard leads, with a timer for each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
 
 use super::group::ConsumerGroup;
 use super::request::{Env, ErrorKind, GroupError, Outcome};
@@ -12,7 +14,7 @@ use crate::model::time::Time;
 /// The groups, by their ids.
 #[derive(Debug, Default)]
 pub struct Groups {
-    groups: BTreeMap<Rc<str>, Live>,
+    groups: FxHashMap<Rc<str>, Live>,
     timers: BTreeSet<(Time, Rc<str>)>,
 }
 
