@@ -1,7 +1,7 @@
 //! How other threads wake tasks of an executor.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use async_task::Runnable;
 use nix::errno::Errno;
@@ -36,6 +36,7 @@ impl Remote {
             return;
         }
         // Either this sees that it sleeps, or it sees what was sent before it does.
+        fence(Ordering::SeqCst);
         if self.asleep.swap(false, Ordering::SeqCst) {
             let _ = self.bell.write(1);
         }
@@ -44,6 +45,7 @@ impl Remote {
     /// Says that the thread goes to sleep. What has arrived must be looked at after this.
     pub fn falls_asleep(&self) {
         self.asleep.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
     /// Says that it is awake.

@@ -5,7 +5,7 @@
 //! call, the same in which the thread sleeps if it has nothing to do.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -42,7 +42,8 @@ enum Pending {
 pub struct Ring {
     uring: RefCell<IoUring>,
     pending: RefCell<Slab<Pending>>,
-    completed: Cell<Vec<(u64, i32)>>,
+    /// What was taken from the kernel, and nobody told yet.
+    completed: RefCell<Vec<(u64, i32)>>,
 }
 
 impl Ring {
@@ -54,7 +55,7 @@ impl Ring {
         Ok(Ring {
             uring: RefCell::new(build()?),
             pending: RefCell::new(Slab::new()),
-            completed: Cell::default(),
+            completed: RefCell::default(),
         })
     }
 
@@ -102,6 +103,8 @@ impl Ring {
     /// Hands over what was asked for, and sees what is done. Without a `patience` it doesn't wait;
     /// otherwise until something is done, or for so long.
     pub fn enter(&self, patience: Option<Duration>) {
+        // Whose completion was taken already need not wait for another one.
+        let patience = patience.filter(|_| self.completed.borrow().is_empty());
         let uring = self.uring.borrow();
         let entered = match patience {
             None => uring.submitter().submit(),
@@ -119,9 +122,8 @@ impl Ring {
     }
 
     fn collect(&self, uring: &mut IoUring) {
-        let mut completed = self.completed.take();
-        completed.extend(uring.completion().map(|done| (done.user_data(), done.result())));
-        self.completed.set(completed);
+        let done = uring.completion().map(|done| (done.user_data(), done.result()));
+        self.completed.borrow_mut().extend(done);
     }
 
     /// Wakes those whose operations are done.
@@ -147,7 +149,8 @@ impl Ring {
                 Pending::Done(_) => {}
             }
         }
-        self.completed.set(completed);
+        // For its memory.
+        self.completed.replace(completed);
     }
 
     /// Waits for all that was begun and that nobody waits for any more.

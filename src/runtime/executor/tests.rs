@@ -348,6 +348,33 @@ fn more_may_be_asked_for_than_a_ring_holds() {
 }
 
 #[test]
+fn what_was_done_while_more_was_asked_for_is_told_at_once() {
+    run(|| async {
+        let (ready_at_once, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        (&writer).write_all(&[1]).unwrap();
+        let_io_in().await;
+        // As many as the ring holds, and one more, which nothing ever ends.
+        let waits: Vec<_> =
+            (0..1024).map(|_| super::ready(ready_at_once.as_raw_fd(), nix::libc::POLLIN)).collect();
+        let never = super::ready(writer.as_raw_fd(), nix::libc::POLLIN);
+        let told = async {
+            for wait in waits {
+                wait.await.0.unwrap();
+            }
+            true
+        };
+        let too_late = async {
+            sleep(Duration::from_secs(10)).await;
+            false
+        };
+        let began = Instant::now();
+        assert!(or(told, too_late).await);
+        assert!(began.elapsed() < Duration::from_secs(10));
+        drop(never);
+    });
+}
+
+#[test]
 fn what_takes_long_is_done_elsewhere() {
     let here = run(|| async {
         let there = spawn_blocking("elsewhere", || std::thread::current().id()).await.unwrap();
