@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Three nodes of one shard beside one node, on this machine, with nothing pinned: what a majority costs, how long it takes until
 # there is a new leader, how fast a node that was away catches up, and what the others' clients notice of that.
-# Usage: benches/catch_up.sh [GIB]     (written while a node is away, default 4: takes three times that on the disk, and three minutes)
+# Usage: benches/catch_up.sh [GIB [MB]]
+#   GIB  written while a node is away, default 4: takes three times that on the disk, and three minutes
+#   MB   a disk of its own for each node, that reads and writes so many MB/s, in memory: takes root, and three times GIB and 3 GiB
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 gib=${1:-4}
+own_mb=${2:-}
 seconds=5
 kills=5
 topic=load
@@ -16,6 +19,7 @@ source tests/interop/broker.sh
 data=$(mktemp -d)
 declare -A pids=()
 load=''
+cgroup=''
 stop_all() {
     local pid
     for pid in $load "${pids[@]}"; do
@@ -24,7 +28,7 @@ stop_all() {
     done
     load='' pids=()
 }
-trap 'stop_all; rm -rf "$data"' EXIT
+trap 'stop_all; remove_disks; rm -rf --one-file-system "$data"' EXIT
 trap 'exit 130' INT TERM
 
 fail() {
@@ -33,11 +37,52 @@ fail() {
     exit 1
 }
 
+# make_disks NODE...: each gets a file system of its own, on a loop device over a file in memory, and what runs in $cgroup reads
+# and writes so many MB/s of each. remove_disks takes them away again.
+make_disks() {
+    local node number bytes=$((own_mb * 1000000))
+    cgroup=/sys/fs/cgroup/hutong-bench-$$
+    if [[ -d /sys/fs/cgroup/blkio ]]; then
+        cgroup=/sys/fs/cgroup/blkio/hutong-bench-$$
+    else
+        echo +io >/sys/fs/cgroup/cgroup.subtree_control
+    fi
+    mkdir "$cgroup" "$data/memory"
+    mount -t tmpfs -o size=100% memory "$data/memory"
+    for node in "$@"; do
+        mkdir "$data/$node"
+        # Memory that was used before is faster, here, too.
+        head --bytes=$((gib + 3))G /dev/zero >"$data/memory/$node"
+        mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$data/memory/$node"
+        mount -o loop "$data/memory/$node" "$data/$node"
+        number=$(findmnt --noheadings --output MAJ:MIN --target "$data/$node" | tr -d ' ')
+        if [[ -e $cgroup/io.max ]]; then
+            echo "$number rbps=$bytes wbps=$bytes" >"$cgroup/io.max"
+        else
+            echo "$number $bytes" >"$cgroup/blkio.throttle.read_bps_device"
+            echo "$number $bytes" >"$cgroup/blkio.throttle.write_bps_device"
+        fi
+    done
+}
+remove_disks() {
+    local at
+    for at in "$data"/*/; do
+        ! mountpoint --quiet "$at" || umount "$at"
+    done
+    [[ -z $cgroup ]] || rmdir "$cgroup"
+}
+# on_disk COMMAND...: runs it in $cgroup, if there is one.
+on_disk() {
+    [[ -z $cgroup ]] || echo "$BASHPID" >"$cgroup/cgroup.procs"
+    exec "$@"
+}
+
 # start NODE FLAGS...: in the background; await_ready waits for it.
 start() {
     local node=$1
     shift
-    "$hutong" serve --data-dir "$data/$node" --shards 1 --no-pin --metrics 127.0.0.1:0 "$@" 2>"$data/$node.log" &
+    mkdir -p "$data/$node"
+    on_disk "$hutong" serve --data-dir "$data/$node/data" --shards 1 --no-pin --metrics 127.0.0.1:0 "$@" 2>"$data/$node.log" &
     pids[$node]=$!
 }
 await_ready() {
@@ -102,7 +147,9 @@ measure() {
 }
 
 # --- The disk.
-"$hutong" doctor "$data" --json >"$data/doctor" || true
+[[ -z $own_mb ]] || make_disks 1 2 3
+mkdir -p "$data/1"
+(on_disk "$hutong" doctor "$data/1" --json >"$data/doctor") || true
 raw() {
     python3 -c '
 import json, sys
@@ -113,11 +160,11 @@ printf 'the disk: durable writes of 64 KiB, 8 in flight, %.0f MB/s; reads of 128
 
 # --- One node, then three.
 broker_shards=1 port=$(free_ports)
-start alone --listen "127.0.0.1:$port"
-await_ready alone
+start 1 --listen "127.0.0.1:$port"
+await_ready 1
 measure "one node" "127.0.0.1:$port"
 stop_all
-rm -rf "$data/alone"
+rm -rf "$data/1/data"
 broker_shards=3 port=$(free_ports)
 peers='' bootstrap=''
 for node in 1 2 3; do
@@ -188,7 +235,7 @@ while true; do
     fi
     ((at > 0 && at + 1024 * 1024 >= end)) && break
     kill -0 "${pids[$away]}" 2>/dev/null || fail "node $away ended"
-    sleep 0.05
+    sleep 0.2
 done
 caught_up=$(now)
 sleep 1

@@ -3,7 +3,8 @@
 //! A segment gets its name when all of it has been written once and synced: writes over blocks
 //! written before are faster than writes that must allocate (`kernel-notes/001-*`), and durable
 //! without a change of the file's metadata. If its journal needs it before that, it gets it
-//! without: all its space is allocated, and what was not written yet is slower to write.
+//! without: all its space is allocated, and what was not written yet is slower to write. So it
+//! does if zeros are written no faster than its journal fills it, in large writes.
 
 use std::fs::{self, File};
 use std::io;
@@ -83,7 +84,7 @@ impl FileHelper {
         let half = self.segment_bytes / 2;
         if at <= half && half < at + bytes as u64 {
             // The thread ends when its senders are gone, and here is one.
-            let _ = self.halfway.send(Halfway { group, segment, at: Instant::now() });
+            let _ = self.halfway.send(Halfway { group, segment, at: Instant::now(), bytes });
         }
     }
 
@@ -237,14 +238,14 @@ fn zeroed_file(
     fallocate(&file, FallocateFlags::empty(), 0, segment_bytes as i64)?;
     let written = write_zeros(&file, segment_bytes, group, pace)?;
     if written < segment_bytes {
-        tracing::debug!("{} is needed with {written} of its bytes written", path.display());
+        tracing::debug!("{} is handed over with {written} bytes written", path.display());
     }
     file.sync_data()?;
     Ok(file)
 }
 
-/// Writes zeros until the segment is full or a journal needs it as it is; what isn't written reads
-/// as zeros, too. Returns how many bytes it wrote.
+/// Writes zeros until the segment is full, or a journal needs it as it is, or this one does without;
+/// what isn't written reads as zeros, too. Returns how many bytes it wrote.
 fn write_zeros(
     file: &File,
     segment_bytes: u64,
@@ -259,7 +260,8 @@ fn write_zeros(
         let began = Instant::now();
         file.write_all_at(&zeros.bytes()[..block], at)?;
         at += block as u64;
-        std::thread::sleep(pace.pause(group, blocks, began.elapsed()));
+        let Some(pause) = pace.pause(group, blocks, began.elapsed()) else { break };
+        std::thread::sleep(pause);
     }
     Ok(at)
 }
@@ -361,7 +363,7 @@ mod tests {
         let mut pace = ZeroPace::new(heard);
         pace.begin(GROUP, SegmentId(5));
         let at = Instant::now();
-        writer.send(Halfway { group: GROUP, segment: SegmentId(4), at }).unwrap();
+        writer.send(Halfway { group: GROUP, segment: SegmentId(4), at, bytes: 4096 }).unwrap();
         create(&dir, 5, b"header", &mut pace);
         let path = segment_path(&dir, GROUP, SegmentId(5));
         let content = fs::read(&path).unwrap();
@@ -372,6 +374,14 @@ mod tests {
         pace.end(GROUP, SegmentId(5), true);
         pace.begin(GROUP, SegmentId(6));
         assert_eq!(write_zeros(&file, BYTES, GROUP, &mut pace).unwrap(), BYTES);
+        pace.end(GROUP, SegmentId(6), true);
+        // A journal that fills segments in no time, in large writes.
+        for (segment, bytes) in [(5, BYTES as usize), (6, BYTES as usize)] {
+            writer.send(Halfway { group: GROUP, segment: SegmentId(segment), at, bytes }).unwrap();
+        }
+        pace.begin(GROUP, SegmentId(8));
+        let first = ZERO_BLOCK_BYTES as u64;
+        assert_eq!(write_zeros(&file, BYTES, GROUP, &mut pace).unwrap(), first);
         fs::remove_dir_all(&dir).unwrap();
     }
 

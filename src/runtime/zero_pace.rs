@@ -4,6 +4,9 @@
 //! journal whose next segment isn't there writes nothing at all. So the pauses end when a journal
 //! fills its segments nearly as fast as new ones are made, and a segment that is about to be
 //! needed is handed over as it is: the rest of it is slower to write, and that is all.
+//!
+//! A journal that does so in large writes, as that of a node that catches up, gets no zeros: they
+//! would take half of the disk, and large writes lose less than that without them.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +17,9 @@ use crate::model::ids::{GroupId, SegmentId};
 /// No pause is longer.
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 
+/// A write of so many bytes loses less without zeros than half of what the disk does.
+const LARGE_WRITE_BYTES: usize = 256 << 10;
+
 /// Word from a journal's writer: it is halfway through a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Halfway {
@@ -21,6 +27,9 @@ pub struct Halfway {
     pub segment: SegmentId,
     /// When it was.
     pub at: Instant,
+    /// How large the write was that came there. Most likely that is one of those which most of the
+    /// journal comes in.
+    pub bytes: usize,
 }
 
 /// What is known of the writers of all groups.
@@ -35,17 +44,20 @@ struct Writer {
     halfway: Option<(SegmentId, Instant)>,
     /// How long it took for the last segment.
     segment_took: Option<Duration>,
+    /// Whether it came there by a large write.
+    writes_large: bool,
     /// The segment that is made for it now, or was made last; whether that is done.
     newest: Option<(SegmentId, bool)>,
 }
 
 impl Writer {
-    fn hear(&mut self, segment: SegmentId, at: Instant) {
+    fn hear(&mut self, Halfway { segment, at, bytes, .. }: Halfway) {
         self.segment_took = match self.halfway {
             Some((before, then)) if before.0 + 1 == segment.0 => Some(at.duration_since(then)),
             _ => None,
         };
         self.halfway = Some((segment, at));
+        self.writes_large = bytes >= LARGE_WRITE_BYTES;
     }
 
     /// Whether it is halfway through the last segment that is there.
@@ -85,18 +97,24 @@ impl ZeroPace {
     // For each segment, also where a spare is taken and no zeros are written: what is not heard
     // piles up.
     fn listen(&mut self) {
-        for Halfway { group, segment, at } in self.halfway.try_iter() {
-            self.groups.entry(group).or_default().hear(segment, at);
+        for halfway in self.halfway.try_iter() {
+            self.groups.entry(halfway.group).or_default().hear(halfway);
         }
     }
 
     /// How long to leave the disk alone after a block of zeros that took so long, one of `blocks`
     /// in a segment of this group: as long again, if that makes the segment in half the time in
-    /// which the writer fills one.
-    pub fn pause(&self, group: GroupId, blocks: u32, took: Duration) -> Duration {
-        let filled_in = self.groups.get(&group).and_then(|writer| writer.segment_took);
-        let spare = filled_in.map(|filled_in| (filled_in / (2 * blocks)).saturating_sub(took));
-        spare.map_or(took, |spare| spare.min(took)).min(PAUSE_MAX)
+    /// which the writer fills one. `None`: for good, as even without pauses it would not, and the
+    /// writer can do without zeros.
+    pub fn pause(&self, group: GroupId, blocks: u32, took: Duration) -> Option<Duration> {
+        let writer = self.groups.get(&group);
+        let Some((writer, filled_in)) = writer.and_then(|w| Some((w, w.segment_took?))) else {
+            return Some(took.min(PAUSE_MAX));
+        };
+        match (filled_in / (2 * blocks)).checked_sub(took) {
+            None if writer.writes_large => None,
+            spare => Some(spare.unwrap_or_default().min(took).min(PAUSE_MAX)),
+        }
     }
 }
 
@@ -105,6 +123,7 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const SMALL: usize = 4096;
     const GROUP: GroupId = GroupId(3);
 
     fn pace() -> (flume::Sender<Halfway>, ZeroPace) {
@@ -116,7 +135,8 @@ mod tests {
     fn a_segment_is_urgent_when_the_one_before_it_is_half_full() {
         let (writers, mut pace) = pace();
         let at = Instant::now();
-        let halfway = |group, segment| Halfway { group, segment: SegmentId(segment), at };
+        let halfway =
+            |group, segment| Halfway { group, segment: SegmentId(segment), at, bytes: SMALL };
         pace.begin(GROUP, SegmentId(7));
         assert!(!pace.is_urgent());
         writers.send(halfway(GROUP, 5)).unwrap();
@@ -144,24 +164,46 @@ mod tests {
         let (writers, mut pace) = pace();
         let mut at = Instant::now();
         pace.begin(GROUP, SegmentId(9));
-        assert_eq!(pace.pause(GROUP, 100, MS), MS, "nothing is known of the writer");
+        assert_eq!(pace.pause(GROUP, 100, MS), Some(MS), "nothing is known of the writer");
         let mut write = |segment, took: Duration| {
             at += took;
-            writers.send(Halfway { group: GROUP, segment: SegmentId(segment), at }).unwrap();
+            let segment = SegmentId(segment);
+            writers.send(Halfway { group: GROUP, segment, at, bytes: SMALL }).unwrap();
         };
         write(1, MS);
         write(2, 1000 * MS);
         assert!(!pace.is_urgent());
-        assert_eq!(pace.pause(GROUP, 100, MS), MS);
-        assert_eq!(pace.pause(GROUP, 100, 3 * MS), 2 * MS);
-        assert_eq!(pace.pause(GROUP, 100, 6 * MS), Duration::ZERO);
-        assert_eq!(pace.pause(GroupId(4), 100, 40 * MS), PAUSE_MAX);
+        assert_eq!(pace.pause(GROUP, 100, MS), Some(MS));
+        assert_eq!(pace.pause(GROUP, 100, 3 * MS), Some(2 * MS));
+        assert_eq!(pace.pause(GROUP, 100, 6 * MS), Some(Duration::ZERO));
+        assert_eq!(pace.pause(GroupId(4), 100, 40 * MS), Some(PAUSE_MAX));
         write(3, 100 * MS);
         assert!(!pace.is_urgent());
-        assert_eq!(pace.pause(GROUP, 100, MS), Duration::ZERO);
+        assert_eq!(pace.pause(GROUP, 100, MS), Some(Duration::ZERO));
         // Behind a cut the time between two halves says nothing.
         write(3, MS);
         assert!(!pace.is_urgent());
-        assert_eq!(pace.pause(GROUP, 100, MS), MS);
+        assert_eq!(pace.pause(GROUP, 100, MS), Some(MS));
+    }
+
+    #[test]
+    fn a_fast_writer_of_much_at_a_time_gets_no_zeros() {
+        let (writers, mut pace) = pace();
+        let mut at = Instant::now();
+        pace.begin(GROUP, SegmentId(9));
+        let mut write = |segment, bytes| {
+            at += 1000 * MS;
+            writers.send(Halfway { group: GROUP, segment: SegmentId(segment), at, bytes }).unwrap();
+        };
+        write(1, LARGE_WRITE_BYTES);
+        assert!(!pace.is_urgent());
+        assert_eq!(pace.pause(GROUP, 100, 40 * MS), Some(PAUSE_MAX), "how fast isn't known");
+        write(2, LARGE_WRITE_BYTES);
+        assert!(!pace.is_urgent());
+        assert_eq!(pace.pause(GROUP, 100, 5 * MS), Some(Duration::ZERO));
+        assert_eq!(pace.pause(GROUP, 100, 6 * MS), None);
+        write(3, LARGE_WRITE_BYTES - SMALL);
+        assert!(!pace.is_urgent());
+        assert_eq!(pace.pause(GROUP, 100, 6 * MS), Some(Duration::ZERO));
     }
 }
