@@ -4,7 +4,7 @@
 //! written before are faster than writes that must allocate (`kernel-notes/001-*`), and durable
 //! without a change of the file's metadata. If its journal needs it before that, it gets it
 //! without: all its space is allocated, and what was not written yet is slower to write. So it
-//! does if zeros are written no faster than its journal fills it, in large writes.
+//! does if zeros take longer than its journal does, in large writes.
 
 use std::fs::{self, File};
 use std::io;
@@ -244,8 +244,8 @@ fn zeroed_file(
     Ok(file)
 }
 
-/// Writes zeros until the segment is full, or a journal needs it as it is, or this one does without;
-/// what isn't written reads as zeros, too. Returns how many bytes it wrote.
+/// Writes zeros until the segment is full, or a journal needs it as it is, or this one does
+/// without; what isn't written reads as zeros, too. Returns how many bytes it wrote.
 fn write_zeros(
     file: &File,
     segment_bytes: u64,

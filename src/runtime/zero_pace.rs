@@ -5,8 +5,8 @@
 //! fills its segments nearly as fast as new ones are made, and a segment that is about to be
 //! needed is handed over as it is: the rest of it is slower to write, and that is all.
 //!
-//! A journal that does so in large writes, as that of a node that catches up, gets no zeros: they
-//! would take half of the disk, and large writes lose less than that without them.
+//! A journal that is faster than zeros are, in large writes, as that of a node that catches up,
+//! gets none: they would take half of the disk, and large writes lose less than that without them.
 
 use std::time::{Duration, Instant};
 
@@ -104,17 +104,18 @@ impl ZeroPace {
 
     /// How long to leave the disk alone after a block of zeros that took so long, one of `blocks`
     /// in a segment of this group: as long again, if that makes the segment in half the time in
-    /// which the writer fills one. `None`: for good, as even without pauses it would not, and the
-    /// writer can do without zeros.
+    /// which the writer fills one. `None`: for good, as zeros take longer than the writer itself
+    /// for as much, and it can do without.
     pub fn pause(&self, group: GroupId, blocks: u32, took: Duration) -> Option<Duration> {
         let writer = self.groups.get(&group);
         let Some((writer, filled_in)) = writer.and_then(|w| Some((w, w.segment_took?))) else {
             return Some(took.min(PAUSE_MAX));
         };
-        match (filled_in / (2 * blocks)).checked_sub(took) {
-            None if writer.writes_large => None,
-            spare => Some(spare.unwrap_or_default().min(took).min(PAUSE_MAX)),
+        if writer.writes_large && took > filled_in / blocks {
+            return None;
         }
+        let spare = (filled_in / (2 * blocks)).saturating_sub(took);
+        Some(spare.min(took).min(PAUSE_MAX))
     }
 }
 
@@ -200,10 +201,10 @@ mod tests {
         assert_eq!(pace.pause(GROUP, 100, 40 * MS), Some(PAUSE_MAX), "how fast isn't known");
         write(2, LARGE_WRITE_BYTES);
         assert!(!pace.is_urgent());
-        assert_eq!(pace.pause(GROUP, 100, 5 * MS), Some(Duration::ZERO));
-        assert_eq!(pace.pause(GROUP, 100, 6 * MS), None);
+        assert_eq!(pace.pause(GROUP, 100, 10 * MS), Some(Duration::ZERO));
+        assert_eq!(pace.pause(GROUP, 100, 11 * MS), None);
         write(3, LARGE_WRITE_BYTES - SMALL);
         assert!(!pace.is_urgent());
-        assert_eq!(pace.pause(GROUP, 100, 6 * MS), Some(Duration::ZERO));
+        assert_eq!(pace.pause(GROUP, 100, 11 * MS), Some(Duration::ZERO));
     }
 }
