@@ -28,7 +28,7 @@ use crate::shard::NodeAddress;
 use crate::shard::input::IoFailure;
 
 /// Zeros are written in blocks of this size.
-const ZERO_BLOCK_BYTES: usize = 1 << 20;
+const ZERO_BLOCK_BYTES: usize = 256 << 10;
 /// Files of removed segments that are kept for reuse, for each group: so many at least,
 const SPARES_MIN: usize = 2;
 /// and one for so many segments of its journal. What retention frees comes all at once, and is
@@ -375,8 +375,9 @@ mod tests {
         pace.begin(GROUP, SegmentId(6));
         assert_eq!(write_zeros(&file, BYTES, GROUP, &mut pace).unwrap(), BYTES);
         pace.end(GROUP, SegmentId(6), true);
-        // A journal that fills segments in no time, in large writes.
-        for (segment, bytes) in [(5, BYTES as usize), (6, BYTES as usize)] {
+        // A journal that fills segments in no time, in large writes, and was just heard of.
+        let at = Instant::now() + std::time::Duration::from_secs(3600);
+        for (segment, bytes) in [(5, 1 << 20), (6, 1 << 20)] {
             writer.send(Halfway { group: GROUP, segment: SegmentId(segment), at, bytes }).unwrap();
         }
         pace.begin(GROUP, SegmentId(8));

@@ -15,10 +15,14 @@ use rustc_hash::FxHashMap;
 use crate::model::ids::{GroupId, SegmentId};
 
 /// No pause is longer.
-const PAUSE_MAX: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(20);
 
-/// A write of so many bytes loses less without zeros than half of what the disk does.
-const LARGE_WRITE_BYTES: usize = 256 << 10;
+/// Where there is time, a pause is so many times as long as the zeros before it took.
+const PAUSE_TIMES: u32 = 4;
+
+/// A write of so many bytes loses less without zeros than half of what the disk does
+/// (`kernel-notes/001-*`, `kernel-notes/007-*`).
+const LARGE_WRITE_BYTES: usize = 512 << 10;
 
 /// Word from a journal's writer: it is halfway through a segment.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +62,12 @@ impl Writer {
         };
         self.halfway = Some((segment, at));
         self.writes_large = bytes >= LARGE_WRITE_BYTES;
+    }
+
+    /// How long it takes for a segment: as for the last one, or longer if it isn't heard of.
+    fn fills_in(&self) -> Option<Duration> {
+        let since = self.halfway.map(|(_, at)| at.elapsed());
+        self.segment_took.max(self.segment_took.and(since))
     }
 
     /// Whether it is halfway through the last segment that is there.
@@ -103,19 +113,19 @@ impl ZeroPace {
     }
 
     /// How long to leave the disk alone after a block of zeros that took so long, one of `blocks`
-    /// in a segment of this group: as long again, if that makes the segment in half the time in
-    /// which the writer fills one. `None`: for good, as zeros take longer than the writer itself
-    /// for as much, and it can do without.
+    /// in a segment of this group: so long that the segment is made in half the time in which the
+    /// writer fills one, or as long again if nothing is known of it. `None`: for good, as zeros
+    /// take longer than the writer itself for as much, and it can do without.
     pub fn pause(&self, group: GroupId, blocks: u32, took: Duration) -> Option<Duration> {
         let writer = self.groups.get(&group);
-        let Some((writer, filled_in)) = writer.and_then(|w| Some((w, w.segment_took?))) else {
+        let Some((writer, filled_in)) = writer.and_then(|w| Some((w, w.fills_in()?))) else {
             return Some(took.min(PAUSE_MAX));
         };
         if writer.writes_large && took > filled_in / blocks {
             return None;
         }
         let spare = (filled_in / (2 * blocks)).saturating_sub(took);
-        Some(spare.min(took).min(PAUSE_MAX))
+        Some(spare.min(PAUSE_TIMES * took).min(PAUSE_MAX))
     }
 }
 
@@ -174,13 +184,22 @@ mod tests {
         write(1, MS);
         write(2, 1000 * MS);
         assert!(!pace.is_urgent());
-        assert_eq!(pace.pause(GROUP, 100, MS), Some(MS));
+        assert_eq!(pace.pause(GROUP, 100, MS / 2), Some(2 * MS));
         assert_eq!(pace.pause(GROUP, 100, 3 * MS), Some(2 * MS));
         assert_eq!(pace.pause(GROUP, 100, 6 * MS), Some(Duration::ZERO));
         assert_eq!(pace.pause(GroupId(4), 100, 40 * MS), Some(PAUSE_MAX));
         write(3, 100 * MS);
         assert!(!pace.is_urgent());
         assert_eq!(pace.pause(GROUP, 100, MS), Some(Duration::ZERO));
+        // A writer that isn't heard of for long has become slower.
+        let (writers, mut slow) = self::pace();
+        for (segment, ago) in [(1, 11), (2, 10)] {
+            let at = Instant::now().checked_sub(ago * 1000 * MS).expect("the machine runs longer");
+            let segment = SegmentId(segment);
+            writers.send(Halfway { group: GROUP, segment, at, bytes: SMALL }).unwrap();
+        }
+        assert!(!slow.is_urgent());
+        assert_eq!(slow.pause(GROUP, 100, 3 * MS), Some(12 * MS));
         // Behind a cut the time between two halves says nothing.
         write(3, MS);
         assert!(!pace.is_urgent());
