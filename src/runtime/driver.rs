@@ -18,7 +18,7 @@ use crate::journal::page::Page;
 use crate::model::time::{Now, Time};
 use crate::runtime::alarm::Alarm;
 use crate::runtime::dial::dial;
-use crate::runtime::executor::let_io_in;
+use crate::runtime::executor::{let_io_in, spawn_local};
 use crate::runtime::flush_task::{write_journal, write_vote};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::logging::core_line;
@@ -86,6 +86,7 @@ impl Core for Shard<JournalPage> {
 
 /// Runs the core until it has stopped or can't go on.
 pub async fn drive(io: Rc<ShardIo>, mut core: impl Core, mut tell: impl FnMut(Milestone)) {
+    spawn_local(io.clone().tick()).detach();
     let mut inputs = VecDeque::new();
     let mut alarm = Alarm::default();
     loop {

@@ -187,7 +187,6 @@ async fn run_shard(mut start: ShardStart) {
         start.mailboxes,
     );
     spawn_local(receive_mail(io.clone(), start.mail)).detach();
-    spawn_local(io.clone().tick()).detach();
     // Before it can serve anybody: it may become able to only with other nodes, who come in by the
     // same door. Clients wait.
     spawn_local(accept_clients(io.clone(), start.socket)).detach();

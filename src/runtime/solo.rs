@@ -46,7 +46,6 @@ pub fn serve_alone<C: Core>(
         let io =
             ShardIo::new(ShardId(0), Clock::start(), CONNECTIONS_MAX, files, helper, mailboxes);
         spawn_local(receive_mail(io.clone(), mail)).detach();
-        spawn_local(io.clone().tick()).detach();
         spawn_local(accept_clients(io.clone(), socket)).detach();
         let mut reason = None;
         drive(io, make(address), |milestone| {

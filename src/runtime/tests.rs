@@ -69,7 +69,6 @@ impl EchoShard {
                 vec![mailbox],
             );
             spawn_local(receive_mail(io.clone(), receiver)).detach();
-            spawn_local(io.clone().tick()).detach();
             let (listener_io, mut socket) = (io.clone(), sockets.pop());
             drive(io.clone(), EchoCore::new(SEGMENT_BYTES), |milestone| {
                 if matches!(milestone, Milestone::Ready) {

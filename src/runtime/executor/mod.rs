@@ -48,7 +48,7 @@ thread_local! {
 struct Executor {
     ready: RefCell<VecDeque<Runnable>>,
     /// A waker of each task that isn't done.
-    tasks: Rc<RefCell<Slab<Waker>>>,
+    tasks: RefCell<Slab<Waker>>,
     /// Those who wait until the kernel has been looked at.
     lookers: RefCell<Vec<Waker>>,
     looks: Cell<u64>,
@@ -116,7 +116,7 @@ fn begin_on_this_thread(cpu: Option<usize>, io_memory_bytes: usize) -> Result<Ru
     let (remote, arrivals) = Remote::new().context("there is no descriptor to wake it by")?;
     let executor = Rc::new(Executor {
         ready: RefCell::default(),
-        tasks: Rc::default(),
+        tasks: RefCell::default(),
         lookers: RefCell::default(),
         looks: Cell::new(0),
         ring,
@@ -138,28 +138,20 @@ impl Running {
     {
         let remote = self.0.remote.clone();
         spawn_local(async move { remote.answer_bell().await }).detach();
-        let result = Rc::new(RefCell::new(None));
-        let end = result.clone();
-        spawn_local(async move {
-            let ended = main.await;
-            end.replace(Some(ended));
-        })
-        .detach();
+        let main = spawn_local(main);
         let mut looked = Instant::now();
-        loop {
-            if let Some(ended) = result.take() {
-                return ended;
-            }
-            self.0.run_ready();
+        while !main.is_finished() {
             self.0.take_arrivals();
             let now = Instant::now();
             self.0.timers.wake_due(now);
             let sleeps = self.0.ready.borrow().is_empty();
             if sleeps || now.duration_since(looked) >= LOOK_PERIOD {
-                self.0.look(sleeps && result.borrow().is_none(), now);
+                self.0.look(sleeps, now);
                 looked = Instant::now();
             }
+            self.0.run_ready();
         }
+        futures_lite::future::block_on(main)
     }
 }
 
@@ -223,10 +215,9 @@ where
     F::Output: 'static,
 {
     let (task, handle) = with_executor(|on| {
-        let tasks = on.tasks.clone();
         let mut slots = on.tasks.borrow_mut();
         let slot = slots.vacant_entry();
-        let listed = Listed { tasks, key: slot.key() };
+        let listed = Listed(slot.key());
         let remote = on.remote.clone();
         let schedule = move |task: Runnable| {
             let mut task = Some(task);
@@ -258,14 +249,11 @@ where
 }
 
 /// A task's place among those that aren't done.
-struct Listed {
-    tasks: Rc<RefCell<Slab<Waker>>>,
-    key: usize,
-}
+struct Listed(usize);
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        let waker = self.tasks.borrow_mut().remove(self.key);
+        let waker = with_executor(|on| on.tasks.borrow_mut().remove(self.0));
         drop(waker);
     }
 }

@@ -199,31 +199,21 @@ impl Ring {
 
 /// With what makes a thread's ring cheap, as far as this kernel has it.
 fn build() -> io::Result<IoUring> {
-    let mut last = None;
-    for newest in [2, 1, 0] {
-        let mut builder = IoUring::builder();
-        builder.setup_cqsize(COMPLETIONS);
-        match newest {
-            // From Linux 6.1 on.
-            2 => {
-                builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
-            }
-            // From 5.19 on.
-            1 => {
-                builder.setup_coop_taskrun().setup_taskrun_flag();
-            }
-            _ => {}
-        }
-        match builder.build(SUBMISSIONS) {
+    let mut from_6_1 = IoUring::builder();
+    from_6_1.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+    let mut from_5_19 = IoUring::builder();
+    from_5_19.setup_coop_taskrun().setup_taskrun_flag();
+    for mut builder in [from_6_1, from_5_19, IoUring::builder()] {
+        match builder.setup_cqsize(COMPLETIONS).build(SUBMISSIONS) {
             Ok(uring) if !uring.params().is_feature_ext_arg() => {
                 return Err(io::Error::other("it can't wait with a time-out: use Linux 5.11"));
             }
-            Ok(uring) => return Ok(uring),
-            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => last = Some(error),
-            Err(error) => return Err(error),
+            // An older kernel, which doesn't know the flags.
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {}
+            built => return built,
         }
     }
-    Err(last.unwrap_or_else(|| Errno::EINVAL.into()))
+    Err(Errno::EINVAL.into())
 }
 
 /// An operation that has begun. Ends with what the kernel said, and with what it worked on. One

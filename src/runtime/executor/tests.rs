@@ -82,9 +82,7 @@ fn timers_ring_in_order_and_never_early() {
 #[test]
 fn a_timer_that_is_dropped_keeps_nobody() {
     run(|| async {
-        let soon = async { sleep(Duration::from_millis(1)).await };
-        let never = async { sleep(Duration::from_secs(3600)).await };
-        or(soon, never).await;
+        or(sleep(Duration::from_millis(1)), sleep(Duration::from_secs(3600))).await;
         with_executor(|on| assert_eq!(on.timers.next(), None));
     });
 }
@@ -144,7 +142,7 @@ fn tasks_that_are_not_done_are_dropped_at_its_end() {
             spawn_local(async move {
                 let _held = held;
                 // Each of them in its turn, as those of a task that waits for another.
-                spawn_local(async { sleep(Duration::from_secs(3600)).await }).await;
+                spawn_local(sleep(Duration::from_secs(3600))).await;
             })
             .detach();
         }
