@@ -62,6 +62,12 @@ impl Incoming {
             && !self.message.entries.is_empty()
     }
 
+    /// Whether it names the entry that its sender takes the receiver's log to reach to: it means
+    /// something only behind what brings that one.
+    pub fn names_entry(&self) -> bool {
+        self.message.msg_type == MessageType::MsgAppend
+    }
+
     /// Whether it has its receiver stand for election at once.
     pub fn has_lead_taken(&self) -> bool {
         self.message.msg_type == MessageType::MsgTimeoutNow

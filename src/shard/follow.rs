@@ -61,12 +61,13 @@ impl ReceivedAnswer {
     }
 }
 
-/// A leader's message that waits for the writer, with the bytes of its entries.
+/// A leader's message that waits for the writer, with the bytes of its entries. One without
+/// entries waits for those before it, and has been answered.
 #[derive(Debug)]
 struct Waiting {
     incoming: Incoming,
     payload: Bytes,
-    reply: ReplyTo,
+    reply: Option<ReplyTo>,
 }
 
 /// What is under way with other members.
@@ -96,12 +97,28 @@ impl Following {
 
     /// Drops what is under way; the messages that waited for an answer are handed back.
     pub fn abandon(&mut self) -> Vec<ReplyTo> {
-        let replies = self.waiting.drain(..).map(|waiting| waiting.reply);
+        let replies = self.waiting.drain(..).filter_map(|waiting| waiting.reply);
         let replies = replies.chain(self.reply.take().map(|(to, ..)| to)).collect();
         self.waiting_bytes = 0;
         self.staged.clear();
         (self.blocked, self.cut) = (None, None);
         replies
+    }
+
+    /// Whether a message of Raft's would be seen before others that were sent before it, and must
+    /// not be: Raft refuses one that names an entry it hasn't got yet, and the leader begins anew
+    /// behind what is on disk here, though all of it has come.
+    fn overtakes(&self, incoming: &Incoming) -> bool {
+        !self.waiting.is_empty() && incoming.names_entry()
+    }
+
+    /// A message without entries waits behind the last that brings some, in the place of an earlier
+    /// one there: it says all that one did.
+    fn wait_in_turn(&mut self, incoming: Incoming) {
+        if self.waiting.back().is_some_and(|last| !last.incoming.brings_entries()) {
+            self.waiting.pop_back();
+        }
+        self.waiting.push_back(Waiting { incoming, payload: Bytes::new(), reply: None });
     }
 
     /// Whether nothing is taken in any more.
@@ -135,7 +152,9 @@ impl<P: Page> Group<P> {
             return Some(refused);
         }
         if !incoming.brings_entries() {
-            if !incoming.has_lead_taken() || self.may_campaign() {
+            if self.following.overtakes(&incoming) {
+                self.following.wait_in_turn(incoming);
+            } else if !incoming.has_lead_taken() || self.may_campaign() {
                 self.replica.step(incoming);
             }
             return Some(refused);
@@ -145,7 +164,7 @@ impl<P: Page> Group<P> {
             return Some(refused);
         }
         following.waiting_bytes += payload.len();
-        following.waiting.push_back(Waiting { incoming, payload, reply });
+        following.waiting.push_back(Waiting { incoming, payload, reply: Some(reply) });
         None
     }
 
@@ -223,6 +242,10 @@ impl<P: Page> Group<P> {
     fn take_waiting(&mut self) -> bool {
         let Some(waiting) = self.following.waiting.pop_front() else { return false };
         let Waiting { incoming, payload, reply } = waiting;
+        let Some(reply) = reply else {
+            self.replica.step(incoming);
+            return true;
+        };
         self.following.waiting_bytes -= payload.len();
         match stage(&incoming, &payload) {
             Some(staged) => {
