@@ -1,5 +1,6 @@
 //! Three nodes of one shard, by their inputs and outputs: who leads, what is acknowledged when, and
-//! what is left when one dies. `cluster/rig.rs` is the network, the disks and the clients.
+//! what is left when one dies. `cluster/rig.rs` is the network and the disks, `cluster/clients.rs`
+//! the clients.
 
 #[path = "cluster/damage.rs"]
 mod damage;
@@ -16,7 +17,8 @@ use hutong::kafka::record_batch::Producer;
 use hutong::limits::JOURNAL_WRITES_IN_FLIGHT_MAX;
 use hutong::model::ids::{GroupId, NodeId};
 use hutong::shard::peers::visit::Change;
-use rig::{Cluster, Outcome, produce_request};
+use rig::Cluster;
+use rig::clients::{Outcome, produce_request};
 
 /// What is written from one checkpoint to the next, where that is looked at.
 const CHECKPOINT_BYTES: u64 = 64 << 10;
@@ -170,6 +172,30 @@ fn a_node_that_comes_back_catches_up() {
     cluster.restart(away);
     cluster.run_ms(1500);
     cluster.assert_journals_agree();
+}
+
+/// A member has in memory what its disk has no turn for yet. What it is told meanwhile doesn't have
+/// that sent again.
+#[test]
+fn what_waits_for_a_slow_disk_is_sent_once() {
+    let value = vec![7; 10_000];
+    let mut cluster = Cluster::start(3);
+    cluster.create_topic("t", 1);
+    let leader = cluster.leader();
+    let slow = (leader + 1) % 3;
+    cluster.stall_disk(slow, true);
+    let before = cluster.sent_bytes(leader, slow);
+    // More than may be under way to its disk. Whatever is committed by the others, it is told.
+    for number in 0..40 {
+        assert_eq!(cluster.produce_value(leader, "t", -1, &value), Outcome::At(number));
+    }
+    cluster.stall_disk(slow, false);
+    cluster.run_ms(300);
+    cluster.assert_journals_agree();
+    let sent = cluster.sent_bytes(leader, slow) - before;
+    let entries = 40 * value.len().next_multiple_of(4096) as u64;
+    assert!(sent > entries, "all of it was sent: {sent} bytes");
+    assert!(sent < entries * 6 / 5, "{sent} bytes were sent of {entries}");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use hutong::model::position::Position;
 
 use hutong::shard::repair::at_start::Mended;
 
-use crate::rig::{Cluster, Outcome};
+use crate::rig::Cluster;
+use crate::rig::clients::Outcome;
 
 const RECORDS: i64 = 60;
 const STORAGE: Outcome = Outcome::Error(ErrorCode::KAFKA_STORAGE_ERROR);

@@ -4,7 +4,8 @@
 use hutong::model::position::Position;
 use hutong::shard::repair::at_start::Mended;
 
-use crate::rig::{Cluster, Outcome};
+use crate::rig::Cluster;
+use crate::rig::clients::Outcome;
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 /// How much the segment has left: room for the second leader's entry.

@@ -5,7 +5,8 @@ use hutong::model::ids::NodeId;
 use hutong::shard::peers::visit::Change;
 use hutong::shard::repair::at_start::Mended;
 
-use crate::rig::{Cluster, Outcome};
+use crate::rig::Cluster;
+use crate::rig::clients::Outcome;
 
 /// Fifteen entries of the smallest size, behind the header.
 const SEGMENT_BYTES: u64 = 64 << 10;
