@@ -15,6 +15,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 use super::Cluster;
+use super::request_frame::request_frame;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +81,8 @@ impl Cluster {
         let connection = self.new_connection(node);
         let header =
             RequestHeader::default().with_request_api_key(key).with_request_api_version(version);
-        let mut body = Vec::new();
-        header.encode(&mut body, R::header_version(version)).expect("a header");
-        request.encode(&mut body, version).expect("a request");
-        let mut frames = (body.len() as i32).to_be_bytes().to_vec();
-        frames.extend(body);
-        self.nodes[node].inputs.push_back(Input::Frames { connection, frames: frames.into() });
+        let frames = request_frame(&header, request).into();
+        self.nodes[node].inputs.push_back(Input::Frames { connection, frames });
         connection
     }
 

@@ -7,6 +7,8 @@ pub mod clients;
 mod disk;
 #[path = "mending.rs"]
 mod mending;
+#[path = "../common/request_frame.rs"]
+mod request_frame;
 #[path = "upkeep.rs"]
 mod upkeep;
 

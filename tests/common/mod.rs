@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+mod request_frame;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -204,10 +206,5 @@ pub fn request_frame<M: Encodable + HeaderVersion>(key: i16, version: i16, body:
         .with_request_api_version(version)
         .with_correlation_id(7)
         .with_client_id(Some(StrBytes::from_static_str("test")));
-    let mut frame = vec![0; 4];
-    header.encode(&mut frame, M::header_version(version)).expect("the header fits");
-    body.encode(&mut frame, version).expect("the request fits its version");
-    let bytes = (frame.len() - 4) as i32;
-    frame[..4].copy_from_slice(&bytes.to_be_bytes());
-    frame
+    request_frame::request_frame(&header, body)
 }

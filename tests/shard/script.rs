@@ -20,6 +20,8 @@
 
 #[path = "../common/disk.rs"]
 mod disk;
+#[path = "../common/request_frame.rs"]
+mod request_frame;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -52,6 +54,7 @@ use kafka_protocol::messages::{
     ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+use request_frame::request_frame;
 
 const SEGMENT_BYTES: u64 = 32 << 20;
 
@@ -357,16 +360,12 @@ impl Rig {
         awaited: Awaited,
         request: &R,
     ) {
-        let header =
-            RequestHeader::default().with_request_api_key(key).with_request_api_version(version);
-        let mut body = Vec::new();
-        header.encode(&mut body, R::header_version(version)).expect("a header");
-        request.encode(&mut body, version).expect("a request");
-        let mut frames = (body.len() as i32).to_be_bytes().to_vec();
-        frames.extend(body);
         self.awaited.get_mut(&client).expect("connected").push_back(awaited);
         let connection = ConnectionId(client);
-        self.handle(Input::Frames { connection, frames: frames.into() });
+        let header =
+            RequestHeader::default().with_request_api_key(key).with_request_api_version(version);
+        let frames = request_frame(&header, request).into();
+        self.handle(Input::Frames { connection, frames });
     }
 
     fn complete(&mut self, write: u64, result: Result<(), IoFailure>) {
