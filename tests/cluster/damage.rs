@@ -1,7 +1,7 @@
 //! Bytes that rot on one node's disk: found by readers and by the scrub, fetched from another node.
 
 use hutong::kafka::error_code::ErrorCode;
-use hutong::limits::READ_CHUNK_BYTES;
+use hutong::limits::{ENTRY_ALIGN_BYTES, READ_CHUNK_BYTES};
 use hutong::model::position::Position;
 
 use hutong::shard::repair::at_start::Mended;
@@ -94,6 +94,35 @@ fn a_reader_that_begins_at_the_damage_gets_it_too() {
     assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(RECORDS));
     assert_eq!(repairs(&cluster, leader), (1, 1));
     cluster.assert_journals_agree();
+}
+
+#[test]
+fn a_reader_that_begins_at_damage_at_the_end_of_a_segment_asks_for_that_and_nothing_behind_it() {
+    const SEGMENT_BYTES: u64 = 64 << 10;
+    let mut cluster = Cluster::start_with(3, |_, config| {
+        config.segment_bytes = SEGMENT_BYTES;
+        config.journal_cache_bytes = 16 << 10;
+        config.scrub_bytes_per_second = 0;
+    });
+    cluster.create_topic("t", 1);
+    cluster.create_topic("beside", 1);
+    let leader = cluster.leader();
+    let append = |cluster: &Cluster| Position(cluster.snapshot(leader).groups[0].append);
+    while append(&cluster).0 % SEGMENT_BYTES != SEGMENT_BYTES - ENTRY_ALIGN_BYTES as u64 {
+        assert!(matches!(cluster.produce(leader, "beside", -1), Outcome::At(_)));
+    }
+    let last = append(&cluster);
+    // Behind the first of its records, in the next segment, come some entries without any.
+    for topic in ["t", "beside", "beside", "beside", "t"].into_iter().chain(["beside"; 20]) {
+        assert!(matches!(cluster.produce(leader, topic, -1), Outcome::At(_)));
+    }
+    cluster.run_ms(200);
+    cluster.rot(leader, last, 100);
+    assert_eq!(cluster.fetch(leader, "t", 0), Outcome::At(2));
+    assert_eq!(repairs(&cluster, leader), (1, 1));
+    let said = cluster.log_of(leader).join("\n");
+    assert!(said.contains(&format!("damaged entry in segment 0 at position {last}")), "{said}");
+    cluster.assert_tails_agree();
 }
 
 #[test]

@@ -35,11 +35,10 @@ pub struct PartitionReader<P> {
     /// The checksum before a damaged entry that ends at `scan`. If that is no entry but what
     /// recovery once cut, the next entry continues this.
     crc_before_damage: Option<u32>,
-    /// Where, since records of the partition were found, no good entry was found first. There may
-    /// have been none of its records; whether there were is known when the next ones are found.
+    /// Where, since records of the partition were found, no good entry was found first: that may
+    /// be the end of a segment. There may have been none of its records; whether there were is
+    /// known when the next ones are found.
     passed: Option<Cursor>,
-    /// A damaged entry was there. Otherwise it may be the end of a segment.
-    passed_damage: bool,
     /// Some of what it has, or has looked through, was in a chunk.
     used_chunks: bool,
     bytes_max: usize,
@@ -92,7 +91,6 @@ impl<P: Page> PartitionReader<P> {
             previous_crc: cursor.and_then(|cursor| cursor.previous_crc),
             crc_before_damage: None,
             passed: None,
-            passed_damage: false,
             used_chunks: false,
             bytes_max: usize::MAX,
             first_at_any_size: true,
@@ -145,7 +143,6 @@ impl<P: Page> PartitionReader<P> {
         if let Then::Damaged(entry) = then
             && self.continues(entry.previous_crc)
         {
-            self.passed_damage = true;
             self.crc_before_damage.get_or_insert(entry.previous_crc);
             self.previous_crc = Some(entry.crc);
             next = group.journal.entry_start(entry.end);
@@ -169,7 +166,6 @@ impl<P: Page> PartitionReader<P> {
         if self.bytes > 0 {
             return Step::Done;
         }
-        self.passed_damage = false;
         self.crc_before_damage = None;
         Step::Damaged(self.passed.take().unwrap_or(here))
     }
@@ -227,7 +223,7 @@ impl<P: Page> PartitionReader<P> {
                 self.scan = Some(group.journal.next_segment_start(scan));
                 continue;
             }
-            let (end, crc) = (entry.end(), entry.crc);
+            let (end, crc, previous_crc) = (entry.end(), entry.crc, entry.header.previous_crc);
             let page = chunk.page.clone();
             let mine = entry.runs().find(|(run, _)| {
                 run.partition == self.key && run.batches > 0 && run.last_offset >= self.next
@@ -237,23 +233,22 @@ impl<P: Page> PartitionReader<P> {
                     return self.missing(scan);
                 }
                 self.passed = None;
-                self.passed_damage = false;
                 let place = page_at + data.start..page_at + data.end;
                 if !self.take_run(&page, place, run.last_offset, run.max_timestamp) {
                     return Step::Done;
                 }
             }
-            self.go_behind(crc, group.journal.entry_start(end));
+            self.go_behind(previous_crc, crc, group.journal.entry_start(end));
         }
     }
 
-    /// An entry of this checksum was read: the one behind it comes next.
-    fn go_behind(&mut self, crc: u32, next: Position) {
+    /// An entry was read, with the checksum of the one before and its own: the one behind it comes
+    /// next.
+    fn go_behind(&mut self, previous_crc: u32, crc: u32, next: Position) {
+        // Nothing was lost where it continues what came before that. Where that isn't known, or
+        // what was passed lies further back, the chain says nothing of it.
+        self.passed.take_if(|passed| passed.previous_crc == Some(previous_crc));
         self.scan = Some(next);
-        if !self.passed_damage && self.previous_crc.is_some() {
-            // It continues the entry before, so nothing was lost in between.
-            self.passed = None;
-        }
         self.previous_crc = Some(crc);
         self.crc_before_damage = None;
     }
