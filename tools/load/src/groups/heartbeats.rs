@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use hdrhistogram::Histogram;
 use humantime::parse_duration;
 use hutong::cli::client::{Endpoint, error_name};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -15,6 +14,7 @@ use kafka_protocol::messages::{
 
 use super::wire::{Links, answer, frame};
 use super::{Cpu, TOPIC, create_topic, groups, text};
+use crate::report::histogram;
 
 /// Before members are given an id first, so that one request joins.
 const JOIN_VERSION: i16 = 3;
@@ -137,7 +137,7 @@ fn stay(
     members: &mut [Member],
     args: &HeartbeatsArgs,
 ) -> anyhow::Result<String> {
-    let mut times = Histogram::<u64>::new(3)?;
+    let mut times = histogram();
     let (mut sent, mut late) = (0u64, 0u64);
     let cpu = Cpu::begin(args.pid)?;
     let began = Instant::now();
@@ -160,22 +160,23 @@ fn stay(
         links.hear(Duration::from_millis(1), |link, frame| {
             check_beat(args.protocol, frame)?;
             if let Some(sent) = members[link].sent.take() {
-                times.saturating_record(sent.elapsed().as_micros() as u64);
+                times.saturating_record(sent.elapsed().as_nanos() as u64);
             }
             Ok(())
         })?;
     }
     let took = began.elapsed();
     let rate = times.len() as f64 / took.as_secs_f64();
+    let quantile = |quantile| times.value_at_quantile(quantile) / 1000;
     Ok(format!(
         "{} groups of one member, a heartbeat each {}: {rate:.0} a second were answered\n\
          after {} us (p50), {} us (p99), {} us (max); {late} were due before the last was \
          answered\n{}",
         members.len(),
         humantime::format_duration(args.interval),
-        times.value_at_quantile(0.5),
-        times.value_at_quantile(0.99),
-        times.max(),
+        quantile(0.5),
+        quantile(0.99),
+        quantile(1.0),
         cpu.end(took)?
     ))
 }
