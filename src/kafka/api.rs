@@ -19,6 +19,8 @@ pub use super::decode_error::DecodeError;
 
 const OFFSET_COMMIT_KEY: i16 = 8;
 const OFFSET_FETCH_KEY: i16 = 9;
+const HEARTBEAT_KEY: i16 = 12;
+const CONSUMER_GROUP_HEARTBEAT_KEY: i16 = 68;
 /// ApiVersions' key.
 pub const API_VERSIONS_KEY: i16 = 18;
 
@@ -61,7 +63,7 @@ pub const APIS: &[ApiRange] = &[
     range(9, "OffsetFetch", 1, 10, 6),
     range(10, "FindCoordinator", 0, 6, 3),
     range(11, "JoinGroup", 0, 9, 6),
-    range(12, "Heartbeat", 0, 4, 4),
+    range(HEARTBEAT_KEY, "Heartbeat", 0, 4, 4),
     range(13, "LeaveGroup", 0, 5, 4),
     range(14, "SyncGroup", 0, 5, 4),
     range(15, "DescribeGroups", 0, 6, 5),
@@ -81,7 +83,7 @@ pub const APIS: &[ApiRange] = &[
     range(47, "OffsetDelete", 0, 0, i16::MAX),
     range(55, "DescribeQuorum", 0, 2, 0),
     range(60, "DescribeCluster", 0, 2, 0),
-    range(68, "ConsumerGroupHeartbeat", 0, 1, 0),
+    range(CONSUMER_GROUP_HEARTBEAT_KEY, "ConsumerGroupHeartbeat", 0, 1, 0),
     range(69, "ConsumerGroupDescribe", 0, 1, 0),
     range(75, "DescribeTopicPartitions", 0, 0, 0),
 ];
@@ -111,6 +113,13 @@ pub fn api(key: i16) -> Option<&'static ApiRange> {
 pub fn api_index(key: i16) -> Option<usize> {
     let index = usize::from(*INDEX_BY_KEY.get(usize::try_from(key).ok()?)?);
     (index < APIS.len()).then_some(index)
+}
+
+/// Whether a request, which begins with its key, is one by which a member of a consumer group says
+/// that it lives.
+pub fn is_heartbeat(request: &[u8]) -> bool {
+    let key = request.first_chunk().map(|key| i16::from_be_bytes(*key));
+    matches!(key, Some(HEARTBEAT_KEY | CONSUMER_GROUP_HEARTBEAT_KEY))
 }
 
 /// The place of Produce in [`APIS`].

@@ -15,14 +15,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::journal::page::Page;
-use crate::kafka::frame::LENGTH_BYTES;
+use crate::kafka::frame::{LENGTH_BYTES, frame_at};
 use crate::model::ids::{ConnectionId, DIALED_CONNECTION};
 use crate::model::time::Time;
-use crate::runtime::executor::spawn_local;
+use crate::runtime::executor::{Hears, spawn_local};
 use crate::runtime::frames::{Cut, Partial};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::shard_io::ShardIo;
 use crate::runtime::socket::Stream;
+use crate::shard::consumer_groups::is_heartbeat;
 use crate::shard::input::Input;
 use crate::shard::output::Part;
 use crate::shard::peers::wire;
@@ -224,6 +225,7 @@ impl Connection {
                 progress = 0;
             }
             let handed_over = cut.frames.is_some();
+            self.expect_next(io, cut.frames.as_deref().unwrap_or_default(), &partial);
             if let Some(frames) = cut.frames {
                 if !has_spoken {
                     has_spoken = true;
@@ -246,6 +248,17 @@ impl Connection {
                 io.inbox.turn_done().await;
             }
         }
+    }
+
+    /// Who has sent a heartbeat will most likely send nothing but the next one, which may wait for
+    /// those of others if there are many.
+    fn expect_next(&self, io: &ShardIo, frames: &[u8], partial: &Partial) {
+        let whole = frame_at(frames, 0).filter(|body| body.end == frames.len());
+        let rests = !partial.is_begun()
+            && whole.is_some_and(|body| is_heartbeat(&frames[body]))
+            && io.heartbeats.count();
+        let hears = if rests { Hears::NowAndThen } else { Hears::AtOnce };
+        self.stream.borrow_mut().hear_reads(hears);
     }
 
     /// Its first frames tell a node from a client, and clients there may be no more than allowed.

@@ -23,6 +23,7 @@ pub mod executor;
 pub mod flush_task;
 pub mod frames;
 pub mod group_dirs;
+mod heartbeats;
 pub mod host;
 pub mod inbox;
 pub mod join;

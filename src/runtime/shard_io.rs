@@ -19,6 +19,7 @@ use crate::runtime::counters::Counters;
 use crate::runtime::executor::sleep;
 use crate::runtime::flush_task::SyncQueue;
 use crate::runtime::frames::{Budgets, READ_BYTES};
+use crate::runtime::heartbeats::Heartbeats;
 use crate::runtime::inbox::Inbox;
 use crate::runtime::journal_files::JournalFiles;
 use crate::runtime::logging::Complaints;
@@ -43,6 +44,7 @@ pub struct ShardIo {
     pub complaints: Complaints,
     /// Memory for frames begun.
     pub budgets: Budgets,
+    pub heartbeats: Heartbeats,
     /// The buffer that all connections read into, one at a time.
     pub scratch: RefCell<ReadBuffer>,
     pub connections: RefCell<FxHashMap<ConnectionId, Rc<Connection>>>,
@@ -82,6 +84,7 @@ impl ShardIo {
             counters: Counters::default(),
             complaints: Complaints::new(clock),
             budgets: Budgets::default(),
+            heartbeats: Heartbeats::default(),
             scratch: RefCell::new(ReadBuffer::take(READ_BYTES)),
             connections: RefCell::default(),
             to_nodes: Cell::new(0),
@@ -142,6 +145,7 @@ impl ShardIo {
     }
 
     fn tick_once(&self) {
+        self.heartbeats.tick(TICK_PERIOD);
         // Whatever was put in quietly waits no longer.
         self.inbox.wake_driver();
         let now = self.clock.time();

@@ -15,7 +15,7 @@ use nix::sys::socket::{
     recv, sendmsg, socket, sockopt,
 };
 
-use crate::runtime::executor::{self, Op, Timer};
+use crate::runtime::executor::{self, Hears, Op, Timer};
 
 /// One direction of a socket.
 #[derive(Default)]
@@ -23,6 +23,8 @@ struct Direction {
     waiting: Option<Op<()>>,
     /// There is nothing to be had without waiting.
     drained: bool,
+    /// How whoever waits is told.
+    hears: Hears,
 }
 
 impl Direction {
@@ -36,7 +38,7 @@ impl Direction {
     ) -> Poll<io::Result<T>> {
         loop {
             if self.drained && self.waiting.is_none() {
-                self.waiting = Some(executor::ready(socket.as_raw_fd(), events));
+                self.waiting = Some(executor::ready_as(self.hears, socket.as_raw_fd(), events));
             }
             if let Some(waiting) = &mut self.waiting {
                 let (seen, ()) = ready!(Future::poll(Pin::new(waiting), context));
@@ -100,6 +102,11 @@ impl Stream {
     /// The socket itself.
     pub fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// From the next time on that there is nothing to be read, what comes is heard of like this.
+    pub fn hear_reads(&mut self, hears: Hears) {
+        self.reading.hears = hears;
     }
 
     /// Reads what is there. Zero bytes are the end.

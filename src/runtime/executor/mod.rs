@@ -1,4 +1,4 @@
-//! An executor on a thread of its own, over one io_uring.
+//! An executor on a thread of its own, over io_uring.
 //!
 //! It goes in rounds: all tasks that are ready run once, then it looks what the kernel has done.
 //! With nothing to run it sleeps, in the same system call that hands over what the tasks asked
@@ -32,11 +32,13 @@ use remote::Remote;
 use ring::Ring;
 use timers::Timers;
 
-pub use ring::{Op, begin, ready};
+pub use ring::{Hears, Op, begin, ready, ready_as};
 pub use timers::{Timer, sleep};
 
 /// So long tasks may go on waking each other before the kernel is looked at.
 const LOOK_PERIOD: Duration = Duration::from_micros(20);
+/// So long what is heard of now and then may wait, so that more comes meanwhile.
+const LATE_PERIOD: Duration = Duration::from_millis(5);
 /// No sleep is longer.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
@@ -53,6 +55,10 @@ struct Executor {
     lookers: RefCell<Vec<Waker>>,
     looks: Cell<u64>,
     ring: Ring,
+    /// What is heard of now and then.
+    late: Ring,
+    /// When that is next looked at, if anybody waits for it.
+    late_at: Cell<Option<Instant>>,
     timers: Timers,
     remote: Arc<Remote>,
     arrivals: flume::Receiver<Runnable>,
@@ -107,7 +113,8 @@ fn begin_on_this_thread(cpu: Option<usize>, io_memory_bytes: usize) -> Result<Ru
     if let Some(cpu) = cpu {
         pin_thread(cpu).with_context(|| format!("can't run on CPU {cpu}"))?;
     }
-    let ring = Ring::new().context("can't set up io_uring")?;
+    let ring = Ring::new(Hears::AtOnce).context("can't set up io_uring")?;
+    let late = Ring::new(Hears::NowAndThen).context("can't set up io_uring")?;
     disk_memory::set_up(io_memory_bytes, |pieces| {
         // SAFETY: what lives as long as the thread outlives the ring.
         unsafe { ring.register(pieces) }
@@ -120,6 +127,8 @@ fn begin_on_this_thread(cpu: Option<usize>, io_memory_bytes: usize) -> Result<Ru
         lookers: RefCell::default(),
         looks: Cell::new(0),
         ring,
+        late,
+        late_at: Cell::new(None),
         timers: Timers::default(),
         remote: Arc::new(remote),
         arrivals,
@@ -144,6 +153,7 @@ impl Running {
             self.0.take_arrivals();
             let now = Instant::now();
             self.0.timers.wake_due(now);
+            self.0.look_late(now);
             let sleeps = self.0.ready.borrow().is_empty();
             if sleeps || now.duration_since(looked) >= LOOK_PERIOD {
                 self.0.look(sleeps, now);
@@ -167,11 +177,19 @@ impl Drop for Running {
             drop(woken);
         }
         self.0.ring.finish();
+        self.0.late.finish();
         CURRENT.take();
     }
 }
 
 impl Executor {
+    fn ring(&self, hears: Hears) -> &Ring {
+        match hears {
+            Hears::AtOnce => &self.ring,
+            Hears::NowAndThen => &self.late,
+        }
+    }
+
     /// Runs what is ready now; what becomes ready meanwhile has its turn in the next round.
     fn run_ready(&self) {
         let count = self.ready.borrow().len();
@@ -193,8 +211,9 @@ impl Executor {
             self.remote.falls_asleep();
             self.take_arrivals();
             if self.ready.borrow().is_empty() {
-                let next = self.timers.next().map(|at| at.saturating_duration_since(now));
-                self.ring.enter(Some(next.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)));
+                let next = self.timers.next().into_iter().chain(self.late_at.get()).min();
+                let sleep = next.map(|at| at.saturating_duration_since(now));
+                self.ring.enter(Some(sleep.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)));
             }
             self.remote.is_awake();
         } else if self.ring.has_to_enter() {
@@ -204,6 +223,20 @@ impl Executor {
         self.looks.set(self.looks.get() + 1);
         let lookers = self.lookers.take();
         lookers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Looks at what is heard of now and then, if it is time.
+    fn look_late(&self, now: Instant) {
+        let at = self.late_at.get();
+        if at.is_some_and(|at| at <= now) {
+            if self.late.has_to_enter() {
+                self.late.enter(None);
+            }
+            self.late.wake_done();
+        } else if at.is_some() {
+            return;
+        }
+        self.late_at.set((!self.late.is_idle()).then(|| now + LATE_PERIOD));
     }
 }
 

@@ -1,4 +1,7 @@
-//! One io_uring: what was asked of the kernel, and who waits for it.
+//! An io_uring: what was asked of the kernel, and who waits for it.
+//!
+//! An executor has two. What the first one hears of wakes the thread. What the second one hears of
+//! doesn't: it is looked at now and then, and what has come meanwhile is found together.
 //!
 //! Rules: an operation that has begun holds what it works on until the kernel is done with it,
 //! whoever still waits. All that a round of the executor asks for goes to the kernel in one system
@@ -8,6 +11,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -28,6 +32,16 @@ const COMPLETIONS: u32 = 4096;
 /// Whose completion says nothing to anybody.
 const UNHEARD: u64 = u64::MAX;
 
+/// Which ring of an executor an operation is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hears {
+    /// Whoever waits is told at once.
+    #[default]
+    AtOnce,
+    /// Whoever waits is told when the ring is looked at.
+    NowAndThen,
+}
+
 /// What an operation that isn't done waits for.
 enum Pending {
     /// To be told.
@@ -38,8 +52,9 @@ enum Pending {
     Left(Box<dyn Any>),
 }
 
-/// The ring of one executor.
+/// A ring of one executor.
 pub struct Ring {
+    hears: Hears,
     uring: RefCell<IoUring>,
     pending: RefCell<Slab<Pending>>,
     /// What was taken from the kernel, and nobody told yet.
@@ -51,8 +66,9 @@ impl Ring {
     ///
     /// # Errors
     /// The system's: see `host::check_io_uring`.
-    pub fn new() -> io::Result<Ring> {
+    pub fn new(hears: Hears) -> io::Result<Ring> {
         Ok(Ring {
+            hears,
             uring: RefCell::new(build()?),
             pending: RefCell::new(Slab::new()),
             completed: RefCell::default(),
@@ -80,7 +96,7 @@ impl Ring {
     unsafe fn begin<T: 'static>(&self, entry: Entry, held: T, cancels: bool) -> Op<T> {
         let key = self.pending.borrow_mut().insert(Pending::Awaited(None));
         self.push(&entry.user_data(key as u64));
-        Op { key, held: Some(held), cancels }
+        Op { ring: self.hears, key, held: Some(held), cancels }
     }
 
     fn push(&self, entry: &Entry) {
@@ -91,6 +107,11 @@ impl Ring {
             let _ = uring.submit();
             self.collect(&mut uring);
         }
+    }
+
+    /// Whether nothing was asked for that isn't done and told.
+    pub fn is_idle(&self) -> bool {
+        self.pending.borrow().is_empty()
     }
 
     /// Whether the kernel would do something if it were asked now.
@@ -155,7 +176,7 @@ impl Ring {
 
     /// Waits for all that was begun and that nobody waits for any more.
     pub fn finish(&self) {
-        while !self.pending.borrow().is_empty() {
+        while !self.is_idle() {
             self.enter(Some(Duration::from_millis(100)));
             self.wake_done();
         }
@@ -219,6 +240,7 @@ fn build() -> io::Result<IoUring> {
 /// An operation that has begun. Ends with what the kernel said, and with what it worked on. One
 /// that is dropped goes on, unless it can be called off.
 pub struct Op<T: 'static> {
+    ring: Hears,
     key: usize,
     held: Option<T>,
     cancels: bool,
@@ -228,7 +250,8 @@ impl<T: Unpin> Future for Op<T> {
     type Output = (io::Result<u32>, T);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = std::task::ready!(with_executor(|on| on.ring.poll(self.key, context)));
+        let result =
+            std::task::ready!(with_executor(|on| on.ring(self.ring).poll(self.key, context)));
         let said =
             u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(result.wrapping_neg()));
         Poll::Ready((said, self.held.take().expect("an operation is done once")))
@@ -238,7 +261,9 @@ impl<T: Unpin> Future for Op<T> {
 impl<T> Drop for Op<T> {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            with_executor(|on| on.ring.leave(self.key, Box::new(held), self.cancels));
+            with_executor(|on| {
+                on.ring(self.ring).leave(self.key, Box::new(held), self.cancels);
+            });
         }
     }
 }
@@ -249,13 +274,18 @@ impl<T> Drop for Op<T> {
 /// All that `entry` points to must be valid for as long as `held` lives, wherever that is moved to.
 pub unsafe fn begin<T: 'static>(entry: Entry, held: T) -> Op<T> {
     // SAFETY: as the caller promises.
-    with_executor(|on| unsafe { on.ring.begin(entry, held, false) })
+    with_executor(|on| unsafe { on.ring(Hears::AtOnce).begin(entry, held, false) })
 }
 
 /// Begins to wait until a descriptor is ready for one of `events` (`POLLIN`, ...). It is called
 /// off when the answer is dropped.
-pub fn ready(fd: std::os::fd::RawFd, events: i16) -> Op<()> {
+pub fn ready(fd: RawFd, events: i16) -> Op<()> {
+    ready_as(Hears::AtOnce, fd, events)
+}
+
+/// The same, told at once or now and then.
+pub fn ready_as(hears: Hears, fd: RawFd, events: i16) -> Op<()> {
     let entry = opcode::PollAdd::new(io_uring::types::Fd(fd), events as u32).build();
     // SAFETY: it points to nothing.
-    with_executor(|on| unsafe { on.ring.begin(entry, (), true) })
+    with_executor(|on| unsafe { on.ring(hears).begin(entry, (), true) })
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -383,4 +384,66 @@ fn what_takes_long_is_done_elsewhere() {
         failed.await.is_err()
     });
     assert!(here);
+}
+
+#[test]
+fn what_is_heard_of_now_and_then_is_heard_of_together_and_wakes_nobody() {
+    run(|| async {
+        let mut pairs: Vec<_> = (0..20).map(|_| UnixStream::pair().unwrap()).collect();
+        let waiting: Vec<_> = pairs
+            .iter()
+            .map(|(_, reader)| ready_as(Hears::NowAndThen, reader.as_raw_fd(), nix::libc::POLLIN))
+            .collect();
+        // What was there before it was asked about is found, too.
+        pairs[0].0.write_all(b"x").unwrap();
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = waiting
+            .into_iter()
+            .map(|waiting| {
+                let told = told.clone();
+                spawn_local(async move {
+                    waiting.await.0.unwrap();
+                    told.borrow_mut().push(with_executor(|on| on.late_at.get()));
+                })
+            })
+            .collect();
+        // They come one after the other, and others have the thread meanwhile.
+        for (writer, _) in &mut pairs[1..] {
+            writer.write_all(b"x").unwrap();
+            let (mut writer, reader) = UnixStream::pair().unwrap();
+            writer.write_all(b"x").unwrap();
+            ready(reader.as_raw_fd(), nix::libc::POLLIN).await.0.unwrap();
+        }
+        for task in tasks {
+            task.await;
+        }
+        let mut looks = told.take();
+        assert_eq!(looks.len(), 20);
+        assert!(looks.is_sorted());
+        looks.dedup();
+        assert!(looks.len() < 20, "each was looked for by itself");
+        with_executor(|on| assert!(on.late.is_idle()));
+        // Nobody waits any more: nor does the thread.
+        yield_now().await;
+        sleep(2 * LATE_PERIOD).await;
+        with_executor(|on| assert_eq!(on.late_at.get(), None));
+    });
+}
+
+#[test]
+fn what_is_waited_for_now_and_then_can_be_called_off() {
+    run(|| async {
+        let (_writer, reader) = UnixStream::pair().unwrap();
+        let waiting = ready_as(Hears::NowAndThen, reader.as_raw_fd(), nix::libc::POLLIN);
+        sleep(2 * LATE_PERIOD).await;
+        drop(waiting);
+        while with_executor(|on| !on.late.is_idle()) {
+            sleep(LATE_PERIOD).await;
+        }
+        // One that has not even been handed over yet.
+        drop(ready_as(Hears::NowAndThen, reader.as_raw_fd(), nix::libc::POLLIN));
+        while with_executor(|on| !on.late.is_idle()) {
+            sleep(LATE_PERIOD).await;
+        }
+    });
 }

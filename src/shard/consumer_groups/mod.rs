@@ -34,6 +34,8 @@ use crate::shard::groups::Groups;
 use crate::shard::random::Random;
 use topics::Known;
 
+pub use crate::kafka::api::is_heartbeat;
+
 mod consumer;
 mod describe;
 mod fetch;
