@@ -11,6 +11,7 @@ use std::rc::Rc;
 use io_uring::opcode;
 use io_uring::types::{Fd, FsyncFlags};
 use nix::libc;
+use nix::unistd::{Whence, lseek};
 
 use crate::runtime::disk_memory::DiskBuffer;
 use crate::runtime::executor::begin;
@@ -80,6 +81,15 @@ impl DirectFile {
         // SAFETY: it points to nothing; the descriptor stays open.
         let (synced, _) = unsafe { begin(entry, self.clone()) }.await;
         synced.map(|_| ())
+    }
+
+    /// Where the first block at `at` or behind it lies that was never written: at the file's end if
+    /// there is none before that, or if the file system doesn't tell.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn first_hole(&self, at: u64) -> io::Result<u64> {
+        Ok(lseek(&self.0, at as i64, Whence::SeekHole)? as u64)
     }
 
     fn fd(&self) -> Fd {

@@ -163,6 +163,16 @@ impl DiskBuffer {
         })
     }
 
+    /// So many bytes, all of them zero.
+    ///
+    /// # Panics
+    /// The system has no memory.
+    pub fn zeroed(bytes: usize) -> DiskBuffer {
+        let mut buffer = DiskBuffer::take(bytes);
+        buffer.bytes_mut().fill(0);
+        buffer
+    }
+
     /// More than any block has.
     fn of_its_own(bytes: usize) -> DiskBuffer {
         let region = Region::new(bytes).expect("the system has no memory");

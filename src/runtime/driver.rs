@@ -168,8 +168,8 @@ fn perform(io: &Rc<ShardIo>, now: Time, output: Output<JournalPage>) {
             io.helper.send(FileJob::Create { group, segment, header }, io.mailbox());
         }
         Output::RemoveSegment { group, segment } => {
-            io.files.forget(group, segment);
-            io.helper.send(FileJob::Remove { group, segment }, io.mailbox());
+            let zeros = io.files.forget(group, segment);
+            io.helper.send(FileJob::Remove { group, segment, zeros }, io.mailbox());
         }
         Output::WriteCheckpoint { group, position, bytes } => {
             io.helper.send(FileJob::Checkpoint { group, position, bytes }, io.mailbox());

@@ -14,7 +14,7 @@ use crate::model::ids::{GroupId, SegmentId, WriteId};
 use crate::model::time::Time;
 use crate::runtime::direct_file::DirectFile;
 use crate::runtime::executor::spawn_local;
-use crate::runtime::journal_files::{Durability, FileKey};
+use crate::runtime::journal_files::{Durability, FileKey, JournalFile};
 use crate::runtime::journal_page::JournalPage;
 use crate::runtime::segment_files::failure;
 use crate::runtime::shard_io::ShardIo;
@@ -79,16 +79,23 @@ pub fn write_vote(io: &Rc<ShardIo>, group: GroupId, write: WriteId, at: u64, pag
 }
 
 async fn write_page(
-    io: &ShardIo,
+    io: &Rc<ShardIo>,
     key: FileKey,
     at: u64,
     page: JournalPage,
 ) -> Result<Rc<DirectFile>, IoFailure> {
-    let file = io.files.get(key).await?;
+    let JournalFile { file, zeros } = io.files.get(key).await?;
     let bytes = page.bytes().len();
+    if let FileKey::Segment(..) = key {
+        zeros.make_way(&file, at, bytes).await;
+    }
     io.counters.journal_writes.up();
     io.counters.journal_written_bytes.add(bytes as u64);
-    match file.write_at(page.0, at).await {
+    let written = file.write_at(page.0, at).await;
+    if let FileKey::Segment(..) = key {
+        zeros.look_ahead(io, &file, at + bytes as u64, bytes);
+    }
+    match written {
         Ok(written) if written == bytes => Ok(file),
         Ok(written) => Err(IoFailure::Failed(format!(
             "the disk took {written} of {bytes} bytes at byte {at} of {key:?}"

@@ -15,6 +15,7 @@ use crate::model::ids::{GroupId, SegmentId};
 use crate::runtime::data_dir::{group_dir, segment_path};
 use crate::runtime::direct_file::DirectFile;
 use crate::runtime::segment_files::failure;
+use crate::runtime::zeros_ahead::ZerosAhead;
 use crate::shard::input::IoFailure;
 
 /// Files that stay open though nobody uses them.
@@ -36,9 +37,16 @@ pub enum Durability {
     Fdatasync,
 }
 
+/// A file that is open.
+#[derive(Clone)]
+pub struct JournalFile {
+    pub file: Rc<DirectFile>,
+    pub zeros: Rc<ZerosAhead>,
+}
+
 enum Slot {
     Opening(Vec<Waker>),
-    Open(Rc<DirectFile>),
+    Open(JournalFile),
 }
 
 /// The open files of one shard.
@@ -60,7 +68,7 @@ impl JournalFiles {
     }
 
     /// The file, opened if it isn't.
-    pub async fn get(&self, key: FileKey) -> Result<Rc<DirectFile>, IoFailure> {
+    pub async fn get(&self, key: FileKey) -> Result<JournalFile, IoFailure> {
         loop {
             match self.slots.borrow_mut().get(&key) {
                 Some(Slot::Open(file)) => return Ok(file.clone()),
@@ -70,7 +78,7 @@ impl JournalFiles {
             self.opened(key).await;
         }
         self.slots.borrow_mut().insert(key, Slot::Opening(Vec::new()));
-        let opened = self.open(key).await;
+        let opened = self.open(key).await.map(|file| JournalFile { file, zeros: Rc::default() });
         let mut slots = self.slots.borrow_mut();
         let waiters = match slots.remove(&key) {
             Some(Slot::Opening(waiters)) => waiters,
@@ -86,9 +94,13 @@ impl JournalFiles {
         opened
     }
 
-    /// Closes a segment's file once its reads are done: it will be renamed or deleted.
-    pub fn forget(&self, group: GroupId, segment: SegmentId) {
-        self.slots.borrow_mut().remove(&FileKey::Segment(group, segment));
+    /// Closes a segment's file once its reads are done: it will be renamed or deleted. Returns what
+    /// is disconnected once no zeros are on their way into it, if some are.
+    pub fn forget(&self, group: GroupId, segment: SegmentId) -> Option<flume::Receiver<()>> {
+        match self.slots.borrow_mut().remove(&FileKey::Segment(group, segment)) {
+            Some(Slot::Open(file)) => file.zeros.until_done(),
+            _ => None,
+        }
     }
 
     /// Closes all files of a group: they will be deleted.
@@ -129,5 +141,5 @@ impl JournalFiles {
 }
 
 fn is_unused(slot: &Slot) -> bool {
-    matches!(slot, Slot::Open(file) if Rc::strong_count(file) == 1)
+    matches!(slot, Slot::Open(open) if Rc::strong_count(&open.file) == 1)
 }

@@ -53,3 +53,4 @@ mod test_core;
 mod tests;
 pub mod visitor;
 pub mod zero_pace;
+mod zeros_ahead;

@@ -33,7 +33,7 @@ async fn read_page(
     at: u64,
     bytes: usize,
 ) -> Result<JournalPage, IoFailure> {
-    let file = io.files.get(key).await?;
+    let file = io.files.get(key).await?.file;
     io.counters.journal_reads.up();
     match file.read_at(at, bytes).await {
         Ok(read) if read.bytes().len() == bytes => Ok(JournalPage(Rc::new(read))),

@@ -3,8 +3,9 @@
 //! A segment gets its name when all of it has been written once and synced: writes over blocks
 //! written before are faster than writes that must allocate (`kernel-notes/001-*`), and durable
 //! without a change of the file's metadata. If its journal needs it before that, it gets it
-//! without: all its space is allocated, and what was not written yet is slower to write. So it
-//! does if zeros take longer than its journal does, in large writes.
+//! without: all its space is allocated, and what was not written yet is slower to write, until the
+//! shard has time to write zeros ahead itself (`zeros_ahead`). So it does if zeros take longer than
+//! its journal does, in large writes.
 
 use std::fs::{self, File};
 use std::io;
@@ -40,8 +41,9 @@ const SEGMENTS_PER_SPARE: usize = 8;
 pub enum FileJob {
     /// Make a segment's file.
     Create { group: GroupId, segment: SegmentId, header: Bytes },
-    /// Keep a segment's file for reuse, or delete it. Has no answer.
-    Remove { group: GroupId, segment: SegmentId },
+    /// Keep a segment's file for reuse, or delete it, once `zeros` is disconnected: until then some
+    /// are on their way into it. Has no answer.
+    Remove { group: GroupId, segment: SegmentId, zeros: Option<flume::Receiver<()>> },
     /// Replace a group's checkpoint.
     Checkpoint { group: GroupId, position: Position, bytes: Bytes },
     /// Make a group's directory.
@@ -76,6 +78,11 @@ impl FileHelper {
             halfway,
             segment_bytes,
         })
+    }
+
+    /// The size of each segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
     }
 
     /// A journal writes `bytes` bytes at byte `at` of a segment. Half a segment before its end it
@@ -138,7 +145,9 @@ fn run(
             pace.end(group, segment, result.is_ok());
             Some(ShardMail::SegmentCreated { group, segment, result })
         }
-        FileJob::Remove { group, segment } => {
+        FileJob::Remove { group, segment, zeros } => {
+            // Nothing is ever sent.
+            let _ = zeros.map(|until| until.recv());
             let path = segment_path(data_dir, group, segment);
             if let Err(error) = remove_segment(&path, segment) {
                 tracing::warn!("can't remove {}: {error}", path.display());
