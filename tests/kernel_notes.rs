@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use hutong::runtime::direct_file::DirectFile;
 use hutong::runtime::disk_memory::DiskBuffer;
-use hutong::runtime::executor::{spawn_local, start_executor};
+use hutong::runtime::executor::{let_io_in, spawn_local, start_executor};
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -122,6 +122,62 @@ fn two_modes() {
 }
 
 /// A thread that computes until it is told to stop.
+/// Whether writes outlive the process that began them, and whether `fallocate` waits for them.
+#[test]
+#[ignore = "a measurement"]
+fn left_by_the_dead() {
+    const DIES: &str = "KERNEL_NOTES_DIES";
+    const WRITES: u64 = 16;
+    const BYTES: usize = 2 << 20;
+    if std::env::var_os(DIES).is_some() {
+        let begin_and_die = || async {
+            let file = DirectFile::open(Path::new(PATH), 0).await.unwrap();
+            for nth in 0..WRITES {
+                let file = file.clone();
+                spawn_local(async move {
+                    let mut buffer = DiskBuffer::take(BYTES);
+                    buffer.bytes_mut().fill(1);
+                    file.write_at(Rc::new(buffer), nth * BYTES as u64).await.unwrap();
+                })
+                .detach();
+            }
+            let_io_in().await;
+            // SAFETY: nothing runs behind it.
+            unsafe { libc::_exit(0) }
+        };
+        let _ = start_executor("dies", None, 0, begin_and_die).unwrap().join();
+    }
+    let file = Scratch::new(false, 0, true).0;
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let child = child.args(["--exact", "left_by_the_dead", "--ignored"]).env(DIES, "1");
+    assert!(child.status().unwrap().success());
+    let began = Instant::now();
+    let at_first = written(&file, WRITES, BYTES as u64);
+    let looked = began.elapsed();
+    fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, BLOCK as i64).unwrap();
+    println!(
+        "{at_first} of {WRITES} writes are there {looked:?} after the end, {} after {:?}, when \
+         fallocate is done",
+        written(&file, WRITES, BYTES as u64),
+        began.elapsed()
+    );
+    remove_file(PATH).unwrap();
+}
+
+/// How many of so many writes of ones have arrived.
+fn written(file: &File, writes: u64, bytes: u64) -> usize {
+    let mut block = Block([0; BLOCK]);
+    (1..=writes)
+        .filter(|nth| {
+            file.read_exact_at(&mut block.0, nth * bytes - BLOCK as u64).unwrap();
+            block.0[0] == 1
+        })
+        .count()
+}
+
+#[repr(align(4096))]
+struct Block([u8; BLOCK]);
+
 fn spin(cpu: usize, policy: i32, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         pin(cpu);

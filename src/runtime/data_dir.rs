@@ -20,14 +20,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, Config};
 use crate::journal::source::GroupFiles;
+use crate::limits::ENTRY_ALIGN_BYTES;
 use crate::metadata::placement::replicas;
 use crate::model::ids::{GroupId, NodeId, SegmentId};
-use crate::runtime::aligned::sync_dir;
+use crate::runtime::aligned::{open_direct, sync_dir};
 use crate::runtime::known_nodes;
 use crate::shard::NodeAddress;
 use crate::shard::peers::visit::Formation;
@@ -207,7 +208,8 @@ pub fn group_files(data_dir: &Path, group: GroupId) -> Result<GroupFiles> {
     Ok(GroupFiles { segments, vote, checkpoint, ..GroupFiles::new(group) })
 }
 
-/// Makes what every group has, and removes what a crash left half-made.
+/// Makes what every group has, removes what a crash left half-made, and waits for what it left on
+/// its way.
 ///
 /// # Errors
 /// What the system said.
@@ -222,6 +224,8 @@ pub fn prepare_group(data_dir: &Path, group: GroupId) -> Result<()> {
         if name.ends_with(".tmp") {
             fs::remove_file(dir.join(&name))
                 .with_context(|| format!("can't remove {shown}/{name}"))?;
+        } else if name == "vote" || segment_of_name(&name, "segment-").is_some() {
+            wait_for_writes(&dir.join(name));
         }
     }
     if !dir.join("vote").exists() {
@@ -229,6 +233,19 @@ pub fn prepare_group(data_dir: &Path, group: GroupId) -> Result<()> {
             .with_context(|| format!("can't make {shown}/vote"))?;
     }
     Ok(())
+}
+
+/// Waits until writes that a process has left behind when it was killed have reached the disk. They
+/// outlive it by as long as the disk takes (`kernel-notes/009-*`), and would land on what is
+/// written there next.
+fn wait_for_writes(path: &Path) {
+    let keep = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    // Allocates what is allocated: before that it waits for all direct I/O.
+    let waited = open_direct(path, false, 0)
+        .and_then(|file| Ok(fallocate(&file, keep, 0, ENTRY_ALIGN_BYTES as i64)?));
+    if let Err(error) = waited {
+        tracing::debug!("can't wait for writes to {}: {error}", path.display());
+    }
 }
 
 /// In the directory of a group that other nodes hold now.
