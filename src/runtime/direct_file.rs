@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::rc::Rc;
 
 use io_uring::opcode;
 use io_uring::types::{Fd, FsyncFlags};
+use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{Whence, lseek};
 
@@ -83,13 +85,21 @@ impl DirectFile {
         synced.map(|_| ())
     }
 
-    /// Where the first block at `at` or behind it lies that was never written: at the file's end if
-    /// there is none before that, or if the file system doesn't tell.
+    /// The first run of blocks at `at` or behind it that were never written, `bytes_max` bytes at
+    /// most. It is empty and lies at the end of the file if there is none, or if the file system
+    /// doesn't tell.
     ///
     /// # Errors
     /// The system's.
-    pub fn first_hole(&self, at: u64) -> io::Result<u64> {
-        Ok(lseek(&self.0, at as i64, Whence::SeekHole)? as u64)
+    pub fn hole(&self, at: u64, bytes_max: u64) -> io::Result<Range<u64>> {
+        let start = lseek(&self.0, at as i64, Whence::SeekHole)? as u64;
+        let end = match lseek(&self.0, start as i64, Whence::SeekData) {
+            Ok(data) => data as u64,
+            // There is none behind it.
+            Err(Errno::ENXIO) => lseek(&self.0, 0, Whence::SeekEnd)? as u64,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(start..end.min(start.saturating_add(bytes_max)))
     }
 
     fn fd(&self) -> Fd {

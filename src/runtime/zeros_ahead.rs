@@ -5,12 +5,14 @@
 //! has changed of the file's extents (`kernel-notes/001-*`). So some room ahead is written at once,
 //! and one write of hundreds pays for it.
 //!
-//! Rules: zeros go only where no entry was written, nor is being written, since the segment was
-//! made; an entry that comes there meanwhile waits for them; and the file of a removed segment
-//! isn't used again before they are done.
+//! Rules: zeros go only where nothing was ever written, as the file system says, nor is being
+//! written; an entry that comes there meanwhile waits for them; and the file of a removed segment
+//! isn't used again before they are done. Old entries are written again where they had rotted, so
+//! a write doesn't say where the journal ends.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -59,7 +61,7 @@ impl ZerosAhead {
         self.entries.update(|count| count + 1);
         // Where that can't be told, nothing is known of holes, and no zeros are written.
         let known = self.written_to.get();
-        let known = known.unwrap_or_else(|| file.first_hole(at).unwrap_or(u64::MAX));
+        let known = known.unwrap_or_else(|| file.hole(at, 0).map_or(u64::MAX, |hole| hole.start));
         self.written_to.set(Some(known.max(end)));
         poll_fn(|context| match &mut *self.under_way.borrow_mut() {
             Some(zeros) if at < zeros.to && zeros.from < end => {
@@ -83,8 +85,7 @@ impl ZerosAhead {
     ) {
         self.entries.update(|count| count - 1);
         let Some(from) = self.written_to.get() else { return };
-        let to = io.helper.segment_bytes().min(from.saturating_add(ZEROS_BYTES as u64));
-        if from >= to
+        if from >= io.helper.segment_bytes()
             || from.saturating_sub(end) > LEFT_MIN
             || bytes >= LARGE_WRITE_BYTES
             || self.entries.get() > 0
@@ -92,6 +93,12 @@ impl ZerosAhead {
             || io.clock.time() < self.rest_until.get()
         {
             return;
+        }
+        let Ok(Range { start: from, end: to }) = file.hole(from, ZEROS_BYTES as u64) else {
+            return self.written_to.set(Some(u64::MAX));
+        };
+        if from == to {
+            return self.written_to.set(Some(to));
         }
         let (ends, done) = flume::bounded::<()>(0);
         *self.under_way.borrow_mut() = Some(UnderWay { from, to, waiting: Vec::new(), done });
@@ -162,6 +169,10 @@ mod tests {
         ended
     }
 
+    fn first_hole(file: &DirectFile) -> u64 {
+        file.hole(0, 1).unwrap().start
+    }
+
     async fn write(
         ahead: &Rc<ZerosAhead>,
         io: &Rc<ShardIo>,
@@ -211,10 +222,33 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_behind_a_hole_is_left_alone() {
+        run("behind-a-hole", |io, file| async move {
+            // As in a copy that was made without its zeros.
+            let later = DiskBuffer::zeroed(4096);
+            file.write_at(Rc::new(later), 1 << 20).await.unwrap();
+            let ahead = Rc::new(ZerosAhead::default());
+            write(&ahead, &io, &file, 0, 4096).await;
+            let under_way = ahead.under_way.borrow().as_ref().map(|zeros| zeros.from..zeros.to);
+            assert_eq!(under_way, Some(4096..1 << 20));
+            while ahead.until_done().is_some() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            ahead.rest_until.set(Time(0));
+            write(&ahead, &io, &file, 4096, 4096).await;
+            let under_way = ahead.under_way.borrow().as_ref().map(|zeros| zeros.from);
+            assert_eq!(under_way, Some((1 << 20) + 4096));
+            while ahead.until_done().is_some() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+
+    #[test]
     fn a_small_write_has_room_written_behind_it_and_a_large_one_has_not() {
         run("room-behind", |io, file| async move {
             let ahead = Rc::new(ZerosAhead::default());
-            assert_eq!(file.first_hole(0).unwrap(), 0);
+            assert_eq!(first_hole(&file), 0);
             write(&ahead, &io, &file, 0, LARGE_WRITE_BYTES).await;
             assert!(ahead.until_done().is_none());
             let at = LARGE_WRITE_BYTES as u64;
@@ -222,7 +256,7 @@ mod tests {
             let done = ahead.until_done().expect("zeros are on their way");
             assert!(done.recv_async().await.is_err());
             let written_to = at + 4096 + ZEROS_BYTES as u64;
-            assert_eq!(file.first_hole(0).unwrap(), written_to);
+            assert_eq!(first_hole(&file), written_to);
             // There is room, and then there is little, but the disk is left alone for a while.
             write(&ahead, &io, &file, at + 4096, 4096).await;
             assert!(ahead.until_done().is_none());
