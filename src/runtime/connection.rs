@@ -251,10 +251,11 @@ impl Connection {
     }
 
     /// Who has sent a heartbeat will most likely send nothing but the next one, which may wait for
-    /// those of others if there are many.
+    /// those of others if there are many. What nodes say to each other only looks like one.
     fn expect_next(&self, io: &ShardIo, frames: &[u8], partial: &Partial) {
         let whole = frame_at(frames, 0).filter(|body| body.end == frames.len());
-        let rests = !partial.is_begun()
+        let rests = !self.to_node.get()
+            && !partial.is_begun()
             && whole.is_some_and(|body| is_heartbeat(&frames[body]))
             && io.heartbeats.count();
         let hears = if rests { Hears::NowAndThen } else { Hears::AtOnce };
