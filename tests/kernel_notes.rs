@@ -121,7 +121,6 @@ fn two_modes() {
     }
 }
 
-/// A thread that computes until it is told to stop.
 /// Whether writes outlive the process that began them, and whether `fallocate` waits for them.
 #[test]
 #[ignore = "a measurement"]
@@ -178,6 +177,7 @@ fn written(file: &File, writes: u64, bytes: u64) -> usize {
 #[repr(align(4096))]
 struct Block([u8; BLOCK]);
 
+/// A thread that computes until it is told to stop.
 fn spin(cpu: usize, policy: i32, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         pin(cpu);

@@ -24,11 +24,11 @@ use crate::runtime::executor::spawn_local;
 use crate::runtime::shard_io::ShardIo;
 
 /// So much is written at once: all of it changes the file's extents once.
-pub const ZEROS_BYTES: usize = 2 << 20;
+const ZEROS_BYTES: usize = 2 << 20;
 /// When so much or less is left of it, the next follows.
 const LEFT_MIN: u64 = ZEROS_BYTES as u64 / 2;
 /// A write of so much or more is held up by its bytes rather than by extents, and comes in bursts.
-const LARGE_WRITE_BYTES: usize = 64 << 10;
+const BURST_WRITE_BYTES: usize = 64 << 10;
 /// Before the next, the disk is left alone for so many times as long as the last one took.
 const REST_TIMES: u32 = 4;
 
@@ -87,7 +87,7 @@ impl ZerosAhead {
         let Some(from) = self.written_to.get() else { return };
         if from >= io.helper.segment_bytes()
             || from.saturating_sub(end) > LEFT_MIN
-            || bytes >= LARGE_WRITE_BYTES
+            || bytes >= BURST_WRITE_BYTES
             || self.entries.get() > 0
             || self.under_way.borrow().is_some()
             || io.clock.time() < self.rest_until.get()
@@ -173,6 +173,12 @@ mod tests {
         file.hole(0, 1).unwrap().start
     }
 
+    async fn no_zeros_under_way(ahead: &ZerosAhead) {
+        while ahead.until_done().is_some() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     async fn write(
         ahead: &Rc<ZerosAhead>,
         io: &Rc<ShardIo>,
@@ -194,7 +200,7 @@ mod tests {
             let (mut at, mut under_way) = (4096, Vec::new());
             let mut entries = Vec::new();
             for nth in 0.. {
-                let n = [4096, 12_288, LARGE_WRITE_BYTES, 4096][nth % 4];
+                let n = [4096, 12_288, BURST_WRITE_BYTES, 4096][nth % 4];
                 if at + n as u64 > SEGMENT_BYTES {
                     break;
                 }
@@ -211,9 +217,7 @@ mod tests {
             for write in under_way {
                 write.await;
             }
-            while ahead.until_done().is_some() {
-                sleep(Duration::from_millis(1)).await;
-            }
+            no_zeros_under_way(&ahead).await;
             for (at, n) in entries {
                 let read = file.read_at(at, n).await.unwrap();
                 assert!(read.bytes().iter().all(|byte| *byte == (at >> 12) as u8 | 1), "at {at}");
@@ -231,16 +235,12 @@ mod tests {
             write(&ahead, &io, &file, 0, 4096).await;
             let under_way = ahead.under_way.borrow().as_ref().map(|zeros| zeros.from..zeros.to);
             assert_eq!(under_way, Some(4096..1 << 20));
-            while ahead.until_done().is_some() {
-                sleep(Duration::from_millis(1)).await;
-            }
+            no_zeros_under_way(&ahead).await;
             ahead.rest_until.set(Time(0));
             write(&ahead, &io, &file, 4096, 4096).await;
             let under_way = ahead.under_way.borrow().as_ref().map(|zeros| zeros.from);
             assert_eq!(under_way, Some((1 << 20) + 4096));
-            while ahead.until_done().is_some() {
-                sleep(Duration::from_millis(1)).await;
-            }
+            no_zeros_under_way(&ahead).await;
         });
     }
 
@@ -249,9 +249,9 @@ mod tests {
         run("room-behind", |io, file| async move {
             let ahead = Rc::new(ZerosAhead::default());
             assert_eq!(first_hole(&file), 0);
-            write(&ahead, &io, &file, 0, LARGE_WRITE_BYTES).await;
+            write(&ahead, &io, &file, 0, BURST_WRITE_BYTES).await;
             assert!(ahead.until_done().is_none());
-            let at = LARGE_WRITE_BYTES as u64;
+            let at = BURST_WRITE_BYTES as u64;
             write(&ahead, &io, &file, at, 4096).await;
             let done = ahead.until_done().expect("zeros are on their way");
             assert!(done.recv_async().await.is_err());
@@ -268,9 +268,7 @@ mod tests {
             assert!(ahead.until_done().is_some());
             // Another that finds the same segment finds where it goes on.
             let again = Rc::new(ZerosAhead::default());
-            while ahead.until_done().is_some() {
-                sleep(Duration::from_millis(1)).await;
-            }
+            no_zeros_under_way(&ahead).await;
             again.make_way(&file, at, 4096).await;
             assert_eq!(again.written_to.get(), Some(written_to + 4096 + ZEROS_BYTES as u64));
         });
