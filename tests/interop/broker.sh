@@ -40,16 +40,17 @@ free_ports() {
     return 1
 }
 
-# start_broker DATA_DIR PORT LOG: returns when the broker says that it is ready.
+# start_broker DATA_DIR PORT LOG [OPTION]...: returns when the broker says that it is ready.
 start_broker() {
     local data_dir=$1 port=$2 log=$3 said i
+    shift 3
     if [[ ! -x $hutong ]]; then
         echo "there is no $hutong: run cargo build --release first" >&2
         return 1
     fi
     said=$(ready_count "$log")
     "$hutong" serve --data-dir "$data_dir" --listen "127.0.0.1:$port" --shards "$broker_shards" --no-pin \
-        --default-partitions 4 </dev/null >>"$log" 2>&1 &
+        --default-partitions 4 "$@" </dev/null >>"$log" 2>&1 &
     broker_pid=$!
     for ((i = 0; i < 600; i++)); do
         # The log goes on over a restart: only a line that is new counts.

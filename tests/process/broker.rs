@@ -287,11 +287,16 @@ fn serve_at(data_dir: &Path, listen: SocketAddr, shards: u16) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    kill_with_test(&mut command);
+    command
+}
+
+/// Has the kernel kill the process with the thread that starts it.
+pub fn kill_with_test(command: &mut Command) {
     // SAFETY: between fork and exec only one system call is made.
     unsafe {
         command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
     }
-    command
 }
 
 /// A directory that is removed in any case.

@@ -1,28 +1,23 @@
 //! Groups of real consumers while the broker and the members are killed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::Offset;
 
 use crate::broker::{Broker, wait_until};
+use crate::group_members::{
+    GROUP, Member, MemberProcess, PARTITIONS, PATIENCE, Protocol, Seen, TOPIC, share,
+};
 use crate::nodes::Nodes;
 use crate::raw::RawClient;
 use crate::records::{config, create_topic};
-
-const TOPIC: &str = "shared";
-const GROUP: &str = "group";
-const PARTITIONS: i32 = 6;
-const PATIENCE: Duration = Duration::from_secs(90);
 
 fn produce(bootstrap: &str, from: usize, to: usize) {
     let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config(bootstrap)
@@ -36,104 +31,6 @@ fn produce(bootstrap: &str, from: usize, to: usize) {
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(PATIENCE).unwrap();
-}
-
-/// How a group's members speak.
-#[derive(Clone, Copy, PartialEq)]
-enum Protocol {
-    Classic,
-    /// KIP-848: the broker assigns.
-    Consumer,
-}
-
-fn consumer(bootstrap: &str, protocol: Protocol) -> BaseConsumer {
-    let mut config = config(bootstrap);
-    config
-        .set("group.id", GROUP)
-        .set("auto.offset.reset", "earliest")
-        .set("enable.auto.commit", "false");
-    match protocol {
-        Protocol::Classic => {
-            config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "500")
-        }
-        // The broker says how long sessions are.
-        Protocol::Consumer => config.set("group.protocol", "consumer"),
-    };
-    let consumer: BaseConsumer = config.create().unwrap();
-    consumer.subscribe(&[TOPIC]).unwrap();
-    consumer
-}
-
-/// What all members have read, and how often.
-#[derive(Clone, Default)]
-struct Seen(Arc<Mutex<BTreeMap<usize, u32>>>);
-
-impl Seen {
-    fn has_all(&self, count: usize) -> bool {
-        self.0.lock().unwrap().keys().copied().eq(0..count)
-    }
-}
-
-/// A member that reads and commits in a thread of its own, until it is stopped.
-struct Member {
-    stop: Arc<AtomicBool>,
-    owns: Arc<Mutex<BTreeSet<i32>>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Member {
-    fn start(bootstrap: &str, protocol: Protocol, seen: &Seen) -> Member {
-        let (stop, owns) =
-            (Arc::new(AtomicBool::new(false)), Arc::<Mutex<BTreeSet<i32>>>::default());
-        let (bootstrap, seen) = (bootstrap.to_owned(), seen.clone());
-        let (stopped, owned) = (Arc::clone(&stop), Arc::clone(&owns));
-        let thread = std::thread::spawn(move || {
-            let consumer = consumer(&bootstrap, protocol);
-            while !stopped.load(Ordering::Relaxed) {
-                // Errors are what a killed broker costs; librdkafka goes on by itself.
-                match consumer.poll(Duration::from_millis(100)) {
-                    Some(Ok(message)) => {
-                        let number = std::str::from_utf8(message.payload().unwrap()).unwrap();
-                        *seen.0.lock().unwrap().entry(number.parse().unwrap()).or_default() += 1;
-                        // One that a rebalance forbids is made good by whoever reads it again,
-                        let _ = consumer.commit_message(&message, CommitMode::Async);
-                    }
-                    Some(Err(_)) => {}
-                    // or here, if nobody does: a commit that failed isn't sent again by itself.
-                    // What was acknowledged isn't committed again.
-                    None => {
-                        let _ = consumer.commit_consumer_state(CommitMode::Async);
-                    }
-                }
-                let assignment = consumer.assignment().unwrap();
-                *owned.lock().unwrap() =
-                    assignment.elements().iter().map(|element| element.partition()).collect();
-            }
-        });
-        Member { stop, owns, thread: Some(thread) }
-    }
-
-    fn owns(&self) -> BTreeSet<i32> {
-        self.owns.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Whether these members own all partitions, and no partition has two owners.
-fn share(members: &[&Member]) -> bool {
-    let owned: Vec<BTreeSet<i32>> = members.iter().map(|member| member.owns()).collect();
-    let all: BTreeSet<i32> = owned.iter().flatten().copied().collect();
-    all.len() == PARTITIONS as usize
-        && owned.iter().map(BTreeSet::len).sum::<usize>() == all.len()
-        && owned.iter().all(|owned| !owned.is_empty())
 }
 
 fn committed(bootstrap: &str) -> Vec<i64> {
@@ -226,6 +123,21 @@ fn share_and_go_on(protocol: Protocol) {
     produce(&bootstrap, 600, 900);
     wait_until("all is read by two", PATIENCE, || seen.has_all(900));
     wait_until_committed(&bootstrap, 150);
+
+    // One that is killed doesn't say that it goes: its session must end first.
+    let killed = MemberProcess::start(&bootstrap, protocol, &seen);
+    wait_until("a process has a share", PATIENCE, || {
+        let (first, third) = (first.owns(), third.owns());
+        first.is_disjoint(&third) && first.len() + third.len() == 4
+    });
+    produce(&bootstrap, 900, 1200);
+    wait_until("all is read by three", PATIENCE, || seen.has_all(1200));
+    assert!(killed.has_read(), "what a process had a share of, others have read");
+    drop(killed);
+    wait_until("two have its share", PATIENCE, || share(&[&first, &third]));
+    produce(&bootstrap, 1200, 1500);
+    wait_until("all is read by the two that are left", PATIENCE, || seen.has_all(1500));
+    wait_until_committed(&bootstrap, 250);
     drop((first, third));
 
     the_command_line_sees_it(&broker, protocol);
@@ -256,12 +168,12 @@ fn the_command_line_sees_it(broker: &Broker, protocol: Protocol) {
     assert_eq!(described[0]["type"], kind, "{described}");
     let partitions = described[0]["partitions"].as_array().unwrap();
     assert_eq!(partitions.len(), PARTITIONS as usize, "{described}");
-    assert!(partitions.iter().all(|p| p["lag"] == 0 && p["committed"] == 150), "{described}");
+    assert!(partitions.iter().all(|p| p["lag"] == 0 && p["committed"] == 250), "{described}");
 
     let reset = ["group", "reset-offsets", GROUP, "--topic", TOPIC, "--to-offset", "20"];
     let (done, said) = hutong(broker, &reset);
     assert!(done && said.contains("nothing was changed"), "{said}");
-    assert_eq!(committed(&broker.address()), vec![150; 6], "a dry run changes nothing");
+    assert_eq!(committed(&broker.address()), vec![250; 6], "a dry run changes nothing");
     let (done, said) = hutong(broker, &[&reset[..], &["--execute"]].concat());
     assert!(done && said.contains("6 offsets of group group set"), "{said}");
     assert_eq!(committed(&broker.address()), vec![20; 6]);

@@ -5,6 +5,7 @@
 
 mod broker;
 mod bystander;
+mod group_members;
 mod network;
 mod nodes;
 mod raw;

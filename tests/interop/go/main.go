@@ -1,4 +1,5 @@
-// franz-go through the plan of ../README.md. Arguments: HOST:PORT TOPIC.
+// franz-go through the plan of ../README.md. Arguments: HOST:PORT TOPIC. With "GROUP PROTOCOL FILE" behind them
+// it is a member that is killed: see ../kills.
 package main
 
 import (
@@ -47,6 +48,10 @@ func main() {
 	}
 	for p := range int32(partitions) {
 		t.sent[p] = nil
+	}
+	if len(os.Args) > 3 {
+		fmt.Fprintln(os.Stderr, t.readNumbers(os.Args[3], os.Args[4], os.Args[5]))
+		os.Exit(1)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()

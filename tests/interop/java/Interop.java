@@ -37,7 +37,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /**
  * The Apache client through the plan of ../README.md. Arguments: HOST:PORT TOPIC. With
- * "member GROUP PROTOCOL FILE" behind them it is a member that is killed: see ../kills.
+ * "GROUP PROTOCOL FILE" behind them it is a member that is killed: see ../kills.
  */
 public final class Interop {
     private static final int PARTITIONS = 4;
@@ -66,7 +66,7 @@ public final class Interop {
     public static void main(String[] args) {
         Interop interop = new Interop(args[0], args[1]);
         try {
-            if (args.length > 2) interop.readNumbers(args[3], args[4], Path.of(args[5]));
+            if (args.length > 2) interop.readNumbers(args[2], args[3], Path.of(args[4]));
             interop.run();
         } catch (Throwable error) {
             error.printStackTrace();
