@@ -127,7 +127,8 @@ pub struct MemberProcess {
 }
 
 impl MemberProcess {
-    /// This program runs once more, with nothing but [`process`], which tells what it reads on standard error.
+    /// This program runs once more, with nothing but [`process`], which tells what it reads on
+    /// standard error.
     pub fn start(bootstrap: &str, protocol: Protocol, seen: &Seen) -> MemberProcess {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let protocol = if protocol == Protocol::Classic { "classic" } else { "consumer" };
