@@ -20,7 +20,7 @@ use super::members::{Group, group};
     long_about = "Show consumer groups: their members, what each was assigned, how far they have \
                   read, and how far behind they are.\n\n\
                   COMMITTED is the offset that the group reads next, LATEST the one after the last \
-                  record, LAG what lies between.\n\n\
+                  record, LAG what lies between: none where nothing is committed.\n\n\
                   Examples:\n\n  \
                   hutong group describe billing\n  \
                   hutong group describe billing --json | jq '[.[].partitions[].lag] | add'"
@@ -88,16 +88,12 @@ fn rows(told: &Told) -> Vec<Row<'_>> {
     let keys: BTreeSet<(TopicName, i32)> =
         told.committed.keys().chain(owners.keys()).cloned().collect();
     let row = |key: &(TopicName, i32)| {
-        let committed = told.committed.get_key_value(key);
-        let ends = told.ends.get_key_value(key);
-        let known = ends.and_then(|(_, ends)| ends.as_ref().ok());
-        let earliest = known.map(|ends| ends.earliest);
-        let latest = known.map(|ends| ends.latest);
-        // What was deleted before it was read can't be behind any more.
-        let read = committed.map(|(_, offset)| *offset).or(earliest);
-        let lag = latest.zip(read).zip(earliest);
-        let lag = lag.map(|((latest, read), earliest)| (latest - read.max(earliest)).max(0));
-        (committed.map(|(_, offset)| *offset), latest, lag)
+        let committed = told.committed.get(key).copied();
+        let latest = told.ends.get(key).and_then(|ends| Some(ends.as_ref().ok()?.latest));
+        // As the metric and Kafka's tool have it: none where nothing is committed, for where such a
+        // group begins is the client's to say.
+        let lag = latest.zip(committed).map(|(latest, read)| (latest - read).max(0));
+        (committed, latest, lag)
     };
     // Names come from what lives as long as the answer.
     let names = told.committed.keys().chain(told.ends.keys());
@@ -119,16 +115,17 @@ fn rows(told: &Told) -> Vec<Row<'_>> {
 fn to_text(told: &Told) -> String {
     let group = &told.group;
     let rows = rows(told);
-    let lag: i64 = rows.iter().filter_map(|row| row.lag).sum();
+    let lag: Option<i64> = rows.iter().filter_map(|row| row.lag).reduce(|sum, lag| sum + lag);
     let epoch = group.epoch.map_or(String::new(), |epoch| format!("  epoch {epoch}"));
     let mut text = format!(
-        "{}  {}  {} {}{epoch}  {}  coordinator {}  lag {lag}\n",
+        "{}  {}  {} {}{epoch}  {}  coordinator {}  lag {}\n",
         printable(&group.id),
         or_dash(&group.state),
         or_dash(&group.protocol_type),
         or_dash(&group.assignor),
         plural(group.members.len(), "member"),
         told.coordinator,
+        number(lag),
     );
     if !group.members.is_empty() {
         let headings = ["MEMBER", "INSTANCE", "CLIENT", "HOST", "PROTOCOL", "PARTITIONS"];
@@ -149,7 +146,6 @@ fn to_text(told: &Told) -> String {
         let headings = ["TOPIC", "PARTITION", "COMMITTED", "LATEST", "LAG", "MEMBER"];
         let mut table = Table::new(2, &headings);
         for row in rows {
-            let number = |n: Option<i64>| n.map_or("-".to_owned(), |n| n.to_string());
             table.row([
                 printable(row.topic),
                 row.partition.to_string(),
@@ -162,6 +158,10 @@ fn to_text(told: &Told) -> String {
         text.push_str(&table.render());
     }
     text
+}
+
+fn number(n: Option<i64>) -> String {
+    n.map_or("-".to_owned(), |n| n.to_string())
 }
 
 fn to_json(told: &Told) -> Value {
@@ -200,4 +200,52 @@ fn to_json(told: &Told) -> Value {
         "members": members.collect::<Vec<_>>(),
         "partitions": partitions.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::protocol::StrBytes;
+
+    use super::super::super::topic::offsets::Ends;
+    use super::super::members::Member;
+    use super::*;
+
+    #[test]
+    fn what_is_behind_counts_from_what_is_committed() {
+        let topic = |name: &'static str| TopicName(StrBytes::from_static_str(name));
+        let member = Member {
+            id: "m".into(),
+            instance: None,
+            client: "c".into(),
+            host: "/127.0.0.1".into(),
+            epoch: None,
+            kind: "classic",
+            partitions: vec![(topic("t"), 0), (topic("t"), 1), (topic("t"), 2)],
+        };
+        let group = Group {
+            id: "g".into(),
+            state: "Stable".into(),
+            kind: "classic",
+            protocol_type: "consumer".into(),
+            assignor: "range".into(),
+            epoch: None,
+            members: vec![member],
+        };
+        let ends = |latest| Ok(Ends { earliest: 5, latest });
+        let ends = (0..4).map(|p| ((topic("t"), p), ends(10 * i64::from(p) + 10)));
+        let mut told =
+            Told { coordinator: 0, group, committed: Committed::new(), ends: ends.collect() };
+        assert!(
+            to_text(&told)
+                .starts_with("g  Stable  consumer range  1 member  coordinator 0  lag -\n")
+        );
+        assert!(rows(&told).iter().all(|row| row.lag.is_none()));
+
+        // One is behind, one isn't, one has committed nothing yet, and nobody reads the last.
+        told.committed = [(0, 3), (1, 20), (3, 30)].map(|(p, at)| ((topic("t"), p), at)).into();
+        let lags: Vec<_> = rows(&told).iter().map(|row| (row.member, row.lag)).collect();
+        let m = Some("m");
+        assert_eq!(lags, [(m, Some(7)), (m, Some(0)), (m, None), (None, Some(10))]);
+        assert!(to_text(&told).contains("  lag 17\n"));
+    }
 }
