@@ -3,7 +3,7 @@
 //! Such a segment comes of a burst: its journal needed it before it was filled with zeros. Once the
 //! burst is over, each small write in the rest of it would have the file system commit what it
 //! has changed of the file's extents (`kernel-notes/001-*`). So some room ahead is written at once,
-//! and one write of hundreds pays for it.
+//! and one write of many pays for it.
 //!
 //! Rules: zeros go only where nothing was ever written, as the file system says, nor is being
 //! written; an entry that comes there meanwhile waits for them; and the file of a removed segment
@@ -23,10 +23,13 @@ use crate::runtime::disk_memory::DiskBuffer;
 use crate::runtime::executor::spawn_local;
 use crate::runtime::shard_io::ShardIo;
 
-/// So much is written at once: all of it changes the file's extents once.
-const ZEROS_BYTES: usize = 2 << 20;
-/// When so much or less is left of it, the next follows.
-const LEFT_MIN: u64 = ZEROS_BYTES as u64 / 2;
+/// So much is written at once, at least and at most: all of it changes the file's extents once.
+const ZEROS_BYTES_MIN: usize = 64 << 10;
+const ZEROS_BYTES_MAX: usize = 2 << 20;
+/// No longer should that take, as entries wait behind it: else less is written the next time.
+const ZEROS_TIME_MAX: Duration = Duration::from_millis(1);
+/// When so much or less is left, more follows.
+const LEFT_MIN: u64 = ZEROS_BYTES_MAX as u64 / 2;
 /// A write of so much or more is held up by its bytes rather than by extents, and comes in bursts.
 const BURST_WRITE_BYTES: usize = 64 << 10;
 /// Before the next, the disk is left alone for so many times as long as the last one took.
@@ -41,6 +44,8 @@ pub struct ZerosAhead {
     /// Entries being written, or about to be.
     entries: Cell<usize>,
     under_way: RefCell<Option<UnderWay>>,
+    /// How much to write the next time.
+    next_bytes: Cell<usize>,
     rest_until: Cell<Time>,
 }
 
@@ -94,7 +99,8 @@ impl ZerosAhead {
         {
             return;
         }
-        let Ok(Range { start: from, end: to }) = file.hole(from, ZEROS_BYTES as u64) else {
+        let bytes = self.next_bytes.get().max(ZEROS_BYTES_MIN);
+        let Ok(Range { start: from, end: to }) = file.hole(from, bytes as u64) else {
             return self.written_to.set(Some(u64::MAX));
         };
         if from == to {
@@ -113,7 +119,9 @@ impl ZerosAhead {
                 ahead.written_to.set(Some(u64::MAX));
             }
             let now = io.clock.time();
-            ahead.rest_until.set(now + REST_TIMES * now.since(began).min(Duration::from_secs(1)));
+            let took = now.since(began);
+            ahead.next_bytes.set(next_bytes(bytes, took));
+            ahead.rest_until.set(now + REST_TIMES * took.min(Duration::from_secs(1)));
             let over = ahead.under_way.take();
             drop(ends);
             over.into_iter().flat_map(|zeros| zeros.waiting).for_each(Waker::wake);
@@ -125,6 +133,16 @@ impl ZerosAhead {
     pub fn until_done(&self) -> Option<flume::Receiver<()>> {
         self.under_way.borrow().as_ref().map(|zeros| zeros.done.clone())
     }
+}
+
+/// How much to write after so many bytes that took so long.
+fn next_bytes(bytes: usize, took: Duration) -> usize {
+    let next = match took {
+        _ if took > ZEROS_TIME_MAX => bytes / 2,
+        _ if took < ZEROS_TIME_MAX / 2 => bytes * 2,
+        _ => bytes,
+    };
+    next.clamp(ZEROS_BYTES_MIN, ZEROS_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -226,12 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn as_much_is_written_as_takes_no_longer_than_it_may() {
+        let long = ZEROS_TIME_MAX + Duration::from_nanos(1);
+        assert_eq!(next_bytes(1 << 20, long), 512 << 10);
+        assert_eq!(next_bytes(1 << 20, ZEROS_TIME_MAX), 1 << 20);
+        assert_eq!(next_bytes(512 << 10, ZEROS_TIME_MAX / 3), 1 << 20);
+        assert_eq!(next_bytes(ZEROS_BYTES_MAX, Duration::ZERO), ZEROS_BYTES_MAX);
+        assert_eq!(next_bytes(ZEROS_BYTES_MIN, 100 * ZEROS_TIME_MAX), ZEROS_BYTES_MIN);
+    }
+
+    #[test]
     fn what_lies_behind_a_hole_is_left_alone() {
         run("behind-a-hole", |io, file| async move {
             // As in a copy that was made without its zeros.
             let later = DiskBuffer::zeroed(4096);
             file.write_at(Rc::new(later), 1 << 20).await.unwrap();
             let ahead = Rc::new(ZerosAhead::default());
+            ahead.next_bytes.set(ZEROS_BYTES_MAX);
             write(&ahead, &io, &file, 0, 4096).await;
             let under_way = ahead.under_way.borrow().as_ref().map(|zeros| zeros.from..zeros.to);
             assert_eq!(under_way, Some(4096..1 << 20));
@@ -248,6 +277,7 @@ mod tests {
     fn a_small_write_has_room_written_behind_it_and_a_large_one_has_not() {
         run("room-behind", |io, file| async move {
             let ahead = Rc::new(ZerosAhead::default());
+            ahead.next_bytes.set(ZEROS_BYTES_MAX);
             assert_eq!(first_hole(&file), 0);
             write(&ahead, &io, &file, 0, BURST_WRITE_BYTES).await;
             assert!(ahead.until_done().is_none());
@@ -255,7 +285,7 @@ mod tests {
             write(&ahead, &io, &file, at, 4096).await;
             let done = ahead.until_done().expect("zeros are on their way");
             assert!(done.recv_async().await.is_err());
-            let written_to = at + 4096 + ZEROS_BYTES as u64;
+            let written_to = at + 4096 + ZEROS_BYTES_MAX as u64;
             assert_eq!(first_hole(&file), written_to);
             // There is room, and then there is little, but the disk is left alone for a while.
             write(&ahead, &io, &file, at + 4096, 4096).await;
@@ -268,9 +298,10 @@ mod tests {
             assert!(ahead.until_done().is_some());
             // Another that finds the same segment finds where it goes on.
             let again = Rc::new(ZerosAhead::default());
+            let ahead_to = ahead.written_to.get();
             no_zeros_under_way(&ahead).await;
             again.make_way(&file, at, 4096).await;
-            assert_eq!(again.written_to.get(), Some(written_to + 4096 + ZEROS_BYTES as u64));
+            assert_eq!(again.written_to.get(), ahead_to);
         });
     }
 }
