@@ -79,7 +79,7 @@ impl<P: Page> Shard<P> {
                 }
                 CatchUpWork::Read { read, segment, at, bytes } => {
                     let read = Output::ReadJournal { group, read, segment, at, bytes };
-                    self.outputs.extend(self.member_reads.begin(read));
+                    self.member_reads.add(read, bytes);
                 }
                 CatchUpWork::Send { message, entries } => {
                     let to = message.to;
@@ -113,7 +113,7 @@ impl<P: Page> Shard<P> {
         page: Option<P>,
         now: Now,
     ) {
-        self.outputs.extend(self.member_reads.done());
+        self.member_reads.done();
         let Some(index) = self.groups.index(group) else { return };
         let own = self.groups.at_mut(index);
         let work = match read.0 & SNAPSHOT_READ {
@@ -379,7 +379,7 @@ impl<P: Page> Shard<P> {
     /// When to look again, if nothing comes.
     pub(super) fn next_member_deadline(&self) -> Option<Time> {
         let others = self.cluster.has_others() && self.state != State::Stopped;
-        others
-            .then(|| self.peers.next_deadline().map_or(self.next_tick, |at| at.min(self.next_tick)))
+        let deadlines = [self.peers.next_deadline(), self.member_reads.next_deadline()];
+        others.then(|| deadlines.into_iter().flatten().fold(self.next_tick, Time::min))
     }
 }

@@ -345,6 +345,7 @@ impl<P: Page> Shard<P> {
         }
         self.connections.give_out(&mut self.outputs);
         self.peers.give_out(&mut self.outputs);
+        self.outputs.extend(std::iter::from_fn(|| self.member_reads.poll(now.time)));
     }
 
     /// The next thing to do outside. `None` ends the turn.
